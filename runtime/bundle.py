@@ -1,0 +1,71 @@
+"""An exported bundle on disk: finds its files and proves that each is what the manifest says."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.errors import BundleError
+from runtime.manifest import MANIFEST_NAME, Manifest
+from runtime.noise import NOISE_VERSION
+
+_MAX_MANIFEST_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A folder that `vae-export` made, its manifest already read and checked."""
+
+    folder: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Bundle:
+        """Read and check the manifest in `folder`. Raises BundleError where it is missing or unusable."""
+        folder = Path(folder)
+        path = folder / MANIFEST_NAME
+        try:
+            with path.open("rb") as file:
+                text = file.read(_MAX_MANIFEST_BYTES + 1)
+        except OSError as error:
+            hint = "" if folder.is_dir() else "; make a bundle with vae-export, or name the folder of one"
+            raise BundleError(f"{path}: {error.strerror or error}{hint}") from error
+        if len(text) > _MAX_MANIFEST_BYTES:
+            raise BundleError(f"{path}: larger than {_MAX_MANIFEST_BYTES:,} bytes, which no manifest is")
+        manifest = Manifest.from_json(text)
+        if manifest.metadata.noise_version != NOISE_VERSION:
+            raise BundleError(
+                f"{path}: noise_version is {manifest.metadata.noise_version}, "
+                f"but this runtime draws version {NOISE_VERSION}; its pictures would differ"
+            )
+        return cls(folder, manifest)
+
+    def read(self, name: str) -> bytes:
+        """The content of one file of the bundle, its size and sha256 proven. Raises BundleError otherwise."""
+        record = self.manifest.files.get(name)
+        if record is None:
+            raise BundleError(f"{self.folder}: {MANIFEST_NAME} lists no {name}")
+        path = self.folder / name
+        if path.resolve().parent != self.folder.resolve():
+            raise BundleError(f"{path}: leads out of the bundle's folder")
+        try:
+            with path.open("rb") as file:
+                content = file.read(record.bytes + 1)
+        except OSError as error:
+            raise BundleError(f"{path}: {error.strerror or error}, though {MANIFEST_NAME} lists it") from error
+        if len(content) != record.bytes:
+            size = path.stat().st_size
+            raise BundleError(f"{path}: should be {record.bytes:,} bytes but is {size:,}; copy the bundle again")
+        if hashlib.sha256(content).hexdigest() != record.sha256:
+            raise BundleError(f"{path}: its sha256 differs from the one in {MANIFEST_NAME}; copy the bundle again")
+        return content
+
+    def graph_file(self, graph: str, file_format: str) -> str:
+        """Name of the file that holds `graph` in `file_format`. Raises BundleError where the bundle has none."""
+        found = self.manifest.graphs.get(graph)
+        if found is None or file_format not in found.files:
+            raise BundleError(
+                f"{self.folder}: holds no {graph} as {file_format}; run vae-export again with --format {file_format}"
+            )
+        return found.files[file_format]

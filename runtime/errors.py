@@ -1,0 +1,17 @@
+"""What the runtime raises: one small tree, every message a sentence for whoever must fix it."""
+
+
+class VaeRuntimeError(Exception):
+    """Base of all errors that the runtime raises on purpose."""
+
+
+class BundleError(VaeRuntimeError):
+    """The bundle is missing, damaged, or does not match its own manifest."""
+
+
+class InputError(VaeRuntimeError, ValueError):
+    """An argument or an input array or image cannot be used."""
+
+
+class OutputError(VaeRuntimeError):
+    """A result cannot be written where it was asked for."""

@@ -1,0 +1,90 @@
+"""Pixels: between uint8 arrays, float arrays and image files.
+
+uint8 images are (N, H, W, C), ready for a canvas or a PNG; float images are (N, C, H, W) in [0, 1], as the graphs take
+and give them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.errors import InputError
+from runtime.files import replacing
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_PNG_COMPRESSION = 6
+
+
+def to_float(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """uint8 (N, H, W, C) → float32 (N, C, H, W) in [0, 1]: pixel / 255, correctly rounded."""
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)).astype(np.float32) / np.float32(255)
+
+
+def to_uint8(image: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """float32 (N, C, H, W) → uint8 (N, H, W, C): 255 · x rounded half to even, clipped to 0 … 255."""
+    scaled = image * np.float32(255)
+    np.rint(scaled, out=scaled)
+    np.clip(scaled, 0, 255, out=scaled)
+    return np.ascontiguousarray(scaled.astype(np.uint8).transpose(0, 2, 3, 1))
+
+
+def load_image(path: Path, image_shape: tuple[int, int, int]) -> tuple[npt.NDArray[np.uint8], str]:
+    """An image file as uint8 (H, W, C), and what had to be changed for that ("" where nothing).
+
+    image_shape: (C, H, W) of the model. Colour becomes gray or gray becomes colour, transparency is laid on black, and
+    another size is resampled (Lanczos). Raises InputError where the file is no image.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    channels, height, width = image_shape
+    try:
+        with Image.open(path) as file:
+            image = file.convert("RGBA") if "transparency" in file.info or file.mode in ("LA", "PA") else file.copy()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: cannot be read as an image ({type(error).__name__}: {error})") from error
+
+    changes = []
+    mode = "L" if channels == 1 else "RGB"
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+    if image.mode != mode:
+        changes.append(f"{image.mode} to {mode}")
+        image = image.convert(mode)
+    if image.size != (width, height):
+        changes.append(f"{image.width}×{image.height} to {width}×{height}")
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
+    return np.asarray(image, dtype=np.uint8).reshape(height, width, channels), ", ".join(changes)
+
+
+def grid(images: npt.NDArray[np.uint8], columns: int, *, gap: int = 2, scale: int = 1) -> npt.NDArray[np.uint8]:
+    """Images uint8 (N, H, W, C) in rows of `columns`, `gap` black pixels apart and around: uint8 (H', W', C).
+
+    scale: every pixel becomes a square of that many.
+    """
+    count, height, width, channels = images.shape
+    rows = -(-count // columns)
+    canvas = np.zeros((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), np.uint8)
+    for i, image in enumerate(images):
+        top, left = gap + (i // columns) * (height + gap), gap + (i % columns) * (width + gap)
+        canvas[top : top + height, left : left + width] = image
+    return canvas.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def save_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
+    """Write uint8 (H, W, C), C = 1 or 3, as a PNG: complete or not at all."""
+    with replacing(path) as temporary:
+        _to_pillow(pixels).save(temporary, format="PNG", compress_level=_PNG_COMPRESSION)
+
+
+def _to_pillow(pixels: npt.NDArray[np.uint8]) -> Image:
+    from PIL import Image
+
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)

@@ -1,0 +1,95 @@
+"""One graph of a bundle in onnxruntime, opened the way a small host wants it and held against the manifest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy.typing as npt
+import onnxruntime
+
+from runtime.bundle import Bundle
+from runtime.errors import BundleError
+from runtime.manifest import MANIFEST_NAME, METADATA_KEY, Port
+from runtime.threads import usable_cpus
+
+_ORT_TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)", "uint8": "tensor(uint8)"}
+
+
+class GraphSession:
+    """A graph, ready to run on the CPU. Safe to call from several threads."""
+
+    def __init__(self, bundle: Bundle, graph: str, *, threads: int | None = None, optimize: bool = True) -> None:
+        """Open `graph` (decoder, encoder, …) of `bundle`.
+
+        threads: for one call; None means as many as this process may use. optimize: let onnxruntime rewrite the graph;
+        the parity check measures it both ways. Raises BundleError where the file is damaged, is not what the manifest
+        describes, or belongs to another model.
+        """
+        self.name = bundle.graph_file(graph, "onnx")
+        content = bundle.read(self.name)
+        try:
+            self._session = onnxruntime.InferenceSession(
+                content, _session_options(threads or usable_cpus(), optimize), providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime raises a dozen unrelated classes
+            raise BundleError(f"{bundle.folder / self.name}: onnxruntime cannot load it: {error}") from error
+        self._check_pairing(bundle)
+        description = bundle.manifest.graphs[graph]
+        self._check_ports("input", self._session.get_inputs(), description.inputs)
+        self._check_ports("output", self._session.get_outputs(), description.outputs)
+        self._inputs = [port.name for port in description.inputs]
+        self._outputs = [port.name for port in description.outputs]
+
+    def run(self, *inputs: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+        """Outputs in the manifest's order, for inputs in the manifest's order."""
+        outputs: list[npt.NDArray[Any]] = self._session.run(self._outputs, dict(zip(self._inputs, inputs, strict=True)))
+        return outputs
+
+    def _check_pairing(self, bundle: Bundle) -> None:
+        """The graph must say of itself what the manifest says: that ties decoder, encoder and manifest together."""
+        found = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "")
+        expected = bundle.manifest.metadata.to_json()
+        if found == expected:
+            return
+        try:
+            pair_id = json.loads(found)["pair_id"]
+        except (ValueError, KeyError, TypeError):
+            pair_id = "none"
+        raise BundleError(
+            f"{bundle.folder / self.name}: its metadata (pair id {pair_id}) differs from {MANIFEST_NAME} "
+            f"(pair id {bundle.manifest.metadata.pair_id}); the files come from different exports: run vae-export again"
+        )
+
+    def _check_ports(self, side: str, found: Sequence[Any], expected: Sequence[Port]) -> None:
+        by_name = {port.name: port for port in found}
+        if set(by_name) != {port.name for port in expected}:
+            raise BundleError(
+                f"{MANIFEST_NAME}: {self.name} should have the {side}s {', '.join(port.name for port in expected)} "
+                f"but has {', '.join(by_name) or 'none'}; run vae-export again on this checkpoint"
+            )
+        for port in expected:
+            node = by_name[port.name]
+            shape = tuple(size if isinstance(size, int) else "N" for size in node.shape)
+            if shape != port.shape or node.type != _ORT_TYPES[port.dtype]:
+                raise BundleError(
+                    f'{MANIFEST_NAME}: {side} "{port.name}" should be {port.dtype} {_show(port.shape)} '
+                    f"but {self.name} has {node.type} {_show(shape)}; run vae-export again on this checkpoint"
+                )
+
+
+def _session_options(threads: int, optimize: bool) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors only: they reach the caller as exceptions anyway
+    # Spinning threads burn a whole core each between calls.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    level = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+    return options
+
+
+def _show(shape: Sequence[int | str]) -> str:
+    return f"({', '.join(map(str, shape))})"

@@ -1,0 +1,192 @@
+"""The checkpoint: one `.pt` of tensors and plain types that holds all it takes to export or to go on training."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import platform
+import zipfile
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainer.errors import CheckpointError, SettingsError
+from trainer.files import write_atomically
+from trainer.model import VAE, ModelConfig
+from trainer.settings import Settings
+
+FORMAT_VERSION = 1
+_KEYS = (
+    "format_version",
+    "model_state_dict",
+    "optimizer_state_dict",
+    "config",
+    "history",
+    "epoch",
+    "rng_state",
+    "reference_images",
+    "versions",
+)
+
+
+@dataclass(frozen=True)
+class EpochMetrics:
+    """One row of the history. Losses in nats per image."""
+
+    epoch: int
+    """From 1."""
+    train_loss: float
+    train_reconstruction: float
+    train_kl: float
+    test_loss: float
+    test_reconstruction: float
+    test_kl: float
+    images_per_s: float
+    """Training images per second, evaluation not counted."""
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """Which data a run saw."""
+
+    name: str
+    sha256: str
+    train_images: int
+    test_images: int
+    entropy_floor: float
+    """The least that the reconstruction term can be on the test images, in nats per image."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run at the end of an epoch."""
+
+    model_config: ModelConfig
+    settings: Settings
+    data: DataRecord
+    model_state: dict[str, Tensor]
+    optimizer_state: dict[str, Any]
+    history: tuple[EpochMetrics, ...]
+    reference_images: Tensor
+    """Up to 256 test images, uint8 (N, H, W, C): what an export is checked on, so that it needs no data set."""
+    versions: dict[str, str]
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return self.history[-1].epoch
+
+    def build_model(self) -> VAE:
+        """The model with its weights, on the CPU, in evaluation mode."""
+        model = VAE(self.model_config)
+        model.load_state_dict(self.model_state)
+        return model.eval()
+
+    def save(self, *paths: Path) -> None:
+        """Write the same bytes to each path, whole or not at all. Raises OutputError where that is refused."""
+        buffer = io.BytesIO()
+        torch.save(
+            {
+                "format_version": FORMAT_VERSION,
+                "model_state_dict": self.model_state,
+                "optimizer_state_dict": self.optimizer_state,
+                "config": {
+                    "model": asdict(self.model_config),
+                    "training": asdict(self.settings),
+                    "data": asdict(self.data),
+                },
+                "history": [asdict(metrics) for metrics in self.history],
+                "epoch": self.epoch,
+                # Every draw is a function of (seed, purpose, epoch): these two numbers are the whole random state.
+                "rng_state": {"seed": self.settings.seed, "epoch": self.epoch},
+                "reference_images": self.reference_images,
+                "versions": self.versions,
+            },
+            buffer,
+        )
+        for path in paths:
+            write_atomically(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read and check a checkpoint, on the CPU; no code in it is ever run.
+
+    Raises CheckpointError where it is missing, damaged, of another format version, or not a checkpoint of ours.
+    """
+    content = _read(path)
+    if "format_version" in content and content["format_version"] != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: format_version should be {FORMAT_VERSION} but is {content['format_version']!r}; "
+            "it was written by another version of vae-toolchain"
+        )
+    missing = [key for key in _KEYS if key not in content]
+    if missing:
+        raise CheckpointError(f"{path}: not a checkpoint of vae-train, it has no {', '.join(missing)}")
+    try:
+        config = content["config"]
+        model = dict(config["model"])
+        training = dict(config["training"])
+        checkpoint = Checkpoint(
+            model_config=ModelConfig(
+                image_shape=tuple(model.pop("image_shape")), hidden=tuple(model.pop("hidden")), **model
+            ),
+            settings=Settings(hidden=tuple(training.pop("hidden")), **training),
+            data=DataRecord(**config["data"]),
+            model_state=content["model_state_dict"],
+            optimizer_state=content["optimizer_state_dict"],
+            history=tuple(EpochMetrics(**metrics) for metrics in content["history"]),
+            reference_images=content["reference_images"],
+            versions=content["versions"],
+        )
+        checkpoint.build_model()
+    except (TypeError, KeyError, AttributeError, ValueError, RuntimeError, SettingsError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{path}: its content does not fit together: {reason}") from error
+    _check_tensors(path, checkpoint)
+    return checkpoint
+
+
+def current_versions() -> dict[str, str]:
+    """What made a checkpoint: Python, torch, numpy and this project."""
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "vae-toolchain": version("vae-toolchain"),
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file; train a model with vae-train, or name a checkpoint") from None
+    except IsADirectoryError:
+        raise CheckpointError(f"{path}: is a folder; name the checkpoint in it, such as {path / 'best.pt'}") from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        # torch's own text runs over a screenful and recommends weights_only=False, which would run what is inside.
+        raise CheckpointError(
+            f"{path}: cannot be read as a checkpoint; it is truncated, damaged, or holds more than tensors and "
+            f"plain values ({type(error).__name__})"
+        ) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: not a checkpoint of vae-train, it holds a {type(content).__name__}")
+    return content
+
+
+def _check_tensors(path: Path, checkpoint: Checkpoint) -> None:
+    for name, tensor in checkpoint.model_state.items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{path}: weight {name} holds NaN or infinity")
+    channels, height, width = checkpoint.model_config.image_shape
+    images = checkpoint.reference_images
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1:] != (height, width, channels):
+        raise CheckpointError(
+            f"{path}: reference_images should be uint8 (N, {height}, {width}, {channels}) "
+            f"but is {images.dtype} {tuple(images.shape)}"
+        )

@@ -1,0 +1,170 @@
+"""`vae-train`: a thin door. Everything is checked before the slow part; it prints what it decided, then what it wrote."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trainer.errors import DataError, TrainerError
+from trainer.settings import PRESETS, Settings
+
+if TYPE_CHECKING:
+    from trainer.checkpoint import Checkpoint
+    from trainer.data import ImageData
+
+_DEFAULT_DATA_DIR = Path("data")
+
+
+class TrainerCommand(click.Command):
+    """A command that ends a user's mistake in one sentence and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TrainerError as error:
+            raise click.ClickException(str(error)) from error
+
+
+class _Sizes(click.ParamType):
+    """One or more layer sizes, as in 512,512."""
+
+    name = "sizes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        try:
+            sizes = tuple(int(size) for size in str(value).split(","))
+        except ValueError:
+            sizes = ()
+        if not sizes or min(sizes) < 1:
+            self.fail(f"{value!r} should be one or more sizes of at least 1, as in 512,512", param, ctx)
+        return sizes
+
+
+@click.command(cls=TrainerCommand)
+@click.option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    default="tutorial",
+    show_default=True,
+    help="kingma: 784-400-20, batch 32, 10 epochs. tutorial: 784-256-256-32, batch 128, 20 epochs, clipped gradients.",
+)
+@click.option("--dataset", help="mnist, glyphs, or a .npy or .npz file.  [default: mnist; glyphs where it cannot be had]")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    envvar="VAE_DATA",
+    show_envvar=True,
+    help="Where mnist lies or is downloaded to.  [default: data]",
+)
+@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training images.  [default: the preset's]")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Images a step.  [default: the preset's]")
+@click.option("--latent-dim", type=click.IntRange(min=1), help="Size of the latent vector.  [default: the preset's]")
+@click.option("--hidden", type=_Sizes(), help="Hidden layers of the encoder, as in 512,512.  [default: the preset's]")
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="Of Adam.  [default: 0.001]")
+@click.option("--beta", type=click.FloatRange(min=0), help="Weight of the KL term.  [default: 1]")
+@click.option(
+    "--clip-norm",
+    type=click.FloatRange(min=0),
+    help="Largest norm of the gradient of a batch's summed loss; 0 for no clipping.  [default: the preset's]",
+)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Of weights, order and noise.  [default: 0]")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--threads", type=click.IntRange(1, 1024), help="Processors used on the CPU.  [default: torch's choice]")
+@click.option(
+    "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder that holds all runs."
+)
+@click.option("--name", help="Name of this run's folder.  [default: data set and preset, numbered]")
+def train(
+    preset: str,
+    dataset: str | None,
+    data_dir: Path | None,
+    device: str,
+    threads: int | None,
+    runs: Path,
+    name: str | None,
+    **overrides: Any,
+) -> None:
+    """Train a variational autoencoder and save checkpoints, history and pictures."""
+    import torch
+
+    from trainer.loop import choose_device, fit
+    from trainer.model import VAE, ModelConfig
+    from trainer.plots import draw_run, write_test_images
+    from trainer.run import Run
+
+    settings = _resolve(preset, overrides)
+    torch_device = choose_device(device)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    data = _load(dataset, data_dir)
+    run = Run.create(runs, name, f"{Path(data.name).stem}-{preset}")
+
+    height, width, channels = data.train_images.shape[1:]
+    model = VAE(ModelConfig(data.image_shape, settings.hidden, settings.latent_dim))
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    where = f"cpu, {torch.get_num_threads()} threads" if torch_device.type == "cpu" else torch.cuda.get_device_name()
+    clip = f", clip {settings.clip_norm:g}" if settings.clip_norm else ""
+    click.echo(
+        f"data    {data.name}: {len(data.train_images):,} + {len(data.test_images):,} images of "
+        f"{height}×{width}×{channels}, sha256 {data.sha256[:8]}…\n"
+        f"model   {model.architecture}, {parameters:,} parameters\n"
+        f"train   {settings.epochs} epochs of batch {settings.batch_size}, Adam {settings.learning_rate:g}, "
+        f"β {settings.beta:g}{clip}, seed {settings.seed}\n"
+        f"on      {where}\n"
+        f"into    {run.folder}\n"
+    )
+    checkpoint = _fit_with_progress(fit, settings, data, run, torch_device)
+    best = min(checkpoint.history, key=lambda metrics: metrics.test_loss)
+    floor = checkpoint.data.entropy_floor
+    click.echo(
+        f"\nbest    epoch {best.epoch}: test loss {best.test_loss:.2f} nats per image = {floor:.2f} entropy of the gray "
+        f"pixels\n        + {best.test_reconstruction - floor:.2f} excess + {settings.beta:g} × {best.test_kl:.2f} KL"
+    )
+    pictures = draw_run(checkpoint, data, run.pictures)
+    images = write_test_images(data, run.folder / "test_images")
+    click.echo(f"wrote   {run.best}, {run.last.name}, history.csv")
+    click.echo(f"        {run.pictures}/ {', '.join(path.stem for path in pictures)}")
+    click.echo(f"        {images}/ a few test images, to try vae-reconstruct on")
+
+
+def _resolve(preset: str, overrides: dict[str, Any]) -> Settings:
+    """The preset with the options that were given."""
+    given = {key: value for key, value in overrides.items() if value is not None}
+    if given.get("clip_norm") == 0:
+        given["clip_norm"] = None
+    return replace(PRESETS[preset], **given)
+
+
+def _load(dataset: str | None, data_dir: Path | None) -> ImageData:
+    from trainer.data import load, load_default
+
+    if data_dir is not None and not data_dir.is_dir():
+        source = " (from VAE_DATA)" if os.environ.get("VAE_DATA") == str(data_dir) else ""
+        raise DataError(f"the data folder {data_dir}{source} does not exist")
+    directory = data_dir or _DEFAULT_DATA_DIR
+    if dataset is not None:
+        return load(dataset, directory)
+    data, reason = load_default(directory)
+    if reason:
+        click.secho(f"NO MNIST, TRAINING ON GLYPHS INSTEAD: {reason}", bold=True, err=True)
+    return data
+
+
+def _fit_with_progress(fit: Any, settings: Settings, data: ImageData, run: Any, device: Any) -> Checkpoint:
+    """Run all epochs under one progress bar (on a terminal), with a line for each."""
+    from tqdm import tqdm
+
+    click.echo("epoch   train loss   test loss   reconstruction      KL    images/s")
+    total = settings.epochs * len(data.train_images)
+    with tqdm(total=total, unit=" images", unit_scale=True, disable=None, leave=False, mininterval=0.2) as bar:
+        for checkpoint in fit(settings, data, run, device=device, advance=bar.update):
+            metrics = checkpoint.history[-1]
+            bar.write(
+                f"{metrics.epoch:5d}   {metrics.train_loss:10.2f}   {metrics.test_loss:9.2f}   "
+                f"{metrics.test_reconstruction:14.2f}   {metrics.test_kl:5.2f}   {metrics.images_per_s:9,.0f}"
+            )
+    return checkpoint

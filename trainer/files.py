@@ -1,0 +1,26 @@
+"""Writing a file whole or not at all."""
+
+import os
+import secrets
+from pathlib import Path
+
+from trainer.errors import OutputError
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Put `content` at `path`, on the disk before this returns; a reader sees the old file or the new, never a part.
+
+    Raises OutputError, naming `path`, where the operating system refuses; what `path` held before then stays.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,88 @@
+"""The folder of a run: `runs/<name>/` with checkpoints, history and pictures, and `runs/latest` that points to it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from trainer.checkpoint import EpochMetrics
+from trainer.errors import OutputError, SettingsError
+from trainer.files import write_atomically
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where the results of one run lie."""
+
+    folder: Path
+
+    @classmethod
+    def create(cls, parent: Path, name: str | None, default_name: str) -> Run:
+        """Make a new folder under `parent` and point `latest` at it.
+
+        name: must not exist yet; None takes `default_name` with the first free number. Raises SettingsError where the
+        name is taken or is no plain name, OutputError where the folder cannot be written.
+        """
+        if name is not None and (Path(name).name != name or name == "latest"):
+            raise SettingsError(f"the name of a run should be a plain folder name other than latest but is {name!r}")
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            if name is not None:
+                folder = parent / name
+                folder.mkdir()
+            else:
+                folder = _make_numbered(parent, default_name)
+            _point(parent / "latest", folder)
+        except FileExistsError as error:
+            raise SettingsError(f"{error.filename} is there already; choose another --name or remove it") from error
+        except OSError as error:
+            raise OutputError(f"cannot write to {parent}: {error.strerror or error}") from error
+        return cls(folder)
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint of the newest epoch."""
+        return self.folder / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint of the epoch with the lowest test loss."""
+        return self.folder / "best.pt"
+
+    @property
+    def pictures(self) -> Path:
+        """Plots and sample images."""
+        return self.folder / "pictures"
+
+    def write_history(self, history: Sequence[EpochMetrics]) -> None:
+        """Write `history.csv`, one row an epoch."""
+        text = io.StringIO()
+        rows = [asdict(metrics) for metrics in history]
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows)
+        write_atomically(self.folder / "history.csv", text.getvalue().encode())
+
+
+def _make_numbered(parent: Path, default_name: str) -> Path:
+    number = 1
+    while True:
+        folder = parent / f"{default_name}-{number}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def _point(link: Path, folder: Path) -> None:
+    """Make `link` a symbolic link to `folder`, a sibling, without a moment in which it points nowhere."""
+    temporary = link.with_name(f".{link.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(folder.name)
+    temporary.replace(link)
