@@ -1,4 +1,4 @@
-"""The commands of the runtime: `vae-sample` and `vae-reconstruct`. Thin doors: check, say, call, say what was written."""
+"""`vae-sample` and `vae-reconstruct`: thin doors that check, call, and say what was written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,11 @@ _threads = click.option(
     "--threads", type=click.IntRange(1, 1024), help="Threads for one call.  [default: the processors usable here]"
 )
 _scale = click.option(
-    "--scale", type=click.IntRange(1, 32), default=3, show_default=True, help="PNG: each pixel as a square of this size."
+    "--scale",
+    type=click.IntRange(1, 32),
+    default=3,
+    show_default=True,
+    help="PNG: each pixel as a square of this size.",
 )
 
 
@@ -38,7 +42,9 @@ _scale = click.option(
 @click.argument("bundle", type=click.Path(path_type=Path), default=DEFAULT_BUNDLE)
 @click.option("--num", type=click.IntRange(min=1), default=64, show_default=True, help="How many images.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Which pictures.")
-@click.option("--first", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Index of the first one.")
+@click.option(
+    "--first", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Index of the first one."
+)
 @click.option(
     "--temperature",
     type=click.FloatRange(0, 100),

@@ -1,24 +1,24 @@
 """`manifest.json`: the contract between export and every host, with its reader and its writer side by side.
 
-    {
-      "format_version": 1,
-      "metadata": {                        the same JSON sits inside every graph file
-        "pair_id": "9f86d081884c7d65",     one model's weights; all graphs of a bundle share it
-        "noise_version": 1,
-        "latent_dim": 32,
-        "image_shape": [1, 28, 28],        channels, height, width
-        "provenance": {...}                what was trained, on what, by which versions; free form
-      },
-      "onnx": {"opset": 18, "ir_version": 8},
-      "graphs": {
-        "decoder": {
-          "inputs": [{"name": "z", "dtype": "float32", "shape": ["N", 32], "range": null}],
-          "outputs": [{"name": "image", "dtype": "float32", "shape": ["N", 1, 28, 28], "range": [0, 1]}],
-          "files": {"onnx": "decoder.onnx", "torchscript": "decoder.pt"}
-        }
-      },
-      "files": {"decoder.onnx": {"bytes": 1092035, "sha256": "…"}}
+{
+  "format_version": 1,
+  "metadata": {                        the same JSON sits inside every graph file
+    "pair_id": "9f86d081884c7d65",     one model's weights; all graphs of a bundle share it
+    "noise_version": 1,
+    "latent_dim": 32,
+    "image_shape": [1, 28, 28],        channels, height, width
+    "provenance": {...}                what was trained, on what, by which versions; free form
+  },
+  "onnx": {"opset": 18, "ir_version": 8},
+  "graphs": {
+    "decoder": {
+      "inputs": [{"name": "z", "dtype": "float32", "shape": ["N", 32], "range": null}],
+      "outputs": [{"name": "image", "dtype": "float32", "shape": ["N", 1, 28, 28], "range": [0, 1]}],
+      "files": {"onnx": "decoder.onnx", "torchscript": "decoder.pt"}
     }
+  },
+  "files": {"decoder.onnx": {"bytes": 1092035, "sha256": "…"}}
+}
 """
 
 from __future__ import annotations

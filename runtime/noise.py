@@ -85,7 +85,8 @@ def normal_table() -> npt.NDArray[np.float32]:
 def _to_normal(word: _Words) -> npt.NDArray[np.float32]:
     """Two draws from the table, one for each half of the word, added and scaled back to variance 1."""
     table = normal_table()
-    return (table[word & _HALF_WORD] + table[word >> _16]) * _SQRT_HALF
+    normal: npt.NDArray[np.float32] = (table[word & _HALF_WORD] + table[word >> _16]) * _SQRT_HALF
+    return normal
 
 
 def _check_seed(seed: int) -> np.uint64:

@@ -65,9 +65,7 @@ class Sampler:
             pixels[start : start + _CHUNK] = images.to_uint8(image)
         return pixels
 
-    def latents(
-        self, indices: npt.ArrayLike, *, seed: int = 0, temperature: float = 1.0
-    ) -> npt.NDArray[np.float32]:
+    def latents(self, indices: npt.ArrayLike, *, seed: int = 0, temperature: float = 1.0) -> npt.NDArray[np.float32]:
         """Prior latents of any indices: float32 (N, latent_dim), standard normal times `temperature`."""
         if not 0 <= temperature < np.inf:
             raise InputError(f"temperature should be a finite number of at least 0, but is {temperature}")

@@ -14,6 +14,7 @@ arithmetic gives the same bytes. Needs mpmath; takes a minute or two.
 
 import hashlib
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import mpmath
@@ -31,7 +32,7 @@ def derive_table() -> np.ndarray:
     for i in range(1, BINS // 2 + 1):
         edge = mpmath.sqrt(2) * mpmath.erfinv(mpmath.mpf(2 * i) / BINS - 1)
         densities.append(mpmath.npdf(edge))
-    means = [BINS * (low - high) for low, high in zip(densities, densities[1:])]  # negative, ascending
+    means = [BINS * (low - high) for low, high in pairwise(densities)]  # negative, ascending
     root_mean_square = mpmath.sqrt(2 * mpmath.fsum(mean * mean for mean in means) / BINS)
     lower = np.array([_round_to_float32(mean / root_mean_square) for mean in means], dtype="<f4")
     return np.concatenate([lower, -lower[::-1]])

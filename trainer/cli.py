@@ -1,4 +1,4 @@
-"""`vae-train`: a thin door. Everything is checked before the slow part; it prints what it decided, then what it wrote."""
+"""`vae-train`: a thin door. It checks everything before the slow part and says what it decided and what it wrote."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from trainer.errors import DataError, TrainerError
 from trainer.settings import PRESETS, Settings
 
 if TYPE_CHECKING:
+    import torch
+
     from trainer.checkpoint import Checkpoint
     from trainer.data import ImageData
+    from trainer.run import Run
 
 _DEFAULT_DATA_DIR = Path("data")
 
@@ -29,19 +32,17 @@ class TrainerCommand(click.Command):
             raise click.ClickException(str(error)) from error
 
 
-class _Sizes(click.ParamType):
-    """One or more layer sizes, as in 512,512."""
-
-    name = "sizes"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        try:
-            sizes = tuple(int(size) for size in str(value).split(","))
-        except ValueError:
-            sizes = ()
-        if not sizes or min(sizes) < 1:
-            self.fail(f"{value!r} should be one or more sizes of at least 1, as in 512,512", param, ctx)
-        return sizes
+def _parse_sizes(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """Layer sizes as in 512,512."""
+    if value is None:
+        return None
+    try:
+        sizes = tuple(int(size) for size in value.split(","))
+    except ValueError:
+        sizes = (0,)
+    if min(sizes) < 1:
+        raise click.BadParameter(f"{value!r} should be one or more sizes of at least 1, as in 512,512")
+    return sizes
 
 
 @click.command(cls=TrainerCommand)
@@ -52,7 +53,9 @@ class _Sizes(click.ParamType):
     show_default=True,
     help="kingma: 784-400-20, batch 32, 10 epochs. tutorial: 784-256-256-32, batch 128, 20 epochs, clipped gradients.",
 )
-@click.option("--dataset", help="mnist, glyphs, or a .npy or .npz file.  [default: mnist; glyphs where it cannot be had]")
+@click.option(
+    "--dataset", help="mnist, glyphs, or a .npy or .npz file.  [default: mnist; glyphs where it cannot be had]"
+)
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
@@ -63,7 +66,12 @@ class _Sizes(click.ParamType):
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training images.  [default: the preset's]")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images a step.  [default: the preset's]")
 @click.option("--latent-dim", type=click.IntRange(min=1), help="Size of the latent vector.  [default: the preset's]")
-@click.option("--hidden", type=_Sizes(), help="Hidden layers of the encoder, as in 512,512.  [default: the preset's]")
+@click.option(
+    "--hidden",
+    callback=_parse_sizes,
+    metavar="SIZES",
+    help="Hidden layers of the encoder, as in 512,512.  [default: the preset's]",
+)
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="Of Adam.  [default: 0.001]")
 @click.option("--beta", type=click.FloatRange(min=0), help="Weight of the KL term.  [default: 1]")
 @click.option(
@@ -75,7 +83,11 @@ class _Sizes(click.ParamType):
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--threads", type=click.IntRange(1, 1024), help="Processors used on the CPU.  [default: torch's choice]")
 @click.option(
-    "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder that holds all runs."
+    "--runs",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder that holds all runs.",
 )
 @click.option("--name", help="Name of this run's folder.  [default: data set and preset, numbered]")
 def train(
@@ -91,7 +103,7 @@ def train(
     """Train a variational autoencoder and save checkpoints, history and pictures."""
     import torch
 
-    from trainer.loop import choose_device, fit
+    from trainer.loop import choose_device
     from trainer.model import VAE, ModelConfig
     from trainer.plots import draw_run, write_test_images
     from trainer.run import Run
@@ -117,12 +129,13 @@ def train(
         f"on      {where}\n"
         f"into    {run.folder}\n"
     )
-    checkpoint = _fit_with_progress(fit, settings, data, run, torch_device)
+    checkpoint = _fit_with_progress(settings, data, run, torch_device)
     best = min(checkpoint.history, key=lambda metrics: metrics.test_loss)
     floor = checkpoint.data.entropy_floor
     click.echo(
-        f"\nbest    epoch {best.epoch}: test loss {best.test_loss:.2f} nats per image = {floor:.2f} entropy of the gray "
-        f"pixels\n        + {best.test_reconstruction - floor:.2f} excess + {settings.beta:g} × {best.test_kl:.2f} KL"
+        f"\nbest    epoch {best.epoch}: test loss {best.test_loss:.2f} nats per image\n"
+        f"        = {floor:.2f} entropy of the gray pixels, which no model can avoid\n"
+        f"        + {best.test_reconstruction - floor:.2f} excess + {settings.beta:g} × {best.test_kl:.2f} KL"
     )
     pictures = draw_run(checkpoint, data, run.pictures)
     images = write_test_images(data, run.folder / "test_images")
@@ -154,17 +167,19 @@ def _load(dataset: str | None, data_dir: Path | None) -> ImageData:
     return data
 
 
-def _fit_with_progress(fit: Any, settings: Settings, data: ImageData, run: Any, device: Any) -> Checkpoint:
-    """Run all epochs under one progress bar (on a terminal), with a line for each."""
+def _fit_with_progress(settings: Settings, data: ImageData, run: Run, device: torch.device) -> Checkpoint:
+    """Run all epochs under one progress bar (on a terminal), with a line for each. Returns the last state."""
     from tqdm import tqdm
+
+    from trainer.loop import fit
 
     click.echo("epoch   train loss   test loss   reconstruction      KL    images/s")
     total = settings.epochs * len(data.train_images)
     with tqdm(total=total, unit=" images", unit_scale=True, disable=None, leave=False, mininterval=0.2) as bar:
-        for checkpoint in fit(settings, data, run, device=device, advance=bar.update):
-            metrics = checkpoint.history[-1]
+        for state in fit(settings, data, run, device=device, advance=bar.update):
+            metrics = state.history[-1]
             bar.write(
                 f"{metrics.epoch:5d}   {metrics.train_loss:10.2f}   {metrics.test_loss:9.2f}   "
                 f"{metrics.test_reconstruction:14.2f}   {metrics.test_kl:5.2f}   {metrics.images_per_s:9,.0f}"
             )
-    return checkpoint
+    return state

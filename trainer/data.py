@@ -41,7 +41,8 @@ class ImageData:
             images, labels = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
             if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
                 raise DataError(
-                    f"{self.name}: {split} images should be uint8 (N, H, W, 1 or 3) but are {images.dtype} {images.shape}"
+                    f"{self.name}: {split} images should be uint8 (N, H, W, 1 or 3) "
+                    f"but are {images.dtype} {images.shape}"
                 )
             if len(images) < 2:
                 raise DataError(f"{self.name}: needs at least 2 {split} images but has {len(images)}")
@@ -67,7 +68,7 @@ class ImageData:
         digest = hashlib.sha256()
         for images in (self.train_images, self.test_images):
             digest.update(repr(images.shape).encode())
-            digest.update(np.ascontiguousarray(images))
+            digest.update(np.ascontiguousarray(images).data)
         return digest.hexdigest()
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainer.checkpoint import Checkpoint, DataRecord, EpochMetrics, current_versions
 from trainer.data import ImageData
 from trainer.errors import SettingsError, TrainingError
 from trainer.evaluate import evaluate
+from trainer.flat import flatten_parameters
 from trainer.model import VAE, ModelConfig, build_model
 from trainer.objectives import bernoulli_entropy_floor, bernoulli_nll, kl_to_standard_normal, to_float
 from trainer.run import Run
@@ -48,16 +50,15 @@ def fit(
 
     # ---- model and optimiser ----
     config = ModelConfig(data.image_shape, settings.hidden, settings.latent_dim)
-    model = build_model(config, derive_seed(settings.seed, "weights")).to(device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
+    state = TrainingState.start(config, settings, device)
 
     # ---- epochs ----
     history: list[EpochMetrics] = []
     for epoch in range(1, settings.epochs + 1):
         started = time.perf_counter()
-        reconstruction, kl = _train_epoch(model, optimizer, train_images, settings, epoch, advance)
+        reconstruction, kl = train_epoch(state, train_images, settings, epoch, advance)
         seconds = time.perf_counter() - started
-        test = evaluate(model, test_images, beta=settings.beta, seed=settings.seed)
+        test = evaluate(state.model, test_images, beta=settings.beta, seed=settings.seed)
         history.append(
             EpochMetrics(
                 epoch=epoch,
@@ -75,10 +76,10 @@ def fit(
             model_config=config,
             settings=settings,
             data=record,
-            model_state=model.state_dict(),
-            optimizer_state=optimizer.state_dict(),
+            model_state={name: tensor.clone() for name, tensor in state.model.state_dict().items()},
+            optimizer_state=state.optimizer.state_dict(),
             history=tuple(history),
-            reference_images=test_images[:_REFERENCE_IMAGES].cpu(),
+            reference_images=test_images[:_REFERENCE_IMAGES].cpu().clone(),  # a view would save all test images
             versions=current_versions(),
         )
         is_best = test.loss == min(metrics.test_loss for metrics in history)
@@ -87,22 +88,44 @@ def fit(
         yield checkpoint
 
 
-def _train_epoch(
-    model: VAE,
-    optimizer: torch.optim.Optimizer,
+@dataclass(frozen=True)
+class TrainingState:
+    """What training changes: the weights, and what the optimiser remembers of their gradients."""
+
+    model: VAE
+    weights: nn.Parameter
+    """All weights of the model in one vector, see `flatten_parameters`."""
+    optimizer: torch.optim.Optimizer
+
+    @classmethod
+    def start(cls, config: ModelConfig, settings: Settings, device: torch.device) -> TrainingState:
+        """Fresh weights, a function of the seed alone, and Adam."""
+        model = build_model(config, derive_seed(settings.seed, "weights")).to(device)
+        weights = flatten_parameters(model)
+        return cls(model, weights, torch.optim.Adam([weights], lr=settings.learning_rate, fused=True))
+
+
+def train_epoch(
+    state: TrainingState,
     images: Tensor,
     settings: Settings,
     epoch: int,
-    advance: Callable[[int], object],
+    advance: Callable[[int], object] = lambda images: None,
 ) -> tuple[float, float]:
-    """One pass over `images`, uint8 (N, H, W, C). Mean reconstruction and KL in nats per image, as trained on."""
-    device, parameters = images.device, list(model.parameters())
+    """One pass over `images`, uint8 (N, H, W, C). Mean reconstruction and KL in nats per image, as trained on.
+
+    The order of the images and the noise depend on (seed, epoch) alone.
+    """
+    model, device = state.model, images.device
     model.train()
-    # The epoch's order and noise are drawn at once and then only sliced: a function of (seed, epoch, position).
+    # The epoch's order and noise are drawn at once and then only sliced.
     order = torch.randperm(len(images), generator=generator(settings.seed, "order", epoch)).to(device)
     shuffled = images[order]
     noise = torch.randn(
-        len(images), settings.latent_dim, device=device, generator=generator(settings.seed, "noise", epoch, device=device)
+        len(images),
+        settings.latent_dim,
+        device=device,
+        generator=generator(settings.seed, "noise", epoch, device=device),
     )
     totals = torch.zeros(2, dtype=torch.float64, device=device)  # read once, after the last step
 
@@ -113,11 +136,11 @@ def _train_epoch(
         reconstruction = bernoulli_nll(model.decode_logits(z), image).sum()
         kl = kl_to_standard_normal(mean, log_var).sum()
 
-        optimizer.zero_grad()
+        state.optimizer.zero_grad(set_to_none=False)
         (reconstruction + settings.beta * kl).backward()
         if settings.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
-        optimizer.step()
+            nn.utils.clip_grad_norm_(state.weights, settings.clip_norm)
+        state.optimizer.step()
 
         totals += torch.stack([reconstruction.detach(), kl.detach()])
         advance(len(image))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -46,15 +47,20 @@ class VAE(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = _mlp([config.pixels, *config.hidden])
+        # (N, C, H, W) → (N, hidden): what the two heads share.
+        self.encoder = nn.Sequential(nn.Flatten(), *_mlp([config.pixels, *config.hidden]))
         self.mean = nn.Linear(config.hidden[-1], config.latent_dim)
         self.log_var = nn.Linear(config.hidden[-1], config.latent_dim)
-        self.decoder = _mlp([config.latent_dim, *reversed(config.hidden)])
-        self.logits = nn.Linear(config.hidden[0], config.pixels)
+        # (N, latent_dim) → (N, C, H, W): logits.
+        self.decoder = nn.Sequential(
+            *_mlp([config.latent_dim, *reversed(config.hidden)]),
+            nn.Linear(config.hidden[0], config.pixels),
+            nn.Unflatten(1, config.image_shape),
+        )
 
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|image), (N, latent_dim) each."""
-        hidden = self.encoder(image.flatten(1))
+        hidden = self.encoder(image)
         return self.mean(hidden), self.log_var(hidden)
 
     def reparameterize(self, mean: Tensor, log_var: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -71,8 +77,8 @@ class VAE(nn.Module):
 
     def decode_logits(self, z: Tensor) -> Tensor:
         """Logits of the pixel probabilities, (N, C, H, W): what training uses, since sigmoid saturates."""
-        logits: Tensor = self.logits(self.decoder(z))
-        return logits.unflatten(1, self.config.image_shape)
+        logits: Tensor = self.decoder(z)
+        return logits
 
     def decode(self, z: Tensor) -> Tensor:
         """Pixel probabilities in [0, 1], (N, C, H, W)."""
@@ -89,7 +95,7 @@ class VAE(nn.Module):
 
         temperature: standard deviation of the latents. generator: on the same device; None means the global one.
         """
-        z = torch.randn(num, self.config.latent_dim, device=self.logits.weight.device, generator=generator)
+        z = torch.randn(num, self.config.latent_dim, device=self.mean.weight.device, generator=generator)
         return self.decode(z * temperature)
 
     @property
@@ -105,8 +111,8 @@ def build_model(config: ModelConfig, seed: int) -> VAE:
         return VAE(config)
 
 
-def _mlp(sizes: Sequence[int]) -> nn.Sequential:
+def _mlp(sizes: Sequence[int]) -> list[nn.Module]:
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+    for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-    return nn.Sequential(*layers)
+    return layers

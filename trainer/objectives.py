@@ -1,10 +1,12 @@
 """The terms of the evidence lower bound, in nats, one value per image; and what their smallest value can be."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def bernoulli_nll(logits: Tensor, image: Tensor) -> Tensor:
@@ -14,7 +16,28 @@ def bernoulli_nll(logits: Tensor, image: Tensor) -> Tensor:
     would saturate. For a gray image this is the expected value over its random binarisation, not a likelihood of the
     gray image itself.
     """
-    return F.binary_cross_entropy_with_logits(logits, image, reduction="none").flatten(1).sum(1)
+    nll: Tensor = _BernoulliNll.apply(logits.flatten(1), image.flatten(1))
+    return nll
+
+
+class _BernoulliNll(torch.autograd.Function):
+    """max(l, 0) − x l − log σ(|l|), summed over each row, with the gradient σ(l) − x in closed form.
+
+    The same value as `binary_cross_entropy_with_logits` to float32's rounding, without its log1p: on the CPU that one
+    function takes up to 0.6 ms for 128 images, a quarter of the whole training step.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, image: Tensor) -> Tensor:
+        ctx.save_for_backward(logits, image)
+        log_sigmoid = logits.abs().sigmoid_().log_()
+        return logits.clamp_min(0).sub_(log_sigmoid).addcmul_(image, logits, value=-1).sum(1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        logits, image = ctx.saved_tensors
+        return logits.sigmoid().sub_(image).mul_(gradient[:, None]), None
 
 
 def kl_to_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:

@@ -64,7 +64,9 @@ class Run:
         rows = [asdict(metrics) for metrics in history]
         writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows)
+        writer.writerows(
+            {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows
+        )
         write_atomically(self.folder / "history.csv", text.getvalue().encode())
 
 

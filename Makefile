@@ -1,0 +1,42 @@
+# One word per chore. Everything runs in .venv, which the first word makes.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: demo test lint fix bench clean
+
+demo: $(INSTALLED)  ## train, export, sample and reconstruct
+	$(BIN)/vae-train
+	$(BIN)/vae-export
+	$(BIN)/vae-sample --output runs/latest/samples.png
+	$(BIN)/vae-reconstruct runs/latest/test_images/*.png --output runs/latest/reconstruction.png
+	@echo
+	@echo "Pictures drawn without PyTorch:"
+	@echo "  runs/latest/samples.png          64 samples of seed 0"
+	@echo "  runs/latest/reconstruction.png   test images above, reconstructions below"
+	@echo "Pictures of the training: runs/latest/pictures/"
+
+test: $(INSTALLED)  ## the whole test suite; VAE_DATA names the folder with MNIST, if there is one
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)  ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+fix: $(INSTALLED)  ## what ruff can mend by itself
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(INSTALLED)  ## the tables of the README; needs MNIST in VAE_DATA
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@echo "Installing into .venv, which takes about two minutes the first time"
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,72 @@
+"""A graph as one self-contained ONNX file."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+
+import onnx
+import torch
+
+from export.graphs import GraphSpec
+from runtime.manifest import METADATA_KEY, Metadata, OnnxVersions
+
+ONNX_VERSIONS = OnnxVersions(opset=18, ir_version=8)
+"""Opset 18 is the oldest that torch's exporter writes without conversion; IR 8 is the oldest that may hold it."""
+
+
+def to_onnx(spec: GraphSpec, metadata: Metadata) -> bytes:
+    """Export with torch's `torch.export`-based exporter, chosen explicitly; the batch is dynamic, no data is external.
+
+    metadata: kept in the file, so that it can be held against the manifest.
+    """
+    batch = torch.export.Dim("N", min=1)
+    with _quiet():
+        program = torch.onnx.export(
+            spec.module,
+            spec.example_inputs(),
+            dynamo=True,
+            external_data=False,
+            opset_version=ONNX_VERSIONS.opset,
+            input_names=[port.name for port in spec.inputs],
+            output_names=[port.name for port in spec.outputs],
+            dynamic_shapes=tuple({0: batch} for _ in spec.inputs),
+        )
+    assert program is not None
+    model: onnx.ModelProto = program.model_proto
+    _strip(model)
+    model.ir_version = ONNX_VERSIONS.ir_version
+    model.producer_name = "vae-toolchain"
+    model.producer_version = ""
+    model.metadata_props.add(key=METADATA_KEY, value=metadata.to_json())
+    onnx.checker.check_model(model, full_check=True)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Remove what the exporter notes about the machine and the source: stack traces hold paths."""
+    del model.metadata_props[:]
+    graph = model.graph
+    graph.doc_string = ""
+    del graph.metadata_props[:]
+    for item in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        item.doc_string = ""
+        del item.metadata_props[:]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress and the deprecation notices of its own insides off the user's screen."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,102 @@
+"""What many tests share: small data, a small trained model, its bundle, and MNIST where there is any."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from export.bundle import export_bundle
+from trainer.checkpoint import Checkpoint, DataRecord, EpochMetrics, current_versions
+from trainer.data import ImageData
+from trainer.loop import fit
+from trainer.model import ModelConfig, build_model
+from trainer.run import Run
+from trainer.settings import Settings
+
+TINY = Settings("tiny", hidden=(24, 16), latent_dim=5, batch_size=50, epochs=2, clip_norm=1.0)
+
+
+@pytest.fixture(scope="session")
+def tiny_settings() -> Settings:
+    """Settings that train in a moment: 144-24-16-5 on `blobs`."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def blobs() -> ImageData:
+    """520 gray images of 12×12: one soft spot each, its place and size random, its label the quarter it lies in."""
+    random = np.random.default_rng(1)
+    x, y = random.uniform(2, 10, (2, 520, 1, 1))
+    radius = random.uniform(1, 3, (520, 1, 1))
+    rows, columns = np.mgrid[:12, :12]
+    images = np.rint(255 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / radius**2)).astype(np.uint8)[..., None]
+    labels = (2 * (y > 6) + (x > 6)).astype(np.int64).ravel()
+    return ImageData("blobs", images[:400], images[400:], labels[:400], labels[400:])
+
+
+@pytest.fixture(scope="session")
+def tiny_run(blobs: ImageData, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The folder of a finished run: checkpoints and history."""
+    run = Run.create(tmp_path_factory.mktemp("trained") / "runs", None, "tiny")
+    for _ in fit(TINY, blobs, run, device=torch.device("cpu")):
+        pass
+    return run
+
+
+@pytest.fixture(scope="session")
+def _exported(tiny_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from trainer.checkpoint import load_checkpoint
+
+    folder = tmp_path_factory.mktemp("exported") / "bundle"
+    export_bundle(load_checkpoint(tiny_run.best), folder)
+    return folder
+
+
+@pytest.fixture
+def bundle(_exported: Path, tmp_path: Path) -> Path:
+    """A bundle of the tiny trained model, in all formats; a copy, to be damaged at will."""
+    return Path(shutil.copytree(_exported, tmp_path / "bundle"))
+
+
+@pytest.fixture(scope="session")
+def random_checkpoint() -> Callable[..., Checkpoint]:
+    """A function that makes the checkpoint of an untrained model of any shape."""
+
+    def make(
+        seed: int = 0,
+        image_shape: tuple[int, int, int] = (1, 8, 6),
+        hidden: tuple[int, ...] = (11,),
+        latent_dim: int = 3,
+    ) -> Checkpoint:
+        config = ModelConfig(image_shape, hidden, latent_dim)
+        model = build_model(config, seed)
+        channels, height, width = image_shape
+        images = np.random.default_rng(seed).integers(0, 256, (64, height, width, channels), np.uint8)
+        return Checkpoint(
+            model_config=config,
+            settings=Settings("random", hidden, latent_dim, batch_size=8, epochs=1, clip_norm=None),
+            data=DataRecord("noise", "0" * 64, 64, 64, 0.0),
+            model_state=model.state_dict(),
+            optimizer_state={},
+            history=(EpochMetrics(1, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0),),
+            reference_images=torch.from_numpy(images),
+            versions=current_versions(),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def mnist_dir() -> Path:
+    """The folder with MNIST that VAE_DATA names; the test is skipped where VAE_DATA is not set."""
+    if "VAE_DATA" not in os.environ:
+        pytest.skip("VAE_DATA does not name a folder with MNIST")
+    folder = Path(os.environ["VAE_DATA"]).resolve()
+    assert (folder / "MNIST" / "raw").is_dir(), f"VAE_DATA is {folder}, which holds no MNIST/raw"
+    return folder

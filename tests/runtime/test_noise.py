@@ -1,0 +1,115 @@
+"""Noise version 1: the same bits for ever, everywhere."""
+
+import hashlib
+import math
+
+import numpy as np
+import pytest
+
+from runtime.errors import InputError
+from runtime.noise import POSTERIOR_STREAM, normal_table, philox4x32, standard_normal
+
+
+def words(text: str) -> tuple[np.uint64, ...]:
+    return tuple(np.uint64(int(word, 16)) for word in text.split())
+
+
+def test_philox_gives_the_published_answer_of_random123() -> None:
+    result = philox4x32(words("243f6a88 85a308d3 13198a2e 03707344"), words("a4093822 299f31d0"))  # type: ignore[arg-type]
+    assert tuple(result) == words("d16cfe09 94fdcceb 5001e420 24126ea1")
+
+
+def philox_by_definition(counter: list[int], key: list[int]) -> list[int]:
+    """Salmon et al. 2011 in Python's own integers, a derivation that shares nothing with the one under test."""
+    for _ in range(10):
+        high0, low0 = divmod(0xD2511F53 * counter[0], 2**32)
+        high1, low1 = divmod(0xCD9E8D57 * counter[2], 2**32)
+        counter = [high1 ^ counter[1] ^ key[0], low1, high0 ^ counter[3] ^ key[1], low0]
+        key = [(key[0] + 0x9E3779B9) % 2**32, (key[1] + 0xBB67AE85) % 2**32]
+    return counter
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**32, 2**63 - 1])
+@pytest.mark.parametrize("index", [0, 5, 2**32 + 3, 2**63 - 1])
+@pytest.mark.parametrize("stream", [0, POSTERIOR_STREAM])
+def test_every_latent_follows_the_written_contract(seed: int, index: int, stream: int) -> None:
+    table = normal_table()
+    expected = []
+    for dimension in range(10):
+        block, j = divmod(dimension, 4)
+        word = philox_by_definition([index % 2**32, index >> 32, block, stream], [seed % 2**32, seed >> 32])[j]
+        expected.append((table[word & 0xFFFF] + table[word >> 16]) * np.float32(math.sqrt(0.5)))
+    assert standard_normal(seed, [index], 10, stream=stream).tolist() == [expected]
+
+
+def test_seed_7_index_5_starts_with_the_four_numbers_of_the_contract() -> None:
+    bits = standard_normal(7, [5], 32)[0, :4].view(np.uint32)
+    assert [hex(word) for word in bits] == ["0xbf169944", "0x3e8839ca", "0x400f639c", "0x3f898dbb"]
+
+
+def test_table_has_the_hash_of_the_contract() -> None:
+    digest = hashlib.sha256(normal_table().astype("<f4").tobytes()).hexdigest()
+    assert digest == "84af08276231975047b6502a885fdbd29e4e60104832e33dfb45014148d5bf0c"
+
+
+def test_table_is_the_conditional_mean_of_each_bin() -> None:
+    """Checked in float64 against the error function, bin by bin, through the integral of the density."""
+    table = normal_table().astype(np.float64)
+    assert (np.diff(table) > 0).all()
+    assert (table == -table[::-1]).all()
+    assert np.square(table).mean() == pytest.approx(1, abs=1e-7)
+    # Partial sums of conditional means are densities at the edges: Σ_{i<k} n φ-differences / n = −φ(a_k).
+    edge_density = -np.cumsum(table)[:-1] / len(table)
+    for k in (1, 100, 32_768, 65_000):
+        edge = _quantile(k / len(table))
+        density = math.exp(-(edge**2) / 2) / math.sqrt(2 * math.pi)
+        assert edge_density[k - 1] == pytest.approx(density, rel=1e-4)
+
+
+def _quantile(p: float) -> float:
+    low, high = -10.0, 10.0
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if math.erf(middle / math.sqrt(2)) < 2 * p - 1 else (low, middle)
+    return low
+
+
+def test_latents_do_not_depend_on_batch_order_or_neighbours() -> None:
+    together = standard_normal(3, np.arange(3000), 7)
+    shuffled = np.random.default_rng(0).permutation(3000)
+    assert (standard_normal(3, shuffled, 7) == together[shuffled]).all()
+    assert (standard_normal(3, [2999, 17, 17], 7) == together[[2999, 17, 17]]).all()
+
+
+def test_a_longer_latent_starts_with_the_shorter_one() -> None:
+    assert (standard_normal(1, np.arange(50), 13)[:, :6] == standard_normal(1, np.arange(50), 6)).all()
+
+
+def test_noise_is_standard_normal() -> None:
+    noise = standard_normal(11, np.arange(100_000), 8).astype(np.float64)
+    count = noise.size
+    assert abs(noise.mean()) < 4 / math.sqrt(count)
+    assert abs(noise.var() - 1) < 4 * math.sqrt(2 / count)
+    assert abs((noise**4).mean() - 3) < 4 * math.sqrt(96 / count)
+    correlation = np.corrcoef(noise.T)[np.triu_indices(8, 1)]
+    assert np.abs(correlation).max() < 5 / math.sqrt(100_000)
+
+
+def test_posterior_noise_is_not_the_prior_noise() -> None:
+    assert (standard_normal(0, [0], 4) != standard_normal(0, [0], 4, stream=POSTERIOR_STREAM)).all()
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 1.5, True, None])
+def test_a_seed_out_of_range_is_refused(seed: object) -> None:
+    with pytest.raises(InputError, match="seed should be an integer from 0"):
+        standard_normal(seed, [0], 4)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("indices", [[-1], [0.5], [[1]], [2**63]])
+def test_indices_out_of_range_are_refused(indices: list[object]) -> None:
+    with pytest.raises(InputError, match="indices should be"):
+        standard_normal(0, indices, 4)  # type: ignore[arg-type]
+
+
+def test_no_indices_give_no_latents() -> None:
+    assert standard_normal(0, [], 4).shape == (0, 4)

@@ -1,0 +1,22 @@
+"""All weights of a model in one tensor, and all gradients in another, so that one kernel can serve them all."""
+
+import torch
+from torch import nn
+
+
+def flatten_parameters(module: nn.Module) -> nn.Parameter:
+    """Move the weights of `module` into one vector, in the order of `module.parameters()`, and return that vector.
+
+    The module's parameters become views of it, their gradients views of its `.grad`, which is zero at first. An
+    optimiser of the vector therefore updates the module, in one kernel instead of one for each weight; norms and
+    clipping take one kernel too. Gradients must be zeroed in place, never set to None.
+    """
+    parameters = list(module.parameters())
+    flat = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in parameters]))
+    flat.grad = torch.zeros_like(flat)
+    sizes = [parameter.numel() for parameter in parameters]
+    weights, gradients = flat.detach().split(sizes), flat.grad.split(sizes)
+    for parameter, weight, gradient in zip(parameters, weights, gradients, strict=True):
+        parameter.data = weight.view_as(parameter)
+        parameter.grad = gradient.view_as(parameter)
+    return flat
