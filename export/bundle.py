@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import onnx
 import torch
@@ -68,7 +67,7 @@ def export_bundle(
 
 
 def _metadata(checkpoint: Checkpoint) -> Metadata:
-    best = checkpoint.history[-1]
+    newest = checkpoint.history[-1]
     return Metadata(
         pair_id=_pair_id(checkpoint),
         noise_version=NOISE_VERSION,
@@ -82,7 +81,7 @@ def _metadata(checkpoint: Checkpoint) -> Metadata:
                 "epoch": checkpoint.epoch,
                 "seed": checkpoint.settings.seed,
                 "beta": checkpoint.settings.beta,
-                "test_loss_nats": round(best.test_loss, 4),
+                "test_loss_nats": round(newest.test_loss, 4),
             },
             "trained_with": checkpoint.versions,
             "exported_with": {"torch": str(torch.__version__), "onnx": onnx.__version__},
@@ -140,18 +139,3 @@ def _staging(output: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
-
-
-def summarise(measurements: Sequence[Measurement]) -> list[tuple[str, str, float, float]]:
-    """For each graph and engine: its largest error, and the largest share of its limit that it used."""
-    rows: dict[tuple[str, str], list[Measurement]] = {}
-    for entry in measurements:
-        rows.setdefault((entry.graph, entry.engine), []).append(entry)
-    return [
-        (graph, engine, max(entry.max_error for entry in entries), max(_share(entry) for entry in entries))
-        for (graph, engine), entries in rows.items()
-    ]
-
-
-def _share(entry: Measurement) -> Any:
-    return entry.max_error / entry.limit

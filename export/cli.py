@@ -47,7 +47,8 @@ class ExportCommand(click.Command):
 )
 def export(checkpoint: Path, formats: tuple[str, ...], output: Path | None) -> None:
     """Export a checkpoint to a bundle: decoder and encoder, checked against PyTorch before they are published."""
-    from export.bundle import FORMATS, export_bundle, summarise
+    from export.bundle import FORMATS, export_bundle
+    from export.parity import summarise
     from trainer.checkpoint import load_checkpoint
 
     chosen = FORMATS if "all" in formats else tuple(dict.fromkeys(formats))

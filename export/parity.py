@@ -57,6 +57,11 @@ class Measurement:
         """Also false where the error is NaN."""
         return self.max_error <= self.limit
 
+    @property
+    def share_of_limit(self) -> float:
+        """1 where the error is just what is allowed."""
+        return self.max_error / self.limit
+
 
 def check_parity(
     specs: Iterable[GraphSpec], bundle: Bundle, reference_images: npt.NDArray[np.uint8]
@@ -115,6 +120,17 @@ def certificate(measurements: Sequence[Measurement]) -> dict[str, Any]:
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         },
     }
+
+
+def summarise(measurements: Sequence[Measurement]) -> list[tuple[str, str, float, float]]:
+    """For each graph and engine: its largest error, and the largest share of its limit that it used."""
+    rows: dict[tuple[str, str], list[Measurement]] = {}
+    for entry in measurements:
+        rows.setdefault((entry.graph, entry.engine), []).append(entry)
+    return [
+        (graph, engine, max(entry.max_error for entry in entries), max(entry.share_of_limit for entry in entries))
+        for (graph, engine), entries in rows.items()
+    ]
 
 
 def _input_cases(

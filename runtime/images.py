@@ -53,6 +53,9 @@ def load_image(path: Path, image_shape: tuple[int, int, int]) -> tuple[npt.NDArr
 
     changes = []
     mode = "L" if channels == 1 else "RGB"
+    if image.mode in ("I", "I;16", "I;16B"):  # Pillow's own conversion would clip everything above 255
+        changes.append("16 bits to 8")
+        image = Image.fromarray(np.rint(np.asarray(image, np.float64) / 257).clip(0, 255).astype(np.uint8))
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
     if image.mode != mode:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import platform
+import warnings
 import zipfile
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -163,7 +164,9 @@ def current_versions() -> dict[str, str]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")  # a bare pickle is refused below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file; train a model with vae-train, or name a checkpoint") from None
     except IsADirectoryError:

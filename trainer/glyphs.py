@@ -5,6 +5,8 @@ a fixed seed. It looks like MNIST seen from afar and trains the same models, so 
 cannot be had.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
@@ -44,13 +46,24 @@ def draw_glyphs() -> tuple[Split, Split]:
     )  # fmt: skip
     # One warp bends all ten digits of a font: ten times fewer calls, and every class gets the same number of images.
     warps = (TRAIN_IMAGES + TEST_IMAGES) // 10
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(_SEED)
         choices = torch.randint(len(fonts), (warps,))
         images = torch.cat([warp(fonts[choice]) for choice in choices])
     pixels = images.permute(0, 2, 3, 1).contiguous().numpy()
     labels = np.tile(np.arange(10), warps)
     return (pixels[:TRAIN_IMAGES], labels[:TRAIN_IMAGES]), (pixels[TRAIN_IMAGES:], labels[TRAIN_IMAGES:])
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Thousands of tiny operations: waking a second thread for each costs more than it saves, on a busy machine most."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _draw_digits(font_name: str) -> torch.Tensor:

@@ -27,18 +27,18 @@ class Run:
         name: must not exist yet; None takes `default_name` with the first free number. Raises SettingsError where the
         name is taken or is no plain name, OutputError where the folder cannot be written.
         """
-        if name is not None and (Path(name).name != name or name == "latest"):
+        if name is not None and (Path(name).name != name or name in ("", "latest")):
             raise SettingsError(f"the name of a run should be a plain folder name other than latest but is {name!r}")
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            if name is not None:
+            if name is None:
+                folder = _make_numbered(parent, default_name)
+            elif (parent / name).exists():
+                raise SettingsError(f"{parent / name} is there already; choose another --name or remove it")
+            else:
                 folder = parent / name
                 folder.mkdir()
-            else:
-                folder = _make_numbered(parent, default_name)
             _point(parent / "latest", folder)
-        except FileExistsError as error:
-            raise SettingsError(f"{error.filename} is there already; choose another --name or remove it") from error
         except OSError as error:
             raise OutputError(f"cannot write to {parent}: {error.strerror or error}") from error
         return cls(folder)
