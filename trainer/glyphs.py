@@ -57,7 +57,7 @@ def draw_glyphs() -> tuple[Split, Split]:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Thousands of tiny operations: waking a second thread for each costs more than it saves, on a busy machine most."""
+    """Thousands of tiny operations: waking a second thread for each costs more than it saves."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
