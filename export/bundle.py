@@ -20,16 +20,21 @@ from export.graphs import GraphSpec, graphs_of
 from export.parity import Measurement, certificate, check_parity
 from export.reference import Reference
 from export.to_onnx import ONNX_VERSIONS, to_onnx
+from export.to_pt2 import to_pt2
 from export.to_torchscript import to_torchscript
 from runtime.bundle import Bundle
 from runtime.manifest import MANIFEST_NAME, FileRecord, Graph, Manifest, Metadata
 from runtime.noise import NOISE_VERSION
 from trainer.checkpoint import Checkpoint
 
-FORMATS = ("onnx", "torchscript")
+FORMATS = ("onnx", "torchscript", "pt2")
 PARITY_NAME = "parity.json"
-_SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt"}
-_EXPORTERS: dict[str, Callable[[GraphSpec, Metadata], bytes]] = {"onnx": to_onnx, "torchscript": to_torchscript}
+_SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "pt2": ".pt2"}
+_EXPORTERS: dict[str, Callable[[GraphSpec, Metadata], bytes]] = {
+    "onnx": to_onnx,
+    "torchscript": to_torchscript,
+    "pt2": to_pt2,
+}
 
 
 def export_bundle(

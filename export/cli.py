@@ -35,7 +35,7 @@ class ExportCommand(click.Command):
 @click.option(
     "--format",
     "formats",
-    type=click.Choice(["onnx", "torchscript", "all"]),
+    type=click.Choice(["onnx", "torchscript", "pt2", "all"]),
     multiple=True,
     default=["all"],
     help="May be given several times.  [default: all]",

@@ -13,6 +13,7 @@ import onnxruntime
 import torch
 
 from export.graphs import GraphSpec, Sampler
+from export.to_pt2 import load_pt2
 from export.to_torchscript import load_torchscript
 from runtime.bundle import Bundle
 from runtime.session import GraphSession
@@ -46,6 +47,8 @@ def exported(spec: GraphSpec, bundle: Bundle) -> list[Engine]:
     engines = []
     if "torchscript" in files:
         engines.append(_torchscript(bundle.read(files["torchscript"])))
+    if "pt2" in files:
+        engines.append(_pt2(bundle.read(files["pt2"])))
     if "onnx" in files:
         content = bundle.read(files["onnx"])
         engines += [
@@ -60,6 +63,43 @@ def _torchscript(content: bytes) -> Engine:
     module = load_torchscript(content)
     latents = (lambda inputs: _run(module.latents, inputs)[0]) if hasattr(module, "latents") else None
     return Engine("TorchScript", lambda inputs: _run(module, inputs), latents)
+
+
+def _pt2(content: bytes) -> Engine:
+    module = load_pt2(content)
+    scaling = next((node for node in module.graph.nodes if _takes_temperature(node)), None)
+    latents = None
+    if scaling is not None:
+        (noise,) = (node for node in scaling.args if node.name != "temperature")
+
+        def latents(inputs: Arrays) -> npt.NDArray[Any]:
+            interpreter = _Watch(module, noise)
+            _run(interpreter.run, [*inputs, np.array(1, np.float32)])
+            result: npt.NDArray[Any] = interpreter.value.numpy()
+            return result
+
+    return Engine("torch.export", lambda inputs: _run(module, inputs), latents)
+
+
+class _Watch(torch.fx.Interpreter):
+    """Runs a graph and keeps the value of one of its nodes."""
+
+    def __init__(self, module: torch.fx.GraphModule, watched: torch.fx.Node) -> None:
+        super().__init__(module)
+        self._watched = watched
+        self.value = torch.empty(0)
+
+    def run_node(self, n: torch.fx.Node) -> Any:
+        result = super().run_node(n)
+        if n is self._watched:
+            self.value = result
+        return result
+
+
+def _takes_temperature(node: torch.fx.Node) -> bool:
+    return node.op == "call_function" and any(
+        isinstance(argument, torch.fx.Node) and argument.name == "temperature" for argument in node.args
+    )
 
 
 def _onnxruntime(name: str, spec: GraphSpec, bundle: Bundle, content: bytes, *, optimize: bool) -> Engine:
