@@ -41,8 +41,8 @@ def eager(spec: GraphSpec) -> Engine:
     return Engine("PyTorch eager", lambda inputs: _run(module, inputs), latents)
 
 
-def exported(spec: GraphSpec, bundle: Bundle) -> list[Engine]:
-    """Each engine that `bundle` has a file of the graph for."""
+def exported(spec: GraphSpec, bundle: Bundle, *, strict: bool = False) -> list[Engine]:
+    """Each engine that `bundle` has a file of the graph for; strict: also OpenVINO and OpenCV, where installed."""
     files = bundle.manifest.graphs[spec.name].files
     engines = []
     if "torchscript" in files:
@@ -53,7 +53,7 @@ def exported(spec: GraphSpec, bundle: Bundle) -> list[Engine]:
         content = bundle.read(files["onnx"])
         engines += [
             _onnxruntime("onnxruntime", spec, bundle, content, optimize=True),
-            _onnxruntime("onnxruntime, unoptimised", spec, bundle, content, optimize=False),
+            _onnxruntime("onnxruntime, plain", spec, bundle, content, optimize=False),
             _onnx_reference(content),
         ]
     return engines
@@ -148,6 +148,7 @@ def _evaluator(model: onnx.ModelProto) -> Callable[[Arrays], Arrays]:
 def _plain_session(content: bytes, *, optimize: bool) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
