@@ -27,6 +27,7 @@ from export.source import Source
 from export.to_onnx import OLDEST_OPSET, onnx_versions, to_onnx
 from export.to_pt2 import to_pt2
 from export.to_torchscript import to_torchscript
+from export.variants import SUFFIXES, make_variant, measure_variant
 from runtime.bundle import Bundle
 from runtime.images import grid, save_png, to_float
 from runtime.manifest import MANIFEST_NAME, FileRecord, Graph, Manifest, Metadata, OnnxVersions
@@ -48,22 +49,26 @@ def export_bundle(
     opset: int = OLDEST_OPSET,
     force: bool = False,
     strict_engines: bool = False,
+    variants: Sequence[str] = (),
     report: Callable[[str], None] = lambda step: None,
 ) -> list[Measurement]:
     """Write a bundle to `output`, replacing a bundle that is there, after every graph has passed the parity check.
 
     opset: of the ONNX files. force: write also into a folder that holds something else, which stays. strict_engines:
-    check in every other engine that is installed, too. report: told each step in a few words.
+    check in every other engine that is installed, too. variants: INT8 and FP16 of `export.variants`, smaller ONNX files
+    beside the float ones; where one loses too much it is refused unless forced. report: told each step in a few words.
 
     Returns what the parity check measured. Raises ParityError where a graph differs from the model, MeaningError where
     the model itself is not one to export, and ExportError where `output` cannot be written or holds something else; in
     each case `output` stays as it was.
     """
     check_output(output, force=force)
+    if variants and "onnx" not in formats:
+        raise ExportError(f"{', '.join(variants)} are variants of ONNX files; add the format onnx")
     if isinstance(source, Checkpoint):
         source = Source.of_checkpoint(source)
     with staging(output) as folder:
-        return _Builder(source, folder, formats, opset, strict_engines, report).build()
+        return _Builder(source, folder, formats, opset, strict_engines, variants, force, report).build()
 
 
 @dataclass
@@ -75,6 +80,8 @@ class _Builder:
     formats: Sequence[str]
     opset: int
     strict_engines: bool
+    variants: Sequence[str]
+    force: bool
     report: Callable[[str], None]
 
     def build(self) -> list[Measurement]:
@@ -87,11 +94,12 @@ class _Builder:
         )
         specs = graphs_of(model)
         graphs = {spec.name: Graph(spec.inputs, spec.outputs, self._export(spec, metadata)) for spec in specs}
+        notes = [self._make_variant(variant, metadata, graphs) for variant in self.variants]
         reference = Reference(model)
         self._write_golden(reference, metadata)
         measurements = self._check(specs, reference, metadata, graphs)
         self._write(PARITY_NAME, (json.dumps(certificate(measurements), indent=2, sort_keys=True) + "\n").encode())
-        self._write(CARD_NAME, model_card(metadata, graphs, self._onnx, measurements, notes=[]).encode())
+        self._write(CARD_NAME, model_card(metadata, graphs, self._onnx, measurements, notes).encode())
         self._write_manifest(metadata, graphs)
         return measurements
 
@@ -112,6 +120,19 @@ class _Builder:
         if file_format == "onnx":
             return to_onnx(spec, metadata, opset=self.opset)
         return to_pt2(spec, metadata) if file_format == "pt2" else to_torchscript(spec, metadata)
+
+    def _make_variant(self, variant: str, metadata: Metadata, graphs: dict[str, Graph]) -> str:
+        """Add a smaller file of every graph to the folder and to `graphs`. Returns a paragraph for the card."""
+        self.report(f"the graphs as {variant}")
+        images, latent_dim = self.source.reference_images, metadata.latent_dim
+        files = {name: (self.folder / graph.files["onnx"]).read_bytes() for name, graph in graphs.items()}
+        small = make_variant(variant, files, images, latent_dim)
+        result = measure_variant(variant, files, small, images, latent_dim, force=self.force)
+        for name, content in small.items():
+            graphs[name].files[variant] = f"{name}{SUFFIXES[variant]}"
+            self._write(graphs[name].files[variant], content)
+        self.report(f"{variant}: {result.quality()}; {result.speed()}")
+        return f"`*{SUFFIXES[variant]}`: {result.quality()}. The latents are the same, to the bit."
 
     def _write_golden(self, reference: Reference, metadata: Metadata) -> None:
         self.report("golden values and a picture")

@@ -53,16 +53,28 @@ class ExportCommand(click.Command):
     show_default=True,
     help="Of the ONNX files: 18 loads in onnxruntime 1.18 and newer.",
 )
-@click.option("--force", is_flag=True, help="Write also into a folder that holds something else, which stays.")
+@click.option(
+    "--force", is_flag=True, help="Write also beside what is no part of a bundle, and variants that lose much."
+)
+@click.option("--int8", is_flag=True, help="Add *.int8.onnx, static 8-bit files, and say what they cost and gain.")
+@click.option("--fp16-weights", is_flag=True, help="Add *.fp16.onnx: half the size, computed in float32.")
 @click.option("--strict-engines", is_flag=True, help="Check also in OpenVINO and OpenCV, where they are installed.")
 def export(
-    checkpoint: Path, formats: tuple[str, ...], output: Path | None, opset: int, force: bool, strict_engines: bool
+    checkpoint: Path,
+    formats: tuple[str, ...],
+    output: Path | None,
+    opset: int,
+    force: bool,
+    int8: bool,
+    fp16_weights: bool,
+    strict_engines: bool,
 ) -> None:
     """Export a checkpoint to a bundle that is published only when every engine computes what the model computes."""
     from export.bundle import FORMATS, export_bundle
     from export.certificate import as_text, table
     from export.source import Source
     from export.to_onnx import NEWEST_OPSET
+    from export.variants import FP16, INT8
     from trainer.checkpoint import load_checkpoint
 
     if opset > NEWEST_OPSET:
@@ -79,6 +91,7 @@ def export(
         opset=opset,
         force=force,
         strict_engines=strict_engines,
+        variants=[name for name, chosen in ((INT8, int8), (FP16, fp16_weights)) if chosen],
         report=lambda step: click.echo(f"{time.monotonic() - started:5.1f} s {step}", err=True),
     )
     click.echo("parity  largest error against the model in float64")

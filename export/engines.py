@@ -105,7 +105,7 @@ def _takes_temperature(node: torch.fx.Node) -> bool:
 def _onnxruntime(name: str, spec: GraphSpec, bundle: Bundle, content: bytes, *, optimize: bool) -> Engine:
     """Through `runtime.session`, the code that users will run."""
     names = _port_names(onnx.load_from_string(content))
-    noise = _noise_part(content)
+    noise = noise_part(content)
     latents = None
     if noise is not None:
         session = _plain_session(noise.SerializeToString(), optimize=optimize)
@@ -121,7 +121,7 @@ def _onnxruntime(name: str, spec: GraphSpec, bundle: Bundle, content: bytes, *, 
 def _onnx_reference(content: bytes) -> Engine:
     """The evaluator in NumPy that comes with the standard."""
     model = onnx.load_from_string(content)
-    noise = _noise_part(content)
+    noise = noise_part(content)
     latents = None
     if noise is not None:
         run_noise = _evaluator(noise)
@@ -154,7 +154,7 @@ def _plain_session(content: bytes, *, optimize: bool) -> onnxruntime.InferenceSe
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def _noise_part(content: bytes) -> onnx.ModelProto | None:
+def noise_part(content: bytes) -> onnx.ModelProto | None:
     """Of a sampler, its noise alone: the same nodes and tables, up to the latents, which meet the temperature next."""
     model = onnx.load_from_string(content)
     scaling = next((node for node in model.graph.node if "temperature" in node.input), None)
