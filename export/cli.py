@@ -47,6 +47,15 @@ class ExportCommand(click.Command):
     help="Folder of the bundle; a bundle there is replaced.  [default: bundle, beside the checkpoint]",
 )
 @click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    envvar="VAE_DATA",
+    show_envvar=True,
+    default=Path("data"),
+    show_default=True,
+    help="Where MNIST may lie: a state dict brings no images to check it on.",
+)
+@click.option(
     "--opset",
     type=click.IntRange(min=18),
     default=18,
@@ -63,6 +72,7 @@ def export(
     checkpoint: Path,
     formats: tuple[str, ...],
     output: Path | None,
+    data_dir: Path,
     opset: int,
     force: bool,
     int8: bool,
@@ -72,17 +82,16 @@ def export(
     """Export a checkpoint to a bundle that is published only when every engine computes what the model computes."""
     from export.bundle import FORMATS, export_bundle
     from export.certificate import as_text, table
-    from export.source import Source
+    from export.foreign import load_source
     from export.to_onnx import NEWEST_OPSET
     from export.variants import FP16, INT8
-    from trainer.checkpoint import load_checkpoint
 
     if opset > NEWEST_OPSET:
         raise click.BadParameter(f"{opset} is not in the range 18<=x<={NEWEST_OPSET}.", param_hint="--opset")
     started = time.monotonic()
     chosen = FORMATS if "all" in formats else tuple(dict.fromkeys(formats))
     output = output or checkpoint.parent / "bundle"
-    source = Source.of_checkpoint(load_checkpoint(checkpoint))
+    source = load_source(checkpoint, data_dir)
     click.echo(f"from    {checkpoint}: {source.provenance['architecture']}")
     measurements = export_bundle(
         source,
@@ -99,4 +108,4 @@ def export(
         click.echo(line)
     click.echo(f"wrote   {output}/ in {time.monotonic() - started:.1f} s")
     for path in sorted(output.iterdir()):
-        click.echo(f"        {path.name:18} {path.stat().st_size:11,} bytes")
+        click.echo(f"        {path.name:23} {path.stat().st_size:11,} bytes")
