@@ -9,14 +9,14 @@
     "image_shape": [1, 28, 28],        channels, height, width
     "provenance": {...}                what was trained, on what, by which versions; free form
   },
-  "onnx": {"opset": 18, "ir_version": 8},
+  "onnx": {"opset": 18, "ir_version": 8, "oldest_onnxruntime": "1.18"},
   "graphs": {
     "decoder": {
       "inputs": [{"name": "z", "dtype": "float32", "shape": ["N", 32], "range": null}],
       "outputs": [{"name": "image", "dtype": "float32", "shape": ["N", 1, 28, 28], "range": [0, 1]}],
       "files": {"onnx": "decoder.onnx", "torchscript": "decoder.pt"}
-    }
-  },
+    }                                  formats: onnx, torchscript, pt2; and smaller ONNX files of the same graph:
+  },                                   onnx-int8 (8-bit weights and activations), onnx-fp16 (16-bit weights)
   "files": {"decoder.onnx": {"bytes": 1092035, "sha256": "…"}}
 }
 """
@@ -36,7 +36,7 @@ METADATA_KEY = "vae_toolchain"
 FORMAT_VERSION = 1
 
 _DTYPES = ("float32", "int64", "uint8")
-_FORMATS = ("onnx", "torchscript", "pt2")
+_FORMATS = ("onnx", "onnx-int8", "onnx-fp16", "torchscript", "pt2")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MAX_BYTES = 2**31 - 1  # the most that a protobuf, and so an ONNX file, can hold
 _T = TypeVar("_T")
@@ -62,7 +62,7 @@ class Graph:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     files: dict[str, str]
-    """Format (onnx, torchscript, pt2) → name of the file in the bundle's folder."""
+    """Format (onnx, onnx-int8, onnx-fp16, torchscript, pt2) → name of the file in the bundle's folder."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ class OnnxVersions:
 
     opset: int
     ir_version: int
+    oldest_onnxruntime: str | None = None
+    """The oldest onnxruntime that files of this opset are tested on; None where nobody tried."""
 
 
 @dataclass(frozen=True)
@@ -172,9 +174,13 @@ def _read_metadata(content: dict[str, Any]) -> Metadata:
 
 
 def _read_onnx(content: dict[str, Any]) -> OnnxVersions:
+    oldest = content.get("oldest_onnxruntime")
     return OnnxVersions(
         opset=_integer(content.get("opset"), "onnx.opset", 1, 1000),
         ir_version=_integer(content.get("ir_version"), "onnx.ir_version", 1, 1000),
+        oldest_onnxruntime=None
+        if oldest is None
+        else _take(content, "oldest_onnxruntime", str, where="onnx.oldest_onnxruntime"),
     )
 
 
