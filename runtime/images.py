@@ -28,10 +28,18 @@ def to_float(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 def to_uint8(image: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     """float32 (N, C, H, W) → uint8 (N, H, W, C): 255 · x rounded half to even, clipped to 0 … 255."""
-    scaled = image * np.float32(255)
-    np.rint(scaled, out=scaled)
-    np.clip(scaled, 0, 255, out=scaled)
-    return np.ascontiguousarray(scaled.astype(np.uint8).transpose(0, 2, 3, 1))
+    count, channels, height, width = image.shape
+    pixels = np.empty((count, height, width, channels), np.uint8)
+    round_into(pixels, image.copy())
+    return pixels
+
+
+def round_into(pixels: npt.NDArray[np.uint8], image: npt.NDArray[np.float32]) -> None:
+    """`to_uint8` without any new memory: fills `pixels` (N, H, W, C) and overwrites `image` (N, C, H, W)."""
+    np.multiply(image, np.float32(255), out=image)
+    np.rint(image, out=image)
+    np.clip(image, 0, 255, out=image)
+    np.copyto(pixels.transpose(0, 3, 1, 2), image, casting="unsafe")
 
 
 def load_image(path: Path, image_shape: tuple[int, int, int]) -> tuple[npt.NDArray[np.uint8], str]:

@@ -25,8 +25,8 @@ class Reconstructor:
         Raises BundleError where the bundle is missing or damaged, or its encoder and decoder are of different models.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-        self._encoder = GraphSession(self.bundle, "encoder", threads=threads)
-        self._decoder = GraphSession(self.bundle, "decoder", threads=threads)
+        self._encoder = GraphSession(self.bundle, "encoder")
+        self._decoder = GraphSession(self.bundle, "decoder")
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
