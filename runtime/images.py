@@ -86,10 +86,20 @@ def grid(images: npt.NDArray[np.uint8], columns: int, *, gap: int = 2, scale: in
     return canvas.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-def save_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
-    """Write uint8 (H, W, C), C = 1 or 3, as a PNG: complete or not at all."""
+def save_png(path: Path, pixels: npt.NDArray[np.uint8], *, text: dict[str, str] | None = None) -> None:
+    """Write uint8 (H, W, C), C = 1 or 3, as a PNG: complete or not at all. text: notes to keep in the file."""
     with replacing(path) as temporary:
-        _to_pillow(pixels).save(temporary, format="PNG", compress_level=_PNG_COMPRESSION)
+        write_png(temporary, pixels, text=text)
+
+
+def write_png(path: Path, pixels: npt.NDArray[np.uint8], *, text: dict[str, str] | None = None) -> None:
+    """Write uint8 (H, W, C), C = 1 or 3, as a PNG, straight to its place: `save_png` without its care."""
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    for key, value in (text or {}).items():
+        info.add_text(key, value)
+    _to_pillow(pixels).save(path, format="PNG", compress_level=_PNG_COMPRESSION, pnginfo=info)
 
 
 def _to_pillow(pixels: npt.NDArray[np.uint8]) -> Image:

@@ -59,6 +59,16 @@ class Sampler:
         return height, width, channels
 
     @property
+    def decoder_file(self) -> str:
+        """Name of the bundle's file that draws."""
+        return self._decoder.name
+
+    @property
+    def block(self) -> int:
+        """Images that `stream` computes at a time; blocks begin at multiples of this index."""
+        return self._blocks.rows
+
+    @property
     def default_batch(self) -> int:
         """Images in a batch of `stream` where none is asked for: 16 MiB of them, a whole number of blocks."""
         task = self._blocks.task
