@@ -15,19 +15,26 @@ import onnx
 import torch
 
 from export.errors import ExportError
+from export.golden import golden_files, golden_values
 from export.graphs import GraphSpec, graphs_of
 from export.parity import Measurement, certificate, check_parity
+from export.reference import Reference
 from export.to_onnx import ONNX_VERSIONS, to_onnx
+from export.to_pt2 import to_pt2
 from export.to_torchscript import to_torchscript
 from runtime.bundle import Bundle
 from runtime.manifest import MANIFEST_NAME, FileRecord, Graph, Manifest, Metadata
 from runtime.noise import NOISE_VERSION
 from trainer.checkpoint import Checkpoint
 
-FORMATS = ("onnx", "torchscript")
+FORMATS = ("onnx", "torchscript", "pt2")
 PARITY_NAME = "parity.json"
-_SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt"}
-_EXPORTERS: dict[str, Callable[[GraphSpec, Metadata], bytes]] = {"onnx": to_onnx, "torchscript": to_torchscript}
+_SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "pt2": ".pt2"}
+_EXPORTERS: dict[str, Callable[[GraphSpec, Metadata], bytes]] = {
+    "onnx": to_onnx,
+    "torchscript": to_torchscript,
+    "pt2": to_pt2,
+}
 
 
 def export_bundle(
@@ -57,10 +64,15 @@ def export_bundle(
             for spec in specs
         }
         onnx_versions = ONNX_VERSIONS if "onnx" in formats else None
+        reference = Reference(model)
+        report("golden values")
+        images = checkpoint.reference_images.numpy()
+        for name, content in golden_files(golden_values(reference, metadata.latent_dim, images)).items():
+            (folder / name).write_bytes(content)
         report("parity check")
         # The check reads the bundle the way its users will, so it needs a manifest of what there is so far.
         _write_manifest(folder, Manifest(metadata, onnx_versions, graphs, _records(folder)))
-        measurements = check_parity(specs, Bundle.open(folder), checkpoint.reference_images.numpy())
+        measurements = check_parity(specs, reference, Bundle.open(folder), images)
         (folder / PARITY_NAME).write_text(json.dumps(certificate(measurements), indent=2, sort_keys=True) + "\n")
         (folder / MANIFEST_NAME).unlink()
         _write_manifest(folder, Manifest(metadata, onnx_versions, graphs, _records(folder)))
@@ -154,4 +166,4 @@ def summarise(measurements: Sequence[Measurement]) -> list[tuple[str, str, float
 
 
 def _share(entry: Measurement) -> Any:
-    return entry.max_error / entry.limit
+    return entry.max_error / entry.limit if entry.limit else entry.max_error
