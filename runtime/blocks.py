@@ -11,11 +11,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy.typing as npt
 
-from runtime.session import BoundGraph, GraphSession
+from runtime.session import GraphSession
 
 _FLOATS_IN_BLOCK = 2**17  # 512 KiB: a block's images then stay in the second-level cache (measured: 64 to 256 of MNIST)
 _MOST_ROWS = 128
@@ -46,7 +47,7 @@ class Blocks:
         stop = first + count
         step = self.task if count >= 4 * self.task else self.rows
         cuts = [first, *range(first - first % step + step, stop, step), stop]
-        return list(zip(cuts[:-1], cuts[1:], strict=True))
+        return list(pairwise(cuts))
 
     def run(
         self,

@@ -92,3 +92,39 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, at + i + 1
     raise _MalformedError("a number in it is longer than 10 bytes")
+
+
+def dense_weights(content: bytes) -> int | None:
+    """Weights of a model that is a chain of dense layers, each used once for an image; None where it has others.
+
+    That is what its matrices hold, and twice as many operations make an image. A tensor of more than two dimensions
+    belongs to something else, such as a convolution.
+    """
+    count = 0
+    for graph in _messages(memoryview(content), 7):
+        for tensor in _messages(graph, 5):
+            shape = _tensor_shape(tensor)
+            if len(shape) > 2:
+                return None
+            if len(shape) == 2:
+                count += shape[0] * shape[1]
+    return count or None
+
+
+def _messages(message: memoryview, number: int) -> Iterator[memoryview]:
+    return (value for found, value in _fields(message) if found == number and isinstance(value, memoryview))
+
+
+def _tensor_shape(tensor: memoryview) -> list[int]:
+    """`dims` of a tensor, field 1: one number a field, or all in one packed field."""
+    shape: list[int] = []
+    for number, value in _fields(tensor):
+        if number == 1 and isinstance(value, int):
+            shape.append(value)
+        elif number == 1:
+            at = 0
+            assert isinstance(value, memoryview)
+            while at < len(value):
+                size, at = _varint(value, at)
+                shape.append(size)
+    return shape

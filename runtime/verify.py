@@ -6,6 +6,7 @@ import io
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,11 @@ class Report:
 def verify_bundle(folder: Path) -> Report:
     """Check the bundle in `folder`. Raises BundleError only where its manifest cannot be read."""
     bundle = Bundle.open(folder)
-    checks = [_try(name, lambda name=name: _file(bundle, name)) for name in sorted(bundle.manifest.files)]
+    checks = [_try(name, partial(_file, bundle, name)) for name in sorted(bundle.manifest.files)]
     for graph in sorted(bundle.manifest.graphs):
         for precision, file_format in PRECISIONS.items():
             if file_format in bundle.manifest.graphs[graph].files:
-                name = f"{graph} {precision}"
-                checks.append(_try(name, lambda graph=graph, precision=precision: _opens(bundle, graph, precision)))
+                checks.append(_try(f"{graph} {precision}", partial(_opens, bundle, graph, precision)))
     if GOLDEN_NAME not in bundle.manifest.files:
         checks.append(Check(GOLDEN_NAME, False, "the bundle holds no golden values; run vae-export again"))
         return Report(checks)
@@ -65,7 +65,7 @@ def verify_bundle(folder: Path) -> Report:
         checks.append(Check(GOLDEN_NAME, False, str(error)))
         return Report(checks)
     for name, check in _golden_checks(bundle).items():
-        checks.append(_try(f"golden {name}", lambda check=check: check(golden)))
+        checks.append(_try(f"golden {name}", partial(check, golden)))
     return Report(checks)
 
 
@@ -146,12 +146,11 @@ def _compare(found: npt.NDArray[Any], golden: npt.NDArray[Any]) -> str:
         raise _DiffersError(f"should be {golden.dtype} {golden.shape} but is {found.dtype} {found.shape}")
     difference = np.abs(found.astype(np.float64) - golden)
     if found.dtype == np.uint8:
-        worst = int(difference.max(initial=0))
-        text = f"at most {worst} grey level{'s' * (worst != 1)} apart"
-        limit = 1.0
+        worst = float(difference.max(initial=0))
+        text, limit = f"at most {worst:.0f} grey level{'s' * (worst != 1)} apart", 1.0
     else:
-        worst_error = float((difference / np.maximum(1, np.abs(golden))).max(initial=0))
-        worst, text, limit = worst_error, f"largest error {worst_error:.1e}", LARGEST_ERROR
+        worst = float((difference / np.maximum(1, np.abs(golden))).max(initial=0))
+        text, limit = f"largest error {worst:.1e}", LARGEST_ERROR
     if not worst <= limit:  # also where it is NaN
         raise _DiffersError(f"{text}, more than {limit:g}")
     return text

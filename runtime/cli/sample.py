@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -117,9 +118,7 @@ def _check(output: Path, num: int, first: int, resume: bool) -> None:
         )
 
 
-def _write(
-    sampler: Sampler, job: SampleJob, output: Path, *, resume: bool, scale: int, batch_size: int | None
-) -> None:
+def _write(sampler: Sampler, job: SampleJob, output: Path, *, resume: bool, scale: int, batch_size: int | None) -> None:
     done = 0
     with progress(job.num) as show:
 
@@ -132,7 +131,7 @@ def _write(
             if output == _STDOUT:
                 from runtime.outputs.raw import write_raw
 
-                write_raw(sampler, job, click.get_binary_stream("stdout"), batch_size=batch_size, advance=advance)
+                write_raw(sampler, job, sys.stdout.buffer, batch_size=batch_size, advance=advance)
             elif output.suffix == ".npy":
                 from runtime.outputs.npy import write_npy
 
