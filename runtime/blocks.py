@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, TypeVar
 
 import numpy.typing as npt
@@ -42,12 +42,10 @@ class Blocks:
         """Images that a thread takes at a time."""
         return self.rows * _BLOCKS_IN_TASK
 
-    def tasks(self, first: int, count: int) -> list[tuple[int, int]]:
-        """The range from `first` as pairs (start, stop), cut at multiples of `task`; short ones at `rows`."""
+    def tasks(self, first: int, count: int, step: int) -> Iterator[tuple[int, int]]:
+        """The range from `first` as pairs (start, stop), cut at multiples of `step`, which is a multiple of `rows`."""
         stop = first + count
-        step = self.task if count >= 4 * self.task else self.rows
-        cuts = [first, *range(first - first % step + step, stop, step), stop]
-        return list(pairwise(cuts))
+        return pairwise(chain((first,), range(first - first % step + step, stop, step), (stop,)))
 
     def run(
         self,
@@ -75,7 +73,8 @@ class Blocks:
                     bound.run()
                     take(low, high, [array[low - base : high - base] for array in bound.outputs])
 
-        in_threads(work, self.tasks(first, count), threads)
+        step = self.task if threads == 1 or count >= 4 * threads * self.task else self.rows
+        in_threads(work, list(self.tasks(first, count, step)), threads)
 
 
 def in_threads(work: Callable[[Iterator[_T]], None], tasks: Sequence[_T], threads: int) -> None:
@@ -88,8 +87,16 @@ def in_threads(work: Callable[[Iterator[_T]], None], tasks: Sequence[_T], thread
     if threads <= 1:
         work(shared)
         return
+
+    def work_or_stop() -> None:
+        try:
+            work(shared)
+        except BaseException:
+            shared.stop()
+            raise
+
     with ThreadPoolExecutor(threads) as pool:
-        running = [pool.submit(work, shared) for _ in range(threads)]
+        running = [pool.submit(work_or_stop) for _ in range(threads)]
         try:
             for future in running:
                 future.result()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import operator
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,6 @@ from runtime.errors import InputError
 from runtime.noise import standard_normal
 from runtime.session import GraphSession
 from runtime.threads import usable_cpus
-
-DEFAULT_BATCH_BYTES = 2**24  # of pixels in a batch of `Sampler.stream`
 
 
 class Sampler:
@@ -68,12 +68,6 @@ class Sampler:
         """Images that `stream` computes at a time; blocks begin at multiples of this index."""
         return self._blocks.rows
 
-    @property
-    def default_batch(self) -> int:
-        """Images in a batch of `stream` where none is asked for: 16 MiB of them, a whole number of blocks."""
-        task = self._blocks.task
-        return max(1, DEFAULT_BATCH_BYTES // int(np.prod(self.image_shape)) // task) * task
-
     def sample(self, num: int, *, seed: int = 0, first: int = 0, temperature: float = 1.0) -> npt.NDArray[np.uint8]:
         """Images `first` … `first + num - 1` of `seed`: uint8 (num, H, W, C).
 
@@ -81,8 +75,8 @@ class Sampler:
         """
         first, num = _check_range(first, num)
         if num < self._blocks.rows:
-            return self.sample_indices(np.arange(first, first + num), seed=seed, temperature=temperature)
-        return self._draw(first, num, seed, temperature)
+            return self.sample_indices(_indices(first, first + num), seed=seed, temperature=temperature)
+        return self._draw(first, num, seed, temperature, self.threads)
 
     def sample_indices(
         self, indices: npt.ArrayLike, *, seed: int = 0, temperature: float = 1.0
@@ -108,45 +102,45 @@ class Sampler:
     ) -> Iterator[npt.NDArray[np.uint8]]:
         """The same images as `sample`, in batches: uint8 (batch_size, H, W, C), the last one shorter.
 
-        The next batch is computed while the caller uses this one, and memory does not grow with `num`. batch_size:
-        None means `default_batch`.
+        The next batches are computed while the caller uses this one, and memory does not grow with `num`. batch_size:
+        None means whatever comes out fastest, in batches of unequal sizes.
         """
         first, num = _check_range(first, num)
         if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size should be at least 1, but is {batch_size}")
         self.latents([], seed=seed, temperature=temperature)  # refuses a bad seed or temperature here, not at first use
-        return self._stream(num, seed, first, temperature, batch_size or self.default_batch)
+        pieces = self._pieces(first, num, seed, temperature)
+        return pieces if batch_size is None else _recut(pieces, num, batch_size)
 
-    def _stream(
-        self, num: int, seed: int, first: int, temperature: float, batch: int
-    ) -> Iterator[npt.NDArray[np.uint8]]:
-        # Small batches are cut from larger ones, or whole blocks would be computed for a few images each.
-        chunk = batch * -(-self._blocks.task // batch)
-        starts = range(first, first + num, chunk)
-        with ThreadPoolExecutor(1) as ahead:
+    def _pieces(self, first: int, num: int, seed: int, temperature: float) -> Iterator[npt.NDArray[np.uint8]]:
+        """A range in pieces of one task; each is computed by one thread, and one more than that is under way."""
+        tasks = iter(self._blocks.tasks(first, num, self._blocks.task))
+        with ThreadPoolExecutor(self.threads) as pool:
 
-            def draw(start: int) -> npt.NDArray[np.uint8]:
-                return self._draw(start, min(chunk, first + num - start), seed, temperature)
+            def draw(start: int, stop: int) -> npt.NDArray[np.uint8]:
+                return self._draw(start, stop - start, seed, temperature, threads=1)
 
-            following = ahead.submit(draw, first)
-            for start in starts:
-                pixels = following.result()
-                if start + chunk < first + num:
-                    following = ahead.submit(draw, start + chunk)
-                for at in range(0, len(pixels), batch):
-                    yield pixels[at : at + batch]
+            under_way = deque(pool.submit(draw, *task) for task in islice(tasks, self.threads + 1))
+            try:
+                while under_way:
+                    pixels = under_way.popleft().result()
+                    under_way.extend(pool.submit(draw, *task) for task in islice(tasks, 1))
+                    yield pixels
+            finally:
+                for future in under_way:  # where the caller goes no further
+                    future.cancel()
 
-    def _draw(self, first: int, num: int, seed: int, temperature: float) -> npt.NDArray[np.uint8]:
+    def _draw(self, first: int, num: int, seed: int, temperature: float, threads: int) -> npt.NDArray[np.uint8]:
         """A range in whole blocks."""
         pixels = np.empty((num, *self.pixels_shape), np.uint8)
 
         def fill(start: int, stop: int) -> Sequence[npt.NDArray[Any]]:
-            return [self.latents(np.arange(start, stop), seed=seed, temperature=temperature)]
+            return [self.latents(_indices(start, stop), seed=seed, temperature=temperature)]
 
         def take(start: int, stop: int, outputs: Sequence[npt.NDArray[Any]]) -> None:
             images.round_into(pixels[start - first : stop - first], outputs[0])
 
-        self._blocks.run(self._decoder, first, num, self.threads, fill, take)
+        self._blocks.run(self._decoder, first, num, threads, fill, take)
         return pixels
 
     def latents(self, indices: npt.ArrayLike, *, seed: int = 0, temperature: float = 1.0) -> npt.NDArray[np.float32]:
@@ -179,3 +173,24 @@ def _check_range(first: int, num: int) -> tuple[int, int]:
     if first + num > 2**63:
         raise InputError(f"first + num should be at most 2**63, but is {first + num}")
     return first, num
+
+
+def _indices(start: int, stop: int) -> npt.NDArray[np.uint64]:
+    """The range as an array. np.arange itself cannot end at 2**63."""
+    return np.arange(stop - start, dtype=np.uint64) + np.uint64(start)
+
+
+def _recut(pieces: Iterator[npt.NDArray[np.uint8]], num: int, batch_size: int) -> Iterator[npt.NDArray[np.uint8]]:
+    """The `num` images of `pieces` in batches of `batch_size`."""
+    piece = next(pieces)
+    used = 0
+    for start in range(0, num, batch_size):
+        batch = np.empty((min(batch_size, num - start), *piece.shape[1:]), np.uint8)
+        filled = 0
+        while filled < len(batch):
+            if used == len(piece):
+                piece, used = next(pieces), 0
+            count = min(len(batch) - filled, len(piece) - used)
+            batch[filled : filled + count] = piece[used : used + count]
+            filled, used = filled + count, used + count
+        yield batch

@@ -65,7 +65,9 @@ def _parse_shard(ctx: click.Context, param: click.Parameter, value: str) -> tupl
 @scale_option
 @threads_option
 @click.option(
-    "--batch-size", type=click.IntRange(1, 2**24), help="Images held in memory at a time.  [default: 16 MiB of them]"
+    "--batch-size",
+    type=click.IntRange(1, 2**24),
+    help="Images written at a time.  [default: about two thousand small ones]",
 )
 def sample(
     bundle: Path,
@@ -92,11 +94,10 @@ def sample(
     sampler = Sampler(bundle, precision=precision, threads=threads)
     job = SampleJob.of(sampler, num, seed=seed, first=first, temperature=temperature, shard=shard)
     started = time.perf_counter()
-    _write(sampler, job, output, resume=resume, scale=scale, batch_size=batch_size)
-    seconds = time.perf_counter() - started
+    drawn = _write(sampler, job, output, resume=resume, scale=scale, batch_size=batch_size)
+    rate = f"{drawn / (time.perf_counter() - started):,.0f} images/s" if drawn else "all of them there already"
     click.echo(
-        f"{'stdout' if output == _STDOUT else output}: {job.num:,} image{'s' * (job.num > 1)} of seed {seed}, "
-        f"{job.num / seconds:,.0f} images/s",
+        f"{'stdout' if output == _STDOUT else output}: {job.num:,} image{'s' * (job.num > 1)} of seed {seed}, {rate}",
         err=output == _STDOUT,
     )
 
@@ -118,7 +119,7 @@ def _check(output: Path, num: int, first: int, resume: bool) -> None:
         )
 
 
-def _write(sampler: Sampler, job: SampleJob, output: Path, *, resume: bool, scale: int, batch_size: int | None) -> None:
+def _write(sampler: Sampler, job: SampleJob, output: Path, *, resume: bool, scale: int, batch_size: int | None) -> int:
     done = 0
     with progress(job.num) as show:
 
@@ -131,23 +132,22 @@ def _write(sampler: Sampler, job: SampleJob, output: Path, *, resume: bool, scal
             if output == _STDOUT:
                 from runtime.outputs.raw import write_raw
 
-                write_raw(sampler, job, sys.stdout.buffer, batch_size=batch_size, advance=advance)
-            elif output.suffix == ".npy":
+                return write_raw(sampler, job, sys.stdout.buffer, batch_size=batch_size, advance=advance)
+            if output.suffix == ".npy":
                 from runtime.outputs.npy import write_npy
 
-                write_npy(sampler, job, output, resume=resume, batch_size=batch_size, advance=advance)
-            elif output.suffix == ".npz":
+                return write_npy(sampler, job, output, resume=resume, batch_size=batch_size, advance=advance)
+            if output.suffix == ".npz":
                 from runtime.outputs.npz import write_npz
 
-                write_npz(sampler, job, output, batch_size=batch_size, advance=advance)
-            elif output.suffix == ".png":
+                return write_npz(sampler, job, output, batch_size=batch_size, advance=advance)
+            if output.suffix == ".png":
                 from runtime.outputs.picture import write_picture
 
-                write_picture(sampler, job, output, columns=math.ceil(math.sqrt(job.num)), scale=scale)
-            else:
-                from runtime.outputs.folder import write_folder
+                return write_picture(sampler, job, output, columns=math.ceil(math.sqrt(job.num)), scale=scale)
+            from runtime.outputs.folder import write_folder
 
-                write_folder(sampler, job, output, resume=resume, batch_size=batch_size, advance=advance)
+            return write_folder(sampler, job, output, resume=resume, batch_size=batch_size, advance=advance)
         except KeyboardInterrupt as interrupt:
             if output == _STDOUT or output.suffix not in _RESUMABLE:
                 raise

@@ -17,7 +17,6 @@ from runtime.sampler import Sampler
 
 RECORD_NAME = "vae-sample.json"
 _BYTES_ON_DISK = 4096  # the least that a file takes on common file systems
-_BATCH = 4096  # so that an interrupted run has little to draw again
 _FILES_IN_TASK = 64
 
 
@@ -29,11 +28,11 @@ def write_folder(
     resume: bool,
     batch_size: int | None = None,
     advance: Callable[[int], object] = lambda count: None,
-) -> None:
+) -> int:
     """Write image I of `job` to `folder`/I.png, I with at least eight digits, in several threads.
 
-    resume: leave out the files that are there, each of which is complete. Raises OutputError where the disk is too
-    small or refuses, or where the folder holds something else.
+    resume: leave out the files that are there, each of which is complete. Returns how many this call drew. Raises
+    OutputError where the disk is too small or refuses, or where the folder holds something else.
     """
     require_space(folder / RECORD_NAME, job.num * _BYTES_ON_DISK)
     record = folder / RECORD_NAME
@@ -43,30 +42,30 @@ def write_folder(
         raise OutputError(f"{folder}: holds something that vae-sample did not write; choose another --output")
     else:
         write_record(job, record)
+    start, stop = _first_missing(job, folder) if resume else job.first, job.first + job.num
+    advance(start - job.first)
+    if start == stop:
+        return 0
+    at = start
     try:
-        for start, stop in _missing(job, folder) if resume else [(job.first, job.first + job.num)]:
-            advance(start - job.first)
-            at = start
-            for pixels in sampler.stream(
-                stop - start, seed=job.seed, first=start, temperature=job.temperature, batch_size=batch_size or _BATCH
-            ):
-                _write_all(folder, at, pixels, sampler.threads)
-                at += len(pixels)
-                advance(len(pixels))
+        for pixels in sampler.stream(
+            stop - start, seed=job.seed, first=start, temperature=job.temperature, batch_size=batch_size
+        ):
+            _write_all(folder, at, pixels, sampler.threads)
+            at += len(pixels)
+            advance(len(pixels))
     except OSError as error:
         raise OutputError(
             f"cannot write into {folder}: {error.strerror or error}; the images there are complete, "
             "and --resume adds the others"
         ) from error
+    return stop - start
 
 
-def _missing(job: SampleJob, folder: Path) -> Iterator[tuple[int, int]]:
-    """The range that begins with the first image that is not there: images are written in order, but for the last few
-    of a batch."""
-    for index in range(job.first, job.first + job.num):
-        if not _file(folder, index).exists():
-            yield index, job.first + job.num
-            return
+def _first_missing(job: SampleJob, folder: Path) -> int:
+    """Index of the first image that is not there; images are written in order, but for the last few of a batch."""
+    indices = range(job.first, job.first + job.num)
+    return next((index for index in indices if not _file(folder, index).exists()), indices.stop)
 
 
 def _write_all(folder: Path, first: int, pixels: npt.NDArray[np.uint8], threads: int) -> None:

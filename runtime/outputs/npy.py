@@ -7,6 +7,7 @@ process's own and would grow with it.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -28,19 +29,20 @@ def write_npy(
     resume: bool,
     batch_size: int | None = None,
     advance: Callable[[int], object] = lambda count: None,
-) -> None:
+) -> int:
     """Write the images of `job` to `path` as uint8 (num, H, W, C).
 
     resume: go on with what an interrupted call left; where it left nothing, begin. advance: told how many images more
-    are in the file. Raises OutputError where the disk is full or refuses, or where there is an interrupted file that
-    `resume` does not ask for or that is of another job; what was written then stays, to be resumed.
+    are in the file. Returns how many this call drew. Raises OutputError where the disk is full or refuses, or where
+    there is an interrupted file that `resume` does not ask for or that is of another job; what was written then stays,
+    to be resumed.
     """
     part, record = path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.json")
     part_record = part.with_name(f"{part.name}.json")
     if resume and not part.exists() and path.exists() and record.exists():
         check_same(job, record)
         advance(job.num)
-        return
+        return 0
     if part.exists() and not resume:
         raise OutputError(f"{part}: an interrupted run left it; add --resume to go on with it, or remove it")
     present = _size(part)
@@ -67,6 +69,7 @@ def write_npy(
             os.fsync(file.fileno())
         part_record.replace(record)
         part.replace(path)
+        return job.num - done
     except OSError as error:
         left = f"; {part} stays, and --resume goes on with it once there is room" if _size(part) else ""
         raise OutputError(f"cannot write {path}: {error.strerror or error}{left}") from error
@@ -117,8 +120,6 @@ def _prepare(file: BinaryIO, sampler: Sampler, job: SampleJob, path: Path) -> in
 
 def _header(job: SampleJob) -> bytes:
     """The first bytes of the `.npy`, the same for the same job."""
-    import io
-
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         buffer, {"descr": "|u1", "fortran_order": False, "shape": (job.num, *job.image_shape)}

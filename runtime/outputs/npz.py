@@ -15,6 +15,8 @@ from runtime.job import SampleJob, write_record
 from runtime.outputs.space import require_space
 from runtime.sampler import Sampler
 
+_BATCH = 8192  # latents at a time
+
 
 def write_npz(
     sampler: Sampler,
@@ -23,19 +25,19 @@ def write_npz(
     *,
     batch_size: int | None = None,
     advance: Callable[[int], object] = lambda count: None,
-) -> None:
-    """Write `images` uint8 (num, H, W, C), `latents` float32 (num, L) and `indices` int64 (num,).
+) -> int:
+    """Write `images` uint8 (num, H, W, C), `latents` float32 (num, L) and `indices` int64 (num,). Returns num.
 
     Raises OutputError where the disk is too small or refuses; `path` then stays as it was.
     """
     require_space(path, job.num * (job.image_bytes + 4 * sampler.latent_dim + 8))
-    batch = batch_size or sampler.default_batch
+    batch = batch_size or _BATCH
     starts = range(job.first, job.first + job.num, batch)
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
 
         def images() -> Iterable[npt.NDArray[Any]]:
             for pixels in sampler.stream(
-                job.num, seed=job.seed, first=job.first, temperature=job.temperature, batch_size=batch
+                job.num, seed=job.seed, first=job.first, temperature=job.temperature, batch_size=batch_size
             ):
                 yield pixels
                 advance(len(pixels))
@@ -52,6 +54,7 @@ def write_npz(
         _add(archive, "latents", "<f4", (job.num, sampler.latent_dim), latents())
         _add(archive, "indices", "<i8", (job.num,), indices())
     write_record(job, path.with_name(f"{path.name}.json"))
+    return job.num
 
 
 def _add(

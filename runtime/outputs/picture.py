@@ -10,7 +10,8 @@ from runtime.manifest import METADATA_KEY
 from runtime.sampler import Sampler
 
 
-def write_picture(sampler: Sampler, job: SampleJob, path: Path, *, columns: int, scale: int) -> None:
-    """Write the images in rows of `columns`, every pixel a square of `scale`: complete or not at all."""
+def write_picture(sampler: Sampler, job: SampleJob, path: Path, *, columns: int, scale: int) -> int:
+    """Write the images in rows of `columns`, every pixel a square of `scale`: complete or not at all. Returns num."""
     pixels = sampler.sample(job.num, seed=job.seed, first=job.first, temperature=job.temperature)
     save_png(path, grid(pixels, columns, scale=scale), text={METADATA_KEY: job.to_json()})
+    return job.num
