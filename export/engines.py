@@ -41,8 +41,8 @@ def eager(spec: GraphSpec) -> Engine:
     return Engine("PyTorch eager", lambda inputs: _run(module, inputs), latents)
 
 
-def exported(spec: GraphSpec, bundle: Bundle) -> list[Engine]:
-    """Each engine that `bundle` has a file of the graph for."""
+def exported(spec: GraphSpec, bundle: Bundle, *, strict: bool = False) -> list[Engine]:
+    """Each engine that `bundle` has a file of the graph for; strict: also OpenVINO and OpenCV, where installed."""
     files = bundle.manifest.graphs[spec.name].files
     engines = []
     if "torchscript" in files:
@@ -53,7 +53,7 @@ def exported(spec: GraphSpec, bundle: Bundle) -> list[Engine]:
         content = bundle.read(files["onnx"])
         engines += [
             _onnxruntime("onnxruntime", spec, bundle, content, optimize=True),
-            _onnxruntime("onnxruntime, unoptimised", spec, bundle, content, optimize=False),
+            _onnxruntime("onnxruntime, plain", spec, bundle, content, optimize=False),
             _onnx_reference(content),
         ]
     return engines
@@ -105,7 +105,7 @@ def _takes_temperature(node: torch.fx.Node) -> bool:
 def _onnxruntime(name: str, spec: GraphSpec, bundle: Bundle, content: bytes, *, optimize: bool) -> Engine:
     """Through `runtime.session`, the code that users will run."""
     names = _port_names(onnx.load_from_string(content))
-    noise = _noise_part(content)
+    noise = noise_part(content)
     latents = None
     if noise is not None:
         session = _plain_session(noise.SerializeToString(), optimize=optimize)
@@ -121,7 +121,7 @@ def _onnxruntime(name: str, spec: GraphSpec, bundle: Bundle, content: bytes, *, 
 def _onnx_reference(content: bytes) -> Engine:
     """The evaluator in NumPy that comes with the standard."""
     model = onnx.load_from_string(content)
-    noise = _noise_part(content)
+    noise = noise_part(content)
     latents = None
     if noise is not None:
         run_noise = _evaluator(noise)
@@ -148,12 +148,13 @@ def _evaluator(model: onnx.ModelProto) -> Callable[[Arrays], Arrays]:
 def _plain_session(content: bytes, *, optimize: bool) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def _noise_part(content: bytes) -> onnx.ModelProto | None:
+def noise_part(content: bytes) -> onnx.ModelProto | None:
     """Of a sampler, its noise alone: the same nodes and tables, up to the latents, which meet the temperature next."""
     model = onnx.load_from_string(content)
     scaling = next((node for node in model.graph.node if "temperature" in node.input), None)

@@ -12,15 +12,11 @@ in float64 with its noise from NumPy (`export.reference`).
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-import onnxruntime
 import torch
 
 from export import engines
@@ -37,7 +33,7 @@ EAGER_FACTOR = 4.0
 SMALLEST_LIMIT = 1e-6
 HARD_LIMIT = 1e-5
 """For images and means, whatever PyTorch's own error is."""
-_HARD_OUTPUTS = ("image", "mean")
+HARD_OUTPUTS = ("image", "mean")
 PIXEL_LIMIT = 1
 RELATIVE, LEVELS, DIFFERING = "relative error", "grey levels", "differing values"
 LATENTS = "latents"
@@ -68,21 +64,20 @@ class Measurement:
         return self.max_error <= self.limit
 
 
-def check_parity(
-    specs: Sequence[GraphSpec], reference: Reference, bundle: Bundle, reference_images: npt.NDArray[np.uint8]
-) -> list[Measurement]:
-    """Measure every graph of `bundle` in every engine it was exported for.
-
-    reference_images: uint8 (N, H, W, C), real test images. Raises NamesError, ShapesError, TypesError or ValuesError,
-    naming graph, engine, output and input, at the first rung that does not hold.
-    """
-    return [entry for spec in specs for entry in check_graph(spec, reference, bundle, reference_images)]
-
-
 def check_graph(
-    spec: GraphSpec, reference: Reference, bundle: Bundle, reference_images: npt.NDArray[np.uint8]
+    spec: GraphSpec,
+    reference: Reference,
+    bundle: Bundle,
+    reference_images: npt.NDArray[np.uint8],
+    *,
+    strict: bool = False,
 ) -> list[Measurement]:
-    """`check_parity` for one graph."""
+    """Measure one graph of `bundle` in every engine it was exported for.
+
+    reference_images: uint8 (N, H, W, C), real test images. strict: also in OpenVINO and OpenCV, where they are
+    installed. Raises NamesError, ShapesError, TypesError or ValuesError, naming graph, engine, output and input, at the
+    first rung that does not hold.
+    """
     cases = _input_cases(spec, bundle, reference_images)
     expected = {
         (case, batch): reference.run(spec.name, _first(spec, inputs, batch))
@@ -92,45 +87,9 @@ def check_graph(
     eager = engines.eager(spec)
     measurements = _measure(spec, eager, cases, expected, eager_errors=None)
     eager_errors = {(entry.output, entry.inputs): entry.max_error for entry in measurements}
-    for engine in engines.exported(spec, bundle):
+    for engine in engines.exported(spec, bundle, strict=strict):
         measurements += _measure(spec, engine, cases, expected, eager_errors)
     return measurements
-
-
-def certificate(measurements: Sequence[Measurement]) -> dict[str, Any]:
-    """What `parity.json` holds: the rule, the figures, and where they were measured."""
-    return {
-        "rule": {
-            "reference": "the model in PyTorch float64, its noise from NumPy",
-            "relative error": "|x - reference| / max(1, |reference|), largest over values, inputs and batches",
-            "eager_factor": EAGER_FACTOR,
-            "smallest_limit": SMALLEST_LIMIT,
-            "hard_limit": dict.fromkeys(_HARD_OUTPUTS, HARD_LIMIT),
-            "pixel_limit": PIXEL_LIMIT,
-            "latents": "equal to the bit",
-            "batches": list(BATCHES),
-        },
-        "measurements": [
-            {
-                "graph": entry.graph,
-                "engine": entry.engine,
-                "output": entry.output,
-                "inputs": entry.inputs,
-                "measure": entry.measure,
-                "max_error": float(f"{entry.max_error:.3g}"),
-                "limit": float(f"{entry.limit:.3g}") if np.isfinite(entry.limit) else None,
-            }
-            for entry in measurements
-        ],
-        "measured_with": {
-            "torch": str(torch.__version__),
-            "onnx": onnx.__version__,
-            "onnxruntime": onnxruntime.__version__,
-            "numpy": np.__version__,
-            "machine": platform.machine(),
-            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        },
-    }
 
 
 def _input_cases(spec: GraphSpec, bundle: Bundle, reference_images: npt.NDArray[np.uint8]) -> dict[str, Arrays]:
@@ -238,7 +197,7 @@ def _check_form(spec: GraphSpec, engine: Engine, outputs: Arrays, expected: Arra
 
 
 def _limit(output: str, case: str, eager_errors: Errors | None) -> float:
-    hard = HARD_LIMIT if output in _HARD_OUTPUTS else np.inf
+    hard = HARD_LIMIT if output in HARD_OUTPUTS else np.inf
     if eager_errors is None:
         return hard
     return min(hard, max(EAGER_FACTOR * eager_errors[output, case], SMALLEST_LIMIT))

@@ -10,19 +10,13 @@ from export.archive import normalise_torch_archive
 from export.graphs import GraphSpec
 from runtime.manifest import METADATA_KEY, Metadata
 
-_NOTES = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node")  # of our source and its paths
-
 
 def to_pt2(spec: GraphSpec, metadata: Metadata) -> bytes:
     """Export with a dynamic batch. The file opens with `torch.export.load` and holds the metadata as an extra file."""
     buffer = io.BytesIO()
-    program = torch.export.export(spec.module, spec.example_inputs(), dynamic_shapes=spec.dynamic_shapes())
-    for node in program.graph.nodes:
-        for note in _NOTES:
-            node.meta.pop(note, None)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.export\.pt2_archive")
-        torch.export.save(program, buffer, extra_files={METADATA_KEY: metadata.to_json()})
+        torch.export.save(spec.program, buffer, extra_files={METADATA_KEY: metadata.to_json()})
     return normalise_torch_archive(buffer.getvalue())
 
 

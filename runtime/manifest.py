@@ -9,7 +9,7 @@
     "image_shape": [1, 28, 28],        channels, height, width
     "provenance": {...}                what was trained, on what, by which versions; free form
   },
-  "onnx": {"opset": 18, "ir_version": 8},
+  "onnx": {"opset": 18, "ir_version": 8, "oldest_onnxruntime": "1.18"},
   "graphs": {
     "decoder": {
       "inputs": [{"name": "z", "dtype": "float32", "shape": ["N", 32], "range": null}],
@@ -79,6 +79,8 @@ class OnnxVersions:
 
     opset: int
     ir_version: int
+    oldest_onnxruntime: str | None = None
+    """The oldest onnxruntime that files of this opset are tested on; None where nobody tried."""
 
 
 @dataclass(frozen=True)
@@ -172,9 +174,13 @@ def _read_metadata(content: dict[str, Any]) -> Metadata:
 
 
 def _read_onnx(content: dict[str, Any]) -> OnnxVersions:
+    oldest = content.get("oldest_onnxruntime")
     return OnnxVersions(
         opset=_integer(content.get("opset"), "onnx.opset", 1, 1000),
         ir_version=_integer(content.get("ir_version"), "onnx.ir_version", 1, 1000),
+        oldest_onnxruntime=None
+        if oldest is None
+        else _take(content, "oldest_onnxruntime", str, where="onnx.oldest_onnxruntime"),
     )
 
 
