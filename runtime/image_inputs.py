@@ -70,7 +70,7 @@ def _load_array(path: Path, image_shape: tuple[int, int, int]) -> npt.NDArray[np
     try:
         # Mapped, so that a header that claims terabytes is found out instead of allocated.
         array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, OverflowError, SyntaxError) as error:
+    except Exception as error:  # NumPy lets through whatever a damaged header makes its parser run into
         raise InputError(f"{path}: cannot be read as an array ({' '.join(str(error).split())})") from error
     if array.ndim == 3 and channels == 1:
         array = array[..., np.newaxis]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,9 @@ class GraphSession:
                 content, _session_options(threads, optimize), providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
-            raise BundleError(f"{bundle.folder / self.name}: onnxruntime cannot load it: {error}") from error
+            raise BundleError(
+                f"{bundle.folder / self.name}: onnxruntime cannot load it: {' '.join(str(error).split())}"
+            ) from error
         self._check_pairing(bundle)
         description = bundle.manifest.graphs[graph]
         self._check_ports("input", self._session.get_inputs(), description.inputs)
@@ -56,12 +59,15 @@ class GraphSession:
 
     def run(self, *inputs: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
         """Outputs in the manifest's order, for inputs in the manifest's order."""
-        outputs: list[npt.NDArray[Any]] = self._session.run(self._outputs, dict(zip(self._inputs, inputs, strict=True)))
+        with _failures_of(self.name):
+            outputs: list[npt.NDArray[Any]] = self._session.run(
+                self._outputs, dict(zip(self._inputs, inputs, strict=True))
+            )
         return outputs
 
     def bind(self, rows: int) -> BoundGraph:
         """The graph with memory of its own for batches of `rows`: for many calls of one size in one thread."""
-        return BoundGraph(self._session, self._input_ports, self._output_ports, rows)
+        return BoundGraph(self.name, self._session, self._input_ports, self._output_ports, rows)
 
     def _check_pairing(self, bundle: Bundle) -> None:
         """The graph must say of itself what the manifest says: that ties decoder, encoder and manifest together."""
@@ -103,8 +109,14 @@ class BoundGraph:
     """
 
     def __init__(
-        self, session: onnxruntime.InferenceSession, inputs: Sequence[Port], outputs: Sequence[Port], rows: int
+        self,
+        name: str,
+        session: onnxruntime.InferenceSession,
+        inputs: Sequence[Port],
+        outputs: Sequence[Port],
+        rows: int,
     ) -> None:
+        self._name = name
         self._session = session
         self._binding = session.io_binding()
         self.inputs = [_array(port, rows) for port in inputs]
@@ -116,7 +128,18 @@ class BoundGraph:
 
     def run(self) -> None:
         """`inputs` → `outputs`, in place."""
-        self._session.run_with_iobinding(self._binding)
+        with _failures_of(self._name):
+            self._session.run_with_iobinding(self._binding)
+
+
+@contextmanager
+def _failures_of(name: str) -> Iterator[None]:
+    """What onnxruntime raises while it computes, as a BundleError."""
+    try:
+        yield
+    except Exception as error:  # onnxruntime raises a dozen unrelated classes
+        reason = " ".join(str(error).split())
+        raise BundleError(f"{name}: onnxruntime cannot compute it: {reason}") from error
 
 
 def _array(port: Port, rows: int) -> npt.NDArray[Any]:
