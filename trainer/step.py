@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from trainer.bounds import Objective
 from trainer.model import VAE
 from trainer.objectives import to_float
+from trainer.settings import Settings
 
 
 class Step(Protocol):
@@ -25,23 +26,15 @@ class Step(Protocol):
 class AutogradStep:
     """Loss, backward, clip, Adam."""
 
-    def __init__(
-        self,
-        model: VAE,
-        weights: nn.Parameter,
-        optimizer: torch.optim.Optimizer,
-        objective: Objective,
-        clip_norm: float | None,
-        precision: str,
-    ) -> None:
+    def __init__(self, model: VAE, weights: nn.Parameter, optimizer: torch.optim.Optimizer, settings: Settings) -> None:
         self.model, self.weights, self.optimizer = model, weights, optimizer
-        self.objective, self.clip_norm = objective, clip_norm
-        self.use_bf16 = precision == "bf16"
+        self.objective, self.clip_norm = Objective.of(settings), settings.clip_norm
+        self.use_bf16 = settings.precision == "bf16"
         self.totals = torch.zeros(3, dtype=torch.float64, device=weights.device)
 
     def __call__(self, pixels: Tensor, noise: Tensor, kl_weight: float | Tensor) -> None:
         """See `Step`."""
-        image = to_float(pixels)  # (B, C, H, W)
+        image = to_float(pixels).to(self.weights.dtype)  # (B, C, H, W)
         with torch.autocast(pixels.device.type, dtype=torch.bfloat16, enabled=self.use_bf16):
             terms = self.objective.terms(self.model, image, noise, kl_weight)
         self.optimizer.zero_grad(set_to_none=False)
