@@ -27,6 +27,11 @@ def flatten_parameters(module: nn.Module) -> nn.Parameter:
     return flat
 
 
+def clip_norm_(gradient: Tensor, largest: float) -> None:
+    """Scale `gradient` in place so that its Euclidean norm is at most `largest`; without a branch, so never a wait."""
+    gradient.mul_(largest / torch.linalg.vector_norm(gradient).clamp_min(largest))
+
+
 def span(vector: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """The part of `vector` where `flatten_parameters` has put `parameters`, stacked along the first axis.
 

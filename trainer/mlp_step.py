@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainer.flat import span
+from trainer.flat import clip_norm_, span
 from trainer.gemm import linear, matmul
 from trainer.model import VAE
 from trainer.objectives import to_float
@@ -83,8 +83,7 @@ class MlpStep:
 
         # ---- clip and step ----
         if self.clip_norm is not None:
-            norm = torch.linalg.vector_norm(self.gradient)
-            self.gradient.mul_(self.clip_norm / norm.clamp_min(self.clip_norm))
+            clip_norm_(self.gradient, self.clip_norm)
         self.optimizer.step()
 
     def _layer(self, *modules: nn.Linear) -> _Layer:

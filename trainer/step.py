@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.bounds import Objective
+from trainer.flat import clip_norm_
 from trainer.model import VAE
 from trainer.objectives import to_float
 from trainer.settings import Settings
@@ -27,7 +28,8 @@ class AutogradStep:
     """Loss, backward, clip, Adam."""
 
     def __init__(self, model: VAE, weights: nn.Parameter, optimizer: torch.optim.Optimizer, settings: Settings) -> None:
-        self.model, self.weights, self.optimizer = model, weights, optimizer
+        assert weights.grad is not None
+        self.model, self.weights, self.gradient, self.optimizer = model, weights, weights.grad, optimizer
         self.objective, self.clip_norm = Objective.of(settings), settings.clip_norm
         self.use_bf16 = settings.precision == "bf16"
         self.totals = torch.zeros(3, dtype=torch.float64, device=weights.device)
@@ -40,6 +42,6 @@ class AutogradStep:
         self.optimizer.zero_grad(set_to_none=False)
         terms.loss.backward()
         if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.weights, self.clip_norm)
+            clip_norm_(self.gradient, self.clip_norm)
         self.optimizer.step()
         self.totals += torch.stack([terms.loss.detach(), terms.reconstruction.detach().sum(), terms.kl.detach().sum()])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainer.flat import flatten_parameters
+from trainer.flat import clip_norm_, flatten_parameters
 from trainer.gemm import linear, matmul
 from trainer.mlp_step import MlpStep
 from trainer.model import ModelConfig, build_model
@@ -40,6 +40,16 @@ def test_gradient_derived_by_hand_is_autograds(hidden: tuple[int, ...], clip_nor
     by_autograd = after_steps(AutogradStep, settings, torch.float64)
     for ours, theirs in zip(by_hand, by_autograd, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("largest", [0.5, 100.0])
+def test_clipping_is_torchs(largest: float) -> None:
+    gradient = torch.arange(4.0)
+    parameter = nn.Parameter(torch.zeros(4))
+    parameter.grad = gradient.clone()
+    nn.utils.clip_grad_norm_(parameter, largest)
+    clip_norm_(gradient, largest)
+    torch.testing.assert_close(gradient, parameter.grad)
 
 
 def test_float32_steps_agree_to_rounding() -> None:
