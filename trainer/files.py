@@ -13,7 +13,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     Raises OutputError, naming `path`, where the operating system refuses; what `path` held before then stays.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
@@ -26,3 +26,9 @@ def write_atomically(path: Path, content: bytes) -> None:
     finally:
         with suppress(OSError):  # never made, or already in its place
             temporary.unlink()
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what a process that was killed while writing `path` has left beside it."""
+    for leftover in path.parent.glob(f".{path.name}.*.part"):
+        leftover.unlink(missing_ok=True)
