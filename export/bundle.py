@@ -14,8 +14,10 @@ import onnx
 import torch
 
 from export.errors import ExportError
+from export.golden import golden_files, golden_values
 from export.graphs import GraphSpec, graphs_of
 from export.parity import Measurement, certificate, check_parity
+from export.reference import Reference
 from export.to_onnx import ONNX_VERSIONS, to_onnx
 from export.to_torchscript import to_torchscript
 from runtime.bundle import Bundle
@@ -56,10 +58,15 @@ def export_bundle(
             for spec in specs
         }
         onnx_versions = ONNX_VERSIONS if "onnx" in formats else None
+        reference = Reference(model)
+        report("golden values")
+        images = checkpoint.reference_images.numpy()
+        for name, content in golden_files(golden_values(reference, metadata.latent_dim, images)).items():
+            (folder / name).write_bytes(content)
         report("parity check")
         # The check reads the bundle the way its users will, so it needs a manifest of what there is so far.
         _write_manifest(folder, Manifest(metadata, onnx_versions, graphs, _records(folder)))
-        measurements = check_parity(specs, Bundle.open(folder), checkpoint.reference_images.numpy())
+        measurements = check_parity(specs, reference, Bundle.open(folder), images)
         (folder / PARITY_NAME).write_text(json.dumps(certificate(measurements), indent=2, sort_keys=True) + "\n")
         (folder / MANIFEST_NAME).unlink()
         _write_manifest(folder, Manifest(metadata, onnx_versions, graphs, _records(folder)))
@@ -67,7 +74,7 @@ def export_bundle(
 
 
 def _metadata(checkpoint: Checkpoint) -> Metadata:
-    newest = checkpoint.history[-1]
+    best = checkpoint.history[-1]
     return Metadata(
         pair_id=_pair_id(checkpoint),
         noise_version=NOISE_VERSION,
@@ -81,7 +88,7 @@ def _metadata(checkpoint: Checkpoint) -> Metadata:
                 "epoch": checkpoint.epoch,
                 "seed": checkpoint.settings.seed,
                 "beta": checkpoint.settings.beta,
-                "test_loss_nats": round(newest.test_loss, 4),
+                "test_loss_nats": round(best.test_loss, 4),
             },
             "trained_with": checkpoint.versions,
             "exported_with": {"torch": str(torch.__version__), "onnx": onnx.__version__},

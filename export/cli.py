@@ -58,9 +58,9 @@ def export(checkpoint: Path, formats: tuple[str, ...], output: Path | None) -> N
     measurements = export_bundle(
         loaded, output, formats=chosen, report=lambda step: click.echo(f"        {step}", err=True)
     )
-    click.echo("parity  graph     engine                     largest error   of its limit")
+    click.echo("parity  graph          engine                     largest error   of its limit")
     for graph, engine, error, share in summarise(measurements):
-        click.echo(f"        {graph:8}  {engine:26} {error:13.2e}   {share:11.0%}")
+        click.echo(f"        {graph:13}  {engine:26} {error:13.2e}   {share:11.0%}")
     click.echo(f"wrote   {output}/")
     for path in sorted(output.iterdir()):
         click.echo(f"        {path.name:16} {path.stat().st_size:11,} bytes")

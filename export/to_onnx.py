@@ -7,9 +7,12 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import onnx
 import torch
+from onnx import TensorProto
+from onnxscript import opset18
 
 from export.graphs import GraphSpec
 from runtime.manifest import METADATA_KEY, Metadata, OnnxVersions
@@ -23,7 +26,6 @@ def to_onnx(spec: GraphSpec, metadata: Metadata) -> bytes:
 
     metadata: kept in the file, so that it can be held against the manifest.
     """
-    batch = torch.export.Dim("N", min=1)
     with _quiet():
         program = torch.onnx.export(
             spec.module,
@@ -33,7 +35,8 @@ def to_onnx(spec: GraphSpec, metadata: Metadata) -> bytes:
             opset_version=ONNX_VERSIONS.opset,
             input_names=[port.name for port in spec.inputs],
             output_names=[port.name for port in spec.outputs],
-            dynamic_shapes=tuple({0: batch} for _ in spec.inputs),
+            dynamic_shapes=spec.dynamic_shapes(),
+            custom_translation_table={torch.ops.aten.__rshift__.Scalar: _logical_shift},
         )
     assert program is not None
     model: onnx.ModelProto = program.model_proto
@@ -45,6 +48,20 @@ def to_onnx(spec: GraphSpec, metadata: Metadata) -> bytes:
     onnx.checker.check_model(model, full_check=True)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
+
+
+_op: Any = opset18  # its types would have the tensor be one of fifteen at once
+
+
+def _logical_shift(self: Any, other: int) -> Any:
+    """`>>` of int64, cast to uint64 and back, since ONNX shifts unsigned numbers only.
+
+    The exporter's own translation emulates the sign with five more passes over memory. Only `export.noise` shifts, and
+    it masks the bits in which the two differ; the parity check compares its latents bit by bit.
+    """
+    bits = _op.Cast(_op.Constant(value_int=other), to=TensorProto.UINT64)
+    shifted = _op.BitShift(_op.Cast(self, to=TensorProto.UINT64), bits, direction="RIGHT")
+    return _op.Cast(shifted, to=TensorProto.INT64)
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -19,7 +19,7 @@ def to_torchscript(spec: GraphSpec, metadata: Metadata) -> bytes:
     """Script and freeze: weights become constants, evaluation mode is fixed, and no Python is needed to run it."""
     buffer = io.BytesIO()
     with _without_deprecation():
-        module = torch.jit.freeze(torch.jit.script(spec.module))
+        module = torch.jit.freeze(torch.jit.script(spec.module), preserved_attrs=list(spec.methods))
         torch.jit.save(module, buffer, _extra_files={METADATA_KEY: metadata.to_json()})
     return buffer.getvalue()
 

@@ -15,8 +15,8 @@
       "inputs": [{"name": "z", "dtype": "float32", "shape": ["N", 32], "range": null}],
       "outputs": [{"name": "image", "dtype": "float32", "shape": ["N", 1, 28, 28], "range": [0, 1]}],
       "files": {"onnx": "decoder.onnx", "torchscript": "decoder.pt"}
-    }
-  },
+    }                                  formats: onnx, torchscript, pt2; and smaller ONNX files of the same graph:
+  },                                   onnx-int8 (8-bit weights and activations), onnx-fp16 (16-bit weights)
   "files": {"decoder.onnx": {"bytes": 1092035, "sha256": "…"}}
 }
 """
@@ -36,7 +36,7 @@ METADATA_KEY = "vae_toolchain"
 FORMAT_VERSION = 1
 
 _DTYPES = ("float32", "int64", "uint8")
-_FORMATS = ("onnx", "torchscript", "pt2")
+_FORMATS = ("onnx", "onnx-int8", "onnx-fp16", "torchscript", "pt2")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MAX_BYTES = 2**31 - 1  # the most that a protobuf, and so an ONNX file, can hold
 _T = TypeVar("_T")
@@ -62,7 +62,7 @@ class Graph:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     files: dict[str, str]
-    """Format (onnx, torchscript, pt2) → name of the file in the bundle's folder."""
+    """Format (onnx, onnx-int8, onnx-fp16, torchscript, pt2) → name of the file in the bundle's folder."""
 
 
 @dataclass(frozen=True)
