@@ -67,6 +67,7 @@ class ExportCommand(click.Command):
 )
 @click.option("--int8", is_flag=True, help="Add *.int8.onnx, static 8-bit files, and say what they cost and gain.")
 @click.option("--fp16-weights", is_flag=True, help="Add *.fp16.onnx: half the size, computed in float32.")
+@click.option("--prune-latents", is_flag=True, help="Drop latents that say nothing, and print the change in NLL.")
 @click.option("--strict-engines", is_flag=True, help="Check also in OpenVINO and OpenCV, where they are installed.")
 def export(
     checkpoint: Path,
@@ -77,6 +78,7 @@ def export(
     force: bool,
     int8: bool,
     fp16_weights: bool,
+    prune_latents: bool,
     strict_engines: bool,
 ) -> None:
     """Export a checkpoint to a bundle that is published only when every engine computes what the model computes."""
@@ -93,6 +95,12 @@ def export(
     output = output or checkpoint.parent / "bundle"
     source = load_source(checkpoint, data_dir)
     click.echo(f"from    {checkpoint}: {source.provenance['architecture']}")
+    if prune_latents:
+        from export.prune import prune_latents as prune
+
+        pruned = prune(source)
+        source = pruned.source
+        click.echo(f"pruned  {pruned.summary()}")
     measurements = export_bundle(
         source,
         output,

@@ -73,33 +73,28 @@ def _torchscript(content: bytes) -> Engine:
 
 def _pt2(content: bytes) -> Engine:
     module = load_pt2(content)
-    scaling = next((node for node in module.graph.nodes if _takes_temperature(node)), None)
+    noise = _noise_of_program(load_pt2(content))
     latents = None
-    if scaling is not None:
-        (noise,) = (node for node in scaling.args if node.name != "temperature")
+    if noise is not None:
 
         def latents(inputs: Arrays) -> npt.NDArray[Any]:
-            interpreter = _Watch(module, noise)
-            _run(interpreter.run, [*inputs, np.array(1, np.float32)])
-            result: npt.NDArray[Any] = interpreter.value.numpy()
-            return result
+            unused_temperature = torch.ones(())
+            seed, index = (torch.from_numpy(np.asarray(array)) for array in inputs)
+            result: tuple[torch.Tensor] = noise.run(seed, index, unused_temperature, enable_io_processing=False)
+            return result[0].numpy()
 
     return Engine("torch.export", lambda inputs: _run(module, inputs), latents)
 
 
-class _Watch(torch.fx.Interpreter):
-    """Runs a graph and keeps the value of one of its nodes."""
-
-    def __init__(self, module: torch.fx.GraphModule, watched: torch.fx.Node) -> None:
-        super().__init__(module)
-        self._watched = watched
-        self.value = torch.empty(0)
-
-    def run_node(self, n: torch.fx.Node) -> Any:
-        result = super().run_node(n)
-        if n is self._watched:
-            self.value = result
-        return result
+def _noise_of_program(module: torch.fx.GraphModule) -> torch.fx.Interpreter | None:
+    """Of a sampler, its noise alone: the graph cut off where the latents meet the temperature."""
+    scaling = next((node for node in module.graph.nodes if _takes_temperature(node)), None)
+    if scaling is None:
+        return None
+    (latents,) = (node for node in scaling.args if node.name != "temperature")
+    module.graph.output_node().args = ((latents,),)
+    module.graph.eliminate_dead_code()
+    return torch.fx.Interpreter(module)
 
 
 def _takes_temperature(node: torch.fx.Node) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import re
 import struct
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +27,7 @@ from trainer.checkpoint import load_checkpoint
 from trainer.errors import SettingsError
 from trainer.model import VAE, ModelConfig
 
-_PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
+_WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")  # of DataParallel and torch.compile
 _OURS = "format_version"  # in every checkpoint of vae-train
 _REFERENCE_IMAGES = 256
 _MNIST_SHAPE = (1, 28, 28)
@@ -77,7 +79,7 @@ def load_source(path: Path, data_dir: Path) -> Source:
     """A checkpoint of `vae-train`, or a state dict of one of the layouts above, bare or under `model_state_dict`.
 
     No code in the file is ever run. data_dir: where MNIST may lie; a foreign model is checked on its test images, or on
-    samples of its own where it is not there. Raises ExportError or CheckpointError, listing key by key what was not expected.
+    samples of its own where it is not there. Raises ExportError or CheckpointError, listing key by key what differs.
     """
     content = _read(path)
     if _OURS in content:
@@ -85,7 +87,7 @@ def load_source(path: Path, data_dir: Path) -> Source:
     inner = content.get("model_state_dict", content)
     if not isinstance(inner, Mapping):
         raise ExportError(f"{path}: its model_state_dict should hold tensors but is a {type(inner).__name__}")
-    state = {_without_prefix(str(key)): value for key, value in inner.items()}
+    state = {_WRAPPERS.sub("", str(key)): value for key, value in inner.items()}
     layout = _recognise(path, state)
     model = _build(path, layout, state)
     images, images_name = _reference_images(model, data_dir)
@@ -107,7 +109,9 @@ def _read(path: Path) -> Mapping[str, Any]:
             head = file.read(9)
         if head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < path.stat().st_size:
             return _read_safetensors(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)  # then it loads, or is refused
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ExportError(f"{path}: no such file; train a model with vae-train, or name a checkpoint") from None
     except IsADirectoryError:
@@ -134,12 +138,6 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, json.JSONDecodeError) as error:
         raise ExportError(f"{path}: damaged safetensors file: {error}") from error
     return tensors
-
-
-def _without_prefix(key: str) -> str:
-    for prefix in _PREFIXES:
-        key = key.removeprefix(prefix)
-    return key
 
 
 def _recognise(path: Path, state: Mapping[str, Any]) -> _Layout:
