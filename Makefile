@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint fix bench clean
+.PHONY: demo test test-hosts lint fix bench clean
 
 demo: $(INSTALLED)  ## train, export, sample and reconstruct
 	$(BIN)/vae-train
@@ -19,6 +19,9 @@ demo: $(INSTALLED)  ## train, export, sample and reconstruct
 
 test: $(INSTALLED)  ## the whole test suite; VAE_DATA names the folder with MNIST, if there is one
 	$(BIN)/python -m pytest
+
+test-hosts:  ## runs/latest/bundle on the oldest and the newest onnxruntime, in environments of their own
+	$(PYTHON) tools/check_hosts.py
 
 lint: $(INSTALLED)  ## ruff and mypy
 	$(BIN)/ruff check
@@ -39,4 +42,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-hosts build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

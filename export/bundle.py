@@ -131,7 +131,8 @@ class _Builder:
         for name, content in small.items():
             graphs[name].files[variant] = f"{name}{SUFFIXES[variant]}"
             self._write(graphs[name].files[variant], content)
-        self.report(f"{variant}: {result.quality()}; {result.speed()}")
+        self.report(f"{variant}: {result.quality()}")
+        self.report(f"{variant}: {result.speed()}")
         return f"`*{SUFFIXES[variant]}`: {result.quality()}. The latents are the same, to the bit."
 
     def _write_golden(self, reference: Reference, metadata: Metadata) -> None:

@@ -47,6 +47,15 @@ class ExportCommand(click.Command):
     help="Folder of the bundle; a bundle there is replaced.  [default: bundle, beside the checkpoint]",
 )
 @click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    envvar="VAE_DATA",
+    show_envvar=True,
+    default=Path("data"),
+    show_default=True,
+    help="Where MNIST may lie: a state dict brings no images to check it on.",
+)
+@click.option(
     "--opset",
     type=click.IntRange(min=18),
     default=18,
@@ -58,32 +67,40 @@ class ExportCommand(click.Command):
 )
 @click.option("--int8", is_flag=True, help="Add *.int8.onnx, static 8-bit files, and say what they cost and gain.")
 @click.option("--fp16-weights", is_flag=True, help="Add *.fp16.onnx: half the size, computed in float32.")
+@click.option("--prune-latents", is_flag=True, help="Drop latents that say nothing, and print the change in NLL.")
 @click.option("--strict-engines", is_flag=True, help="Check also in OpenVINO and OpenCV, where they are installed.")
 def export(
     checkpoint: Path,
     formats: tuple[str, ...],
     output: Path | None,
+    data_dir: Path,
     opset: int,
     force: bool,
     int8: bool,
     fp16_weights: bool,
+    prune_latents: bool,
     strict_engines: bool,
 ) -> None:
     """Export a checkpoint to a bundle that is published only when every engine computes what the model computes."""
     from export.bundle import FORMATS, export_bundle
     from export.certificate import as_text, table
-    from export.source import Source
+    from export.foreign import load_source
     from export.to_onnx import NEWEST_OPSET
     from export.variants import FP16, INT8
-    from trainer.checkpoint import load_checkpoint
 
     if opset > NEWEST_OPSET:
         raise click.BadParameter(f"{opset} is not in the range 18<=x<={NEWEST_OPSET}.", param_hint="--opset")
     started = time.monotonic()
     chosen = FORMATS if "all" in formats else tuple(dict.fromkeys(formats))
     output = output or checkpoint.parent / "bundle"
-    source = Source.of_checkpoint(load_checkpoint(checkpoint))
+    source = load_source(checkpoint, data_dir)
     click.echo(f"from    {checkpoint}: {source.provenance['architecture']}")
+    if prune_latents:
+        from export.prune import prune_latents as prune
+
+        pruned = prune(source)
+        source = pruned.source
+        click.echo(f"pruned  {pruned.summary()}")
     measurements = export_bundle(
         source,
         output,
@@ -99,4 +116,4 @@ def export(
         click.echo(line)
     click.echo(f"wrote   {output}/ in {time.monotonic() - started:.1f} s")
     for path in sorted(output.iterdir()):
-        click.echo(f"        {path.name:18} {path.stat().st_size:11,} bytes")
+        click.echo(f"        {path.name:23} {path.stat().st_size:11,} bytes")

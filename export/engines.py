@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,11 @@ import onnxruntime
 import torch
 
 from export.graphs import GraphSpec, Sampler
+from export.other_engines import other_engines
 from export.to_pt2 import load_pt2
 from export.to_torchscript import load_torchscript
 from runtime.bundle import Bundle
+from runtime.manifest import Port
 from runtime.session import GraphSession
 
 Arrays = Sequence[npt.NDArray[Any]]
@@ -30,8 +33,8 @@ class Engine:
     """Outputs in the graph's order for inputs in the graph's order."""
     latents: Callable[[Arrays], npt.NDArray[Any]] | None = None
     """Of a sampler: the latents that its own noise draws for (seed, index), float32 (N, L)."""
-    names: tuple[list[str], list[str]] | None = None
-    """Of the file's inputs and outputs, where the format has any."""
+    ports: tuple[list[Port], list[Port]] | None = None
+    """The inputs and outputs that the file declares, where its format does; value ranges left out."""
 
 
 def eager(spec: GraphSpec) -> Engine:
@@ -56,6 +59,9 @@ def exported(spec: GraphSpec, bundle: Bundle, *, strict: bool = False) -> list[E
             _onnxruntime("onnxruntime, plain", spec, bundle, content, optimize=False),
             _onnx_reference(content),
         ]
+        if strict:
+            ports = _declared(onnx.load_from_string(content))
+            engines += [Engine(name, run, None, ports) for name, run in other_engines(spec, content)]
     return engines
 
 
@@ -104,7 +110,7 @@ def _takes_temperature(node: torch.fx.Node) -> bool:
 
 def _onnxruntime(name: str, spec: GraphSpec, bundle: Bundle, content: bytes, *, optimize: bool) -> Engine:
     """Through `runtime.session`, the code that users will run."""
-    names = _port_names(onnx.load_from_string(content))
+    ports = _declared(onnx.load_from_string(content))
     noise = noise_part(content)
     latents = None
     if noise is not None:
@@ -114,8 +120,9 @@ def _onnxruntime(name: str, spec: GraphSpec, bundle: Bundle, content: bytes, *, 
             result: npt.NDArray[Any] = session.run(None, dict(zip(("seed", "index"), inputs, strict=True)))[0]
             return result
 
-    graph = GraphSession(bundle, spec.name, optimize=optimize)
-    return Engine(name, lambda inputs: graph.run(*inputs), latents, names)
+    # Opened at the first run: it refuses wrong names by itself, but they are the first rung's to report.
+    open_graph = cache(lambda: GraphSession(bundle, spec.name, optimize=optimize))
+    return Engine(name, lambda inputs: open_graph().run(*inputs), latents, ports)
 
 
 def _onnx_reference(content: bytes) -> Engine:
@@ -129,7 +136,7 @@ def _onnx_reference(content: bytes) -> Engine:
         def latents(inputs: Arrays) -> npt.NDArray[Any]:
             return run_noise(inputs)[0]
 
-    return Engine("ONNX reference", _evaluator(model), latents, _port_names(model))
+    return Engine("ONNX reference", _evaluator(model), latents, _declared(model))
 
 
 def _evaluator(model: onnx.ModelProto) -> Callable[[Arrays], Arrays]:
@@ -179,8 +186,15 @@ def noise_part(content: bytes) -> onnx.ModelProto | None:
     return model
 
 
-def _port_names(model: onnx.ModelProto) -> tuple[list[str], list[str]]:
-    return [port.name for port in model.graph.input], [port.name for port in model.graph.output]
+def _declared(model: onnx.ModelProto) -> tuple[list[Port], list[Port]]:
+    inputs, outputs = ([_port(value) for value in side] for side in (model.graph.input, model.graph.output))
+    return inputs, outputs
+
+
+def _port(value: onnx.ValueInfoProto) -> Port:
+    tensor = value.type.tensor_type
+    shape = tuple("N" if axis.dim_param else axis.dim_value for axis in tensor.shape.dim)
+    return Port(value.name, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name, shape, None)
 
 
 @torch.no_grad()

@@ -131,12 +131,12 @@ def _measure(
     eager_errors: Errors | None,
 ) -> list[Measurement]:
     """All rungs, from the first to the last. Raises at the first that does not hold."""
-    _check_names(spec, engine)
+    _check_declared(spec, engine)
     measurements = [] if engine.latents is None else [_measure_latents(spec, engine)]
     for case, inputs in cases.items():
         errors = dict.fromkeys((port.name for port in spec.outputs), 0.0)
         for batch in BATCHES:
-            outputs = engine.run(_first(spec, inputs, batch))
+            outputs = _run(spec, engine, _first(spec, inputs, batch), batch)
             _check_form(spec, engine, outputs, expected[case, batch])
             for port, output, exact in zip(spec.outputs, outputs, expected[case, batch], strict=True):
                 error = _levels(output, exact) if port.dtype == "uint8" else _relative_error(output, exact)
@@ -169,16 +169,40 @@ def _measure_latents(spec: GraphSpec, engine: Engine) -> Measurement:
     return _proven(Measurement(spec.name, engine.name, LATENTS, "seeds and indices", DIFFERING, differing, 0))
 
 
-def _check_names(spec: GraphSpec, engine: Engine) -> None:
-    if engine.names is None:
+def _run(spec: GraphSpec, engine: Engine, inputs: Arrays, batch: int) -> Arrays:
+    try:
+        return engine.run(inputs)
+    except Exception as error:  # each engine has its own classes for a graph that does not take this batch
+        reason = " ".join(str(error).split())[:200]
+        raise ShapesError(
+            f"{spec.name} in {engine.name}: cannot run a batch of {batch}: {reason}; nothing was published"
+        ) from error
+
+
+def _check_declared(spec: GraphSpec, engine: Engine) -> None:
+    """What a file says of itself, rung by rung."""
+    if engine.ports is None:
         return
-    for side, found, ports in zip(("inputs", "outputs"), engine.names, (spec.inputs, spec.outputs), strict=True):
-        expected = [port.name for port in ports]
-        if found != expected:
+    for side, ports, contract in zip(("inputs", "outputs"), engine.ports, (spec.inputs, spec.outputs), strict=True):
+        names, expected_names = [port.name for port in ports], [port.name for port in contract]
+        if names != expected_names:
             raise NamesError(
-                f"{spec.name} in {engine.name}: its {side} should be {', '.join(expected)} "
-                f"but are {', '.join(found) or 'none'}; nothing was published"
+                f"{spec.name} in {engine.name}: its {side} should be {', '.join(expected_names)} "
+                f"but are {', '.join(names) or 'none'}; nothing was published"
             )
+    pairs = [
+        pair
+        for ports, contract in zip(engine.ports, (spec.inputs, spec.outputs), strict=True)
+        for pair in zip(ports, contract, strict=True)
+    ]
+    for found, expected in pairs:
+        if found.shape != expected.shape:
+            place = f"{spec.name} in {engine.name}: {expected.name!r}"
+            raise ShapesError(f"{place} should be {expected.shape} but is {found.shape}; nothing was published")
+    for found, expected in pairs:
+        if found.dtype != expected.dtype:
+            place = f"{spec.name} in {engine.name}: {expected.name!r}"
+            raise TypesError(f"{place} should be {expected.dtype} but is {found.dtype}; nothing was published")
 
 
 def _check_form(spec: GraphSpec, engine: Engine, outputs: Arrays, expected: Arrays) -> None:

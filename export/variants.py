@@ -97,8 +97,8 @@ def measure_variant(
     psnr = -10 * np.log10(np.square(image.astype(np.float64) - small_image).mean())
     if not psnr >= SMALLEST_PSNR_DB and not force:
         raise ExportError(
-            f"{file_format}: PSNR against float32 is {psnr:.1f} dB, below the {SMALLEST_PSNR_DB:g} dB that are allowed; "
-            "leave the variant out, or --force it; nothing was published"
+            f"{file_format}: PSNR against float32 is {psnr:.1f} dB, below the {SMALLEST_PSNR_DB:g} dB that are "
+            "allowed; leave the variant out, or --force it; nothing was published"
         )
     seconds = _seconds({"float": lambda: _run(decoder, z), "small": lambda: _run(small_decoder, z)})
     return VariantReport(
