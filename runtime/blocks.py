@@ -20,7 +20,7 @@ from runtime.session import GraphSession
 
 _FLOATS_IN_BLOCK = 2**17  # 512 KiB: a block's images then stay in the second-level cache (measured: 64 to 256 of MNIST)
 _MOST_ROWS = 128
-_BLOCKS_IN_TASK = 16  # noise is cheaper two thousand at a time
+_BLOCKS_IN_TASK = 8  # noise is cheaper a thousand at a time
 _T = TypeVar("_T")
 
 
