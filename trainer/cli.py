@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from trainer.errors import DataError, TrainerError
+from trainer.cli_data import data_options, load_data
+from trainer.errors import TrainerError
 from trainer.settings import PRESETS, Settings
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from trainer.checkpoint import Checkpoint
     from trainer.data import ImageData
     from trainer.run import Run
-
-_DEFAULT_DATA_DIR = Path("data")
 
 
 class TrainerCommand(click.Command):
@@ -53,15 +51,16 @@ def _parse_sizes(ctx: click.Context, param: click.Parameter, value: str | None) 
     show_default=True,
     help="kingma: 784-400-20, batch 32, 10 epochs. tutorial: 784-256-256-32, batch 128, 20 epochs, clipped gradients.",
 )
+@data_options
 @click.option(
-    "--dataset", help="mnist, glyphs, or a .npy or .npz file.  [default: mnist; glyphs where it cannot be had]"
+    "--image-size",
+    type=click.IntRange(2, 1024),
+    help="Side in pixels: the middle square of each image is brought to it.  [default: the images' own, up to 128]",
 )
 @click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    envvar="VAE_DATA",
-    show_envvar=True,
-    help="Where mnist lies or is downloaded to.  [default: data]",
+    "--channels",
+    type=click.Choice(["1", "3"]),
+    help="1 for gray, 3 for colour.  [default: the data's own; 1 for a folder in which every file is gray]",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training images.  [default: the preset's]")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images a step.  [default: the preset's]")
@@ -94,6 +93,8 @@ def train(
     preset: str,
     dataset: str | None,
     data_dir: Path | None,
+    image_size: int | None,
+    channels: str | None,
     device: str,
     threads: int | None,
     runs: Path,
@@ -112,7 +113,7 @@ def train(
     torch_device = choose_device(device)
     if threads is not None:
         torch.set_num_threads(threads)
-    data = _load(dataset, data_dir)
+    data = load_data(dataset, data_dir, image_size, int(channels) if channels else None)
     run = Run.create(runs, name, f"{Path(data.name).stem}-{preset}")
 
     height, width, channels = data.train_images.shape[1:]
@@ -150,21 +151,6 @@ def _resolve(preset: str, overrides: dict[str, Any]) -> Settings:
     if given.get("clip_norm") == 0:
         given["clip_norm"] = None
     return replace(PRESETS[preset], **given)
-
-
-def _load(dataset: str | None, data_dir: Path | None) -> ImageData:
-    from trainer.data import load, load_default
-
-    if data_dir is not None and not data_dir.is_dir():
-        source = " (from VAE_DATA)" if os.environ.get("VAE_DATA") == str(data_dir) else ""
-        raise DataError(f"the data folder {data_dir}{source} does not exist")
-    directory = data_dir or _DEFAULT_DATA_DIR
-    if dataset is not None:
-        return load(dataset, directory)
-    data, reason = load_default(directory)
-    if reason:
-        click.secho(f"NO MNIST, TRAINING ON GLYPHS INSTEAD: {reason}", bold=True, err=True)
-    return data
 
 
 def _fit_with_progress(settings: Settings, data: ImageData, run: Run, device: torch.device) -> Checkpoint:

@@ -122,4 +122,5 @@ def _grouped_bound(log_w: Tensor, size: int) -> Tensor:
     """The bound of `size` samples, averaged over all disjoint groups of that many: (N, k) → (N,)."""
     groups = log_w.shape[1] // size
     grouped = log_w[:, : groups * size].unflatten(1, (groups, size))
-    return (grouped.logsumexp(2) - math.log(size)).mean(1)
+    bound: Tensor = (grouped.logsumexp(2) - math.log(size)).mean(1)
+    return bound
