@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from trainer.data import load
-from trainer.loop import TrainingState, train_epoch
+from trainer.epoch import TrainingState, train_epoch
 from trainer.model import ModelConfig
 from trainer.settings import PRESETS
 
@@ -80,8 +80,7 @@ def our_epochs(data_dir: Path) -> Callable[[], float]:
     epochs = iter(range(1, 1000))
 
     def epoch() -> float:
-        reconstruction, kl = train_epoch(state, images, SETTINGS, next(epochs))
-        return reconstruction + kl
+        return train_epoch(state, images, SETTINGS, next(epochs)).loss
 
     return epoch
 

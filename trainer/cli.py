@@ -10,12 +10,12 @@ import click
 
 from trainer.cli_data import data_options, load_data
 from trainer.errors import TrainerError
-from trainer.settings import PRESETS, Settings
+from trainer.settings import CHOICES, PRESETS, Settings
 
 if TYPE_CHECKING:
     import torch
 
-    from trainer.checkpoint import Checkpoint
+    from trainer.checkpoint import Checkpoint, EpochMetrics
     from trainer.data import ImageData
     from trainer.run import Run
 
@@ -49,7 +49,8 @@ def _parse_sizes(ctx: click.Context, param: click.Parameter, value: str | None) 
     type=click.Choice(list(PRESETS)),
     default="tutorial",
     show_default=True,
-    help="kingma: 784-400-20, batch 32, 10 epochs. tutorial: 784-256-256-32, batch 128, 20 epochs, clipped gradients.",
+    help="kingma: 784-400-20, batch 32, 10 epochs. tutorial: 784-256-256-32, batch 128, 20 epochs, clipped gradients. "
+    "conv: residual convolutions, a million parameters, 20 epochs.",
 )
 @data_options
 @click.option(
@@ -72,6 +73,40 @@ def _parse_sizes(ctx: click.Context, param: click.Parameter, value: str | None) 
     help="Hidden layers of the encoder, as in 512,512.  [default: the preset's]",
 )
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="Of Adam.  [default: 0.001]")
+@click.option("--network", type=click.Choice(CHOICES["network"]), help="Fully connected, or residual convolutions.")
+@click.option("--batch-norm/--no-batch-norm", default=None, help="Batch normalisation before each activation.")
+@click.option("--activation", type=click.Choice(CHOICES["activation"]), help="Between layers.  [default: relu]")
+@click.option("--likelihood", type=click.Choice(CHOICES["likelihood"]), help="Of a pixel.  [default: bernoulli]")
+@click.option(
+    "--bound",
+    type=click.Choice(CHOICES["bound"]),
+    help="What to train on: ELBO, IWAE, or IWAE with its doubly-reparameterised gradient.  [default: elbo]",
+)
+@click.option("--draws", type=click.IntRange(min=1), help="Draws of z for each image in a step.  [default: 1]")
+@click.option(
+    "--binarize",
+    type=click.Choice(CHOICES["binarize"]),
+    help="Black-and-white images: drawn anew each epoch, or split at half.  [default: none]",
+)
+@click.option(
+    "--kl-warmup",
+    type=click.FloatRange(min=0),
+    metavar="EPOCHS",
+    help="Epochs over which the KL weight rises from 0 to beta.  [default: 0]",
+)
+@click.option(
+    "--free-bits",
+    type=click.FloatRange(min=0),
+    metavar="NATS",
+    help="KL that each latent dimension may use without charge.  [default: 0]",
+)
+@click.option("--adam-epsilon", type=click.FloatRange(min=0, min_open=True), help="[default: 1e-8]")
+@click.option(
+    "--schedule", type=click.Choice(CHOICES["schedule"]), help="Of the learning rate.  [default: the preset's]"
+)
+@click.option(
+    "--precision", type=click.Choice(CHOICES["precision"]), help="Of the matrix products.  [default: float32]"
+)
 @click.option("--beta", type=click.FloatRange(min=0), help="Weight of the KL term.  [default: 1]")
 @click.option(
     "--clip-norm",
@@ -117,7 +152,7 @@ def train(
     run = Run.create(runs, name, f"{Path(data.name).stem}-{preset}")
 
     height, width, channels = data.train_images.shape[1:]
-    model = VAE(ModelConfig(data.image_shape, settings.hidden, settings.latent_dim))
+    model = VAE(ModelConfig.of(settings, data.image_shape))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     where = f"cpu, {torch.get_num_threads()} threads" if torch_device.type == "cpu" else torch.cuda.get_device_name()
     clip = f", clip {settings.clip_norm:g}" if settings.clip_norm else ""
@@ -132,17 +167,32 @@ def train(
     )
     checkpoint = _fit_with_progress(settings, data, run, torch_device)
     best = min(checkpoint.history, key=lambda metrics: metrics.test_loss)
-    floor = checkpoint.data.entropy_floor
     click.echo(
-        f"\nbest    epoch {best.epoch}: test loss {best.test_loss:.2f} nats per image\n"
-        f"        = {floor:.2f} entropy of the gray pixels, which no model can avoid\n"
-        f"        + {best.test_reconstruction - floor:.2f} excess + {settings.beta:g} × {best.test_kl:.2f} KL"
+        f"\nbest    epoch {best.epoch}: test loss {best.test_loss:.2f} nats per image\n{_anatomy(settings, checkpoint)}"
     )
     pictures = draw_run(checkpoint, data, run.pictures)
     images = write_test_images(data, run.folder / "test_images")
     click.echo(f"wrote   {run.best}, {run.last.name}, history.csv")
     click.echo(f"        {run.pictures}/ {', '.join(path.stem for path in pictures)}")
     click.echo(f"        {images}/ a few test images, to try vae-reconstruct on")
+
+
+def _anatomy(settings: Settings, best: EpochMetrics, floor: float | None) -> str:
+    """What the best test loss is made of, in words."""
+    if settings.bound != "elbo":
+        return (
+            f"        the {settings.bound} bound of {settings.draws} draws; "
+            f"reconstruction {best.test_reconstruction:.2f}, KL {best.test_kl:.2f}"
+        )
+    kl = f"{settings.beta:g} × {best.test_kl:.2f} KL"
+    if settings.free_bits:
+        kl += f", each dimension charged for at least {settings.free_bits:g}"
+    if not floor:
+        return f"        = {best.test_reconstruction:.2f} reconstruction + {kl}"
+    return (
+        f"        = {floor:.2f} entropy of the gray pixels, which no model can avoid\n"
+        f"        + {best.test_reconstruction - floor:.2f} excess + {kl}"
+    )
 
 
 def _resolve(preset: str, overrides: dict[str, Any]) -> Settings:

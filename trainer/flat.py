@@ -5,13 +5,16 @@ from torch import nn
 
 
 def flatten_parameters(module: nn.Module) -> nn.Parameter:
-    """Move the weights of `module` into one vector, in the order of `module.parameters()`, and return that vector.
+    """Move the weights of `module` into one vector, and return that vector.
 
     The module's parameters become views of it, their gradients views of its `.grad`, which is zero at first. An
     optimiser of the vector therefore updates the module, in one kernel instead of one for each weight; norms and
     clipping take one kernel too. Gradients must be zeroed in place, never set to None.
+
+    Weights come first and biases last, both in the order of `module.parameters()`: two layers that read the same input
+    and follow each other, such as the heads of a VAE, then are one matrix in memory.
     """
-    parameters = list(module.parameters())
+    parameters = sorted(module.parameters(), key=lambda parameter: parameter.ndim == 1)  # a stable sort
     flat = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in parameters]))
     flat.grad = torch.zeros_like(flat)
     sizes = [parameter.numel() for parameter in parameters]

@@ -52,7 +52,7 @@ def write_test_images(data: ImageData, folder: Path, count: int = 8) -> Path:
     return folder
 
 
-def training_curves(history: Sequence[EpochMetrics], entropy_floor: float) -> Figure:
+def training_curves(history: Sequence[EpochMetrics], entropy_floor: float | None) -> Figure:
     """Loss, reconstruction and KL over epochs, training and test, with the floor below which no model can go."""
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     epochs = [metrics.epoch for metrics in history]
@@ -60,7 +60,7 @@ def training_curves(history: Sequence[EpochMetrics], entropy_floor: float) -> Fi
         for split, colour in (("train", _TRAIN_COLOUR), ("test", _TEST_COLOUR)):
             values = [getattr(metrics, f"{split}_{term}") for metrics in history]
             axes.plot(epochs, values, color=colour, label=split, marker="o" if len(epochs) == 1 else None)
-        if term == "reconstruction":
+        if term == "reconstruction" and entropy_floor:
             axes.axhline(entropy_floor, color=_FLOOR_COLOUR, linestyle=":", label="entropy floor of the test images")
         axes.set_title("KL" if term == "kl" else term.capitalize())
         axes.set_xlabel("epoch")

@@ -61,7 +61,10 @@ class Run:
     def write_history(self, history: Sequence[EpochMetrics]) -> None:
         """Write `history.csv`, one row an epoch."""
         text = io.StringIO()
-        rows = [asdict(metrics) for metrics in history]
+        rows = [
+            {key: value for key, value in asdict(metrics).items() if not isinstance(value, tuple)}
+            for metrics in history
+        ]
         writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(
