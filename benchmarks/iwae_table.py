@@ -20,10 +20,10 @@ from pathlib import Path
 import click
 import torch
 from torch import Tensor
-from trainer.binarize import binarize
-from trainer.epoch import TrainingState, train_epoch
 
+from trainer.binarize import binarize
 from trainer.data import load
+from trainer.epoch import TrainingState, train_epoch
 from trainer.evaluation.nll import importance_nll
 from trainer.loop import choose_device
 from trainer.model import ModelConfig

@@ -87,7 +87,9 @@ def test_fast_likelihood_agrees_with_torch_even_for_huge_logits() -> None:
         expected = -torch.nn.functional.binary_cross_entropy_with_logits(
             logits.double(), image[:, None].expand_as(logits).double(), reduction="none"
         ).sum(2)
-        torch.testing.assert_close(log_likelihood(logits.clone(), image).double(), expected, rtol=3e-6, atol=1e-3)
+        torch.testing.assert_close(
+            log_likelihood(logits.clone(), image, "bernoulli").double(), expected, rtol=3e-6, atol=1e-3
+        )
 
 
 def test_advance_counts_every_sample(model: VAE, images: Tensor) -> None:

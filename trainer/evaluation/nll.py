@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from trainer.objectives import NLL
 from trainer.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -49,15 +50,17 @@ def importance_nll(
     image: Tensor,
     *,
     k: int,
+    likelihood: str = "bernoulli",
     images_with_k: int | None = None,
     seed: int = 0,
     advance: Callable[[int], object] = lambda samples: None,
 ) -> ImportanceNll:
-    """−log (1/k) Σ p(x, z_i) / q(z_i | x) with z_i from q(z | x), for a Bernoulli decoder (Burda et al. 2016).
+    """−log (1/k) Σ p(x, z_i) / q(z_i | x) with z_i from q(z | x) (Burda et al. 2016, equation 8).
 
-    image: float32 (N, C, H, W) in [0, 1] on the model's device; for gray images the likelihood is the expected value
-    over their binarisation, see `bernoulli_nll`. The noise of image i is a function of (seed, i) alone. Memory does not
-    grow with N · k. advance: called with the number of samples done, see `sample_count`.
+    image: float32 (N, C, H, W) in [0, 1] on the model's device. likelihood: of the decoder, a name in `objectives.NLL`;
+    Bernoulli's for gray images is the expected value over their binarisation, see `bernoulli_nll`. The noise of image i
+    is a function of (seed, i) alone. Memory does not grow with N · k. advance: called with the number of samples done,
+    see `sample_count`.
 
     images_with_k: how many images get k samples; None means all. The rest get 50, and the estimate for all N is their
     bound at 50 plus the mean gain from 50 to k of the others. That gain varies little between images, so a tenth of
@@ -66,11 +69,11 @@ def importance_nll(
     started = time.perf_counter()
     numbers = torch.arange(len(image), device=image.device)
     if images_with_k is None or not _is_two_phase(len(image), k, images_with_k):
-        ks, bounds, effective = _bounds(model, image, numbers, k, seed, advance)
+        ks, bounds, effective = _bounds(model, image, numbers, k, likelihood, seed, advance)
         return _summary(ks, bounds.mean(0), _error(bounds[:, -1]), effective, len(image), len(image), started)
     chosen = numbers[torch.arange(images_with_k, device=image.device) * len(image) // images_with_k]
-    coarse_ks, coarse, _ = _bounds(model, image, numbers, _COARSE, seed, advance)
-    ks, fine, effective = _bounds(model, image[chosen], chosen, k, seed, advance)
+    coarse_ks, coarse, _ = _bounds(model, image, numbers, _COARSE, likelihood, seed, advance)
+    ks, fine, effective = _bounds(model, image[chosen], chosen, k, likelihood, seed, advance)
     gain = fine - fine[:, len(coarse_ks) - 1 : len(coarse_ks)]  # over 50 samples
     means = torch.cat([coarse.mean(0)[:-1], coarse.mean(0)[-1] + gain.mean(0)[len(coarse_ks) - 1 :]])
     error = math.hypot(_error(coarse[:, -1]), _error(gain[:, -1]))
@@ -90,7 +93,13 @@ def _is_two_phase(images: int, k: int, images_with_k: int) -> bool:
 
 @torch.no_grad()
 def _bounds(
-    model: VAE, image: Tensor, numbers: Tensor, k: int, seed: int, advance: Callable[[int], object]
+    model: VAE,
+    image: Tensor,
+    numbers: Tensor,
+    k: int,
+    likelihood: str,
+    seed: int,
+    advance: Callable[[int], object],
 ) -> tuple[list[int], Tensor, Tensor]:
     """Sample sizes up to k, the bound of each image for each of them (N, len), and the effective samples at k (N,).
 
@@ -102,7 +111,9 @@ def _bounds(
     bounds, effective = [], []
     for start in range(0, len(image), at_once):
         block = slice(start, start + at_once)
-        log_w = _log_weights(model, image[block], numbers[block].tolist(), k, rows, seed, advance)  # (block, k) float64
+        log_w = _log_weights(
+            model, image[block], numbers[block].tolist(), k, rows, likelihood, seed, advance
+        )  # (block, k) float64
         bounds.append(torch.stack([_grouped_bound(log_w, size) for size in ks], dim=1).cpu())
         effective.append(torch.exp(2 * log_w.logsumexp(1) - (2 * log_w).logsumexp(1)).cpu())
     return ks, torch.cat(bounds), torch.cat(effective)
@@ -128,12 +139,23 @@ def _summary(
     )
 
 
-def log_likelihood(logits: Tensor, image: Tensor) -> Tensor:
-    """Σ_pixels x l − softplus(l) for every sample of every image: logits (N, S, P), image (N, P) → (N, S).
+def log_likelihood(logits: Tensor, image: Tensor, likelihood: str) -> Tensor:
+    """log p(x | z) for every sample of every image: logits (N, S, P), image (N, P) → (N, S). May overwrite logits.
+
+    Like the training loss, the Gaussian's is without its constant.
+    """
+    if likelihood == "bernoulli":
+        return _bernoulli_log_likelihood(logits, image)
+    repeated = image[:, None].expand_as(logits)
+    return -NLL[likelihood](logits.flatten(0, 1), repeated.flatten(0, 1)).view(logits.shape[:2])
+
+
+def _bernoulli_log_likelihood(logits: Tensor, image: Tensor) -> Tensor:
+    """Σ_pixels x l − softplus(l).
 
     With softplus(l) = (l + |l|) / 2 − log σ(|l|) the linear part is a matrix product, and the logarithms of many
     sigmoids are one logarithm of their product: a tenth of the time of `binary_cross_entropy_with_logits`.
-    Overwrites logits. Float32 rounding leaves an error of about 1e-4 nats at 784 pixels.
+    Float32 rounding leaves an error of about 1e-4 nats at 784 pixels.
     """
     images, samples, pixels = logits.shape
     linear = torch.bmm(logits, (image - 0.5)[:, :, None])[:, :, 0]  # (N, S)
@@ -150,6 +172,7 @@ def _log_weights(
     numbers: list[int],
     k: int,
     rows: int,
+    likelihood: str,
     seed: int,
     advance: Callable[[int], object],
 ) -> Tensor:
@@ -163,7 +186,7 @@ def _log_weights(
         logits = model.decode_logits(z.flatten(0, 1)).view(*z.shape[:2], -1)  # (N, S, P)
         # The constants of both normal densities cancel.
         log_prior_over_posterior = 0.5 * (epsilon.square() - z.square() + log_var).double().sum(2)
-        parts.append(log_likelihood(logits, image.flatten(1)).double() + log_prior_over_posterior)
+        parts.append(log_likelihood(logits, image.flatten(1), likelihood).double() + log_prior_over_posterior)
         advance(z.shape[0] * z.shape[1])
     return torch.cat(parts, dim=1)
 
