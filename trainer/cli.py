@@ -167,9 +167,8 @@ def train(
     )
     checkpoint = _fit_with_progress(settings, data, run, torch_device)
     best = min(checkpoint.history, key=lambda metrics: metrics.test_loss)
-    click.echo(
-        f"\nbest    epoch {best.epoch}: test loss {best.test_loss:.2f} nats per image\n{_anatomy(settings, checkpoint)}"
-    )
+    click.echo(f"\nbest    epoch {best.epoch}: test loss {best.test_loss:.2f} nats per image")
+    click.echo(_anatomy(settings, best, checkpoint.data.entropy_floor))
     pictures = draw_run(checkpoint, data, run.pictures)
     images = write_test_images(data, run.folder / "test_images")
     click.echo(f"wrote   {run.best}, {run.last.name}, history.csv")
