@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trainer.cli_data import data_options, load_data
+from trainer.cli_data import data_options, load_data, shape_options
 from trainer.errors import TrainerError
 from trainer.settings import CHOICES, PRESETS, Settings
 
@@ -53,16 +53,7 @@ def _parse_sizes(ctx: click.Context, param: click.Parameter, value: str | None) 
     "conv: residual convolutions, a million parameters, 20 epochs.",
 )
 @data_options
-@click.option(
-    "--image-size",
-    type=click.IntRange(2, 1024),
-    help="Side in pixels: the middle square of each image is brought to it.  [default: the images' own, up to 128]",
-)
-@click.option(
-    "--channels",
-    type=click.Choice(["1", "3"]),
-    help="1 for gray, 3 for colour.  [default: the data's own; 1 for a folder in which every file is gray]",
-)
+@shape_options
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training images.  [default: the preset's]")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images a step.  [default: the preset's]")
 @click.option("--latent-dim", type=click.IntRange(min=1), help="Size of the latent vector.  [default: the preset's]")
@@ -129,7 +120,7 @@ def train(
     dataset: str | None,
     data_dir: Path | None,
     image_size: int | None,
-    channels: str | None,
+    channels: int | None,
     device: str,
     threads: int | None,
     runs: Path,
@@ -148,17 +139,17 @@ def train(
     torch_device = choose_device(device)
     if threads is not None:
         torch.set_num_threads(threads)
-    data = load_data(dataset, data_dir, image_size, int(channels) if channels else None)
+    data = load_data(dataset, data_dir, image_size, channels)
     run = Run.create(runs, name, f"{Path(data.name).stem}-{preset}")
 
-    height, width, channels = data.train_images.shape[1:]
+    depth, height, width = data.image_shape
     model = VAE(ModelConfig.of(settings, data.image_shape))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     where = f"cpu, {torch.get_num_threads()} threads" if torch_device.type == "cpu" else torch.cuda.get_device_name()
     clip = f", clip {settings.clip_norm:g}" if settings.clip_norm else ""
     click.echo(
         f"data    {data.name}: {len(data.train_images):,} + {len(data.test_images):,} images of "
-        f"{height}×{width}×{channels}, sha256 {data.sha256[:8]}…\n"
+        f"{height}×{width}×{depth}, sha256 {data.sha256[:8]}…\n"
         f"model   {model.architecture}, {parameters:,} parameters\n"
         f"train   {settings.epochs} epochs of batch {settings.batch_size}, Adam {settings.learning_rate:g}, "
         f"β {settings.beta:g}{clip}, seed {settings.seed}\n"

@@ -38,6 +38,26 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def shape_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--image-size` and `--channels`, for a click command."""
+    for option in (
+        click.option(
+            "--channels",
+            type=click.Choice(["1", "3"]),
+            callback=lambda ctx, param, value: value and int(value),
+            help="1 for gray, 3 for colour.  [default: the data's own; 1 for a folder in which every file is gray]",
+        ),
+        click.option(
+            "--image-size",
+            type=click.IntRange(2, 1024),
+            help="Side in pixels: the middle square of each image is brought to it.  "
+            "[default: the images' own, up to 128]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def load_data(
     dataset: str | None, data_dir: Path | None, image_size: int | None = None, channels: int | None = None
 ) -> ImageData:

@@ -103,9 +103,12 @@ def _evaluate_with_progress(
     from trainer.evaluation.report import evaluate_checkpoint
 
     with tqdm(unit_scale=True, disable=None, leave=False, mininterval=0.2) as bar:
+        current = ""
 
         def progress(what: str, done: int, total: int) -> None:
-            if bar.desc != f"{what}: ":
+            nonlocal current
+            if what != current:
+                current = what
                 bar.reset(total)
                 bar.set_description(what)
             bar.update(done)

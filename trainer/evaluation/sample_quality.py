@@ -18,6 +18,7 @@ from trainer.seeds import generator
 
 _TRAIN_CHUNK = 5000  # training images compared at once
 _DECODED_AT_ONCE = 1000
+_REFERENCES = 10_000  # training images, evenly spaced, that stand for all in FID
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def frechet_distance(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> 
 
 
 def _judge(samples: Tensor, real: Tensor, data: ImageData, judge: Judge) -> Verdict:
-    train_features, _ = judge.judge_pixels(torch.tensor(data.train_images, device=samples.device))
+    references = data.train_images[:: -(-len(data.train_images) // _REFERENCES)]
+    train_features, _ = judge.judge_pixels(torch.tensor(references, device=samples.device))
     features, probabilities = judge.judge(samples)
     real_features, real_probabilities = judge.judge(real)
     train = train_features.double().numpy()
