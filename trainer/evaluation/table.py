@@ -50,8 +50,8 @@ def _bounds(found: Evaluation) -> list[str]:
     lines += [f"  {name:38}" + "".join(_number(value) for value in values) for name, values in rows]
     if len(found.protocols) > 1:
         lines += [
-            "gray and binarised images are different data: do not compare across columns.",
-            "Gray: a bound for the randomly binarised image, not a likelihood of the gray one.",
+            "Gray and binarised images are different data: do not compare across columns.",
+            "Gray is a bound for the images binarised at random, no likelihood of gray ones.",
         ]
     part = "" if first.images_with_k == first.images else f"; {first.images_with_k:,} images had all k, the rest 50"
     return [*lines, f"NLL took {seconds:.0f} s{part}"]
@@ -78,12 +78,12 @@ def _classes(found: Evaluation) -> list[str]:
     name, protocol = next(iter(found.protocols.items()))
     if not protocol.elbo.by_class:
         return ["classes   none: the data has no labels", ""]
-    lines = [f"{f'by class, {name}':22}images     floor    excess        KL      ELBO"]
+    lines = [f"{f'by class, {name}':22}images     floor    excess        KL       sum"]
     for label, terms in protocol.elbo.by_class.items():
         floor = _number(terms.floor, 10)
         lines.append(
             f"  {_class_name(label, found.class_names):18}{terms.images:8,}{floor}{_number(_excess(terms), 10)}"
-            f"{terms.kl:10.2f}{-terms.negative_elbo:10.2f}"
+            f"{terms.kl:10.2f}{terms.negative_elbo:10.2f}"
         )
     return [*lines, ""]
 
@@ -100,7 +100,7 @@ def _samples(quality: SampleQuality, class_names: tuple[str, ...] | None) -> lis
     lines += [
         f"  {'mean confidence of the classifier':38}{verdict.confidence:12.3f}{verdict.real_confidence:12.3f}",
         f"  {'FID in its features':38}{verdict.fid:12.2f}{verdict.real_fid:12.2f}",
-        f"  {'share of each class':38}",
+        "  share of each class",
         *(
             f"    {_class_name(label, class_names):36}{share:12.1%}{verdict.real_histogram[label]:12.1%}"
             for label, share in verdict.histogram.items()
