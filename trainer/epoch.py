@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from trainer.binarize import binarize
-from trainer.bounds import Objective
 from trainer.flat import flatten_parameters
+from trainer.mlp_step import MlpStep
 from trainer.model import VAE, ModelConfig, build_model
 from trainer.seeds import derive_seed, generator
 from trainer.settings import Settings
@@ -44,7 +44,11 @@ class TrainingState:
         model = build_model(config, derive_seed(settings.seed, "weights")).to(device)
         weights = flatten_parameters(model)
         optimizer = torch.optim.Adam([weights], lr=settings.learning_rate, eps=settings.adam_epsilon, fused=True)
-        step = AutogradStep(model, weights, optimizer, Objective.of(settings), settings.clip_norm, settings.precision)
+        step: Step
+        if MlpStep.supports(settings, device):
+            step = MlpStep(model, weights, optimizer, settings)
+        else:
+            step = AutogradStep(model, weights, optimizer, settings)
         return cls(model, weights, optimizer, step)
 
 

@@ -1,7 +1,9 @@
 """All weights of a model in one tensor, and all gradients in another, so that one kernel can serve them all."""
 
+from collections.abc import Sequence
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def flatten_parameters(module: nn.Module) -> nn.Parameter:
@@ -23,3 +25,19 @@ def flatten_parameters(module: nn.Module) -> nn.Parameter:
         parameter.data = weight.view_as(parameter)
         parameter.grad = gradient.view_as(parameter)
     return flat
+
+
+def clip_norm_(gradient: Tensor, largest: float) -> None:
+    """Scale `gradient` in place so that its Euclidean norm is at most `largest`; without a branch, so never a wait."""
+    gradient.mul_(largest / torch.linalg.vector_norm(gradient).clamp_min(largest))
+
+
+def span(vector: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """The part of `vector` where `flatten_parameters` has put `parameters`, stacked along the first axis.
+
+    vector: of the length of the flat weights: they themselves, their gradient, or a copy. The parameters must follow
+    each other in it and agree in all axes but the first.
+    """
+    start, size = parameters[0].storage_offset(), sum(parameter.numel() for parameter in parameters)
+    assert parameters[-1].storage_offset() + parameters[-1].numel() == start + size, "not next to each other"
+    return vector[start : start + size].view(-1, *parameters[0].shape[1:])
