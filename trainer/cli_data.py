@@ -75,7 +75,8 @@ def load_data(
         if reason:
             click.secho(f"NO MNIST, TRAINING ON GLYPHS INSTEAD: {reason}", bold=True, err=True)
     if data.skipped:
-        click.echo(f"{len(data.skipped)} files cannot be read and are left out:", err=True)
+        files = "1 file" if len(data.skipped) == 1 else f"{len(data.skipped)} files"
+        click.echo(f"left out {files} that cannot be read:", err=True)
         for line in data.skipped[:_NAMED]:
             click.echo(f"  {line}", err=True)
         if len(data.skipped) > _NAMED:

@@ -175,6 +175,8 @@ def _decode_cached(
     def decode(i: int) -> str:
         try:
             images[i] = _decode(files[i], shape)
+        except UnidentifiedImageError:
+            return "no image, or of an unknown format"
         except _CANNOT_READ as error:
             return " ".join(str(error).replace(str(files[i]), "it").split()) or type(error).__name__
         return ""
