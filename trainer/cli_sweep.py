@@ -125,11 +125,10 @@ def sweep(
     writer.writerows(asdict(cell) for cell in cells)
     write_atomically(folder / "sweep.csv", text.getvalue().encode())
     write_atomically(folder / "sweep.png", to_png(draw_sweep(folder, cells)))
+    click.echo(f"\nloss, KL, NLL: nats per test image; NLL by {NLL_SAMPLES} samples, binarised images if Bernoulli")
     if cells[0].real_fid is not None:
-        click.echo(
-            f"\nFID of as many real test images: {cells[0].real_fid:.2f}; sure: the classifier's mean confidence"
-        )
-    click.echo(f"NLL by {NLL_SAMPLES} samples; losses in nats per test image\nwrote   {folder}/ sweep.csv, sweep.png")
+        click.echo(f"sure: mean confidence of a classifier; FID of real test images: {cells[0].real_fid:.2f}")
+    click.echo(f"wrote   {folder}/ sweep.csv, sweep.png")
 
 
 def _run_with_progress(grid: dict[str, Settings], folder: Path, data: ImageData, device: torch.device) -> list[Cell]:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from matplotlib.typing import ColorType
 
 from trainer.checkpoint import Checkpoint, load_checkpoint
 from trainer.evaluation.sample_quality import draw_samples
@@ -16,27 +18,32 @@ from trainer.plots import to_pixels
 from trainer.run import Run
 from trainer.sweep import Cell
 
-_SAMPLES = 12  # of each cell
+_IN_A_ROW, _MOST_ROWS = 12, 3  # samples of each cell
+_ROOM = 18  # rows of samples in all, where there are fewer cells
 
 
 def draw_sweep(folder: Path, cells: Sequence[Cell]) -> Figure:
-    """Charts on the left; on the right a row of samples for each cell, from the same latents where sizes agree."""
-    checkpoints = [load_checkpoint(Run(folder / cell.name).best) for cell in cells]
-    histories = [load_checkpoint(Run(folder / cell.name).last) for cell in cells]
-    figure = Figure(figsize=(13, max(8.0, 0.62 * len(cells))), layout="constrained")
+    """Charts on the left; on the right samples of each cell, its name in the colour of its loss curve."""
+    runs = [Run(folder / cell.name) for cell in cells]
+    rows = max(1, min(_MOST_ROWS, _ROOM // len(cells)))
+    figure = Figure(figsize=(13, max(8.0, 0.5 * rows * len(cells))), layout="constrained")
     left, right = np.asarray(figure.subfigures(1, 2, width_ratios=(1, 1.3)))
     charts = left.subplots(3, 1)
     _against_latents(charts[0], cells, [cell.nll for cell in cells], "NLL, nats per image")
     _against_latents(charts[1], cells, [float(cell.active_units) for cell in cells], "active latents")
-    _loss_over_epochs(charts[2], cells, histories)
+    colours = [colormaps["tab20"](i % 20) for i in range(len(cells))]
+    _loss_over_epochs(charts[2], [load_checkpoint(run.last) for run in runs], colours)
     charts[0].legend(frameon=False, fontsize=8)
     strips = np.atleast_1d(right.subplots(len(cells), 1))
-    for axes, cell, checkpoint in zip(strips, cells, checkpoints, strict=True):
-        pixels = to_pixels(draw_samples(checkpoint.build_model(), _SAMPLES, checkpoint.settings.seed))
-        axes.imshow(np.concatenate(list(pixels), axis=1).squeeze(), cmap="gray", vmin=0, vmax=255)
+    for axes, cell, run, colour in zip(strips, cells, runs, colours, strict=True):
+        checkpoint = load_checkpoint(run.best)
+        pixels = to_pixels(draw_samples(checkpoint.build_model(), rows * _IN_A_ROW, checkpoint.settings.seed))
+        _, height, width, channels = pixels.shape
+        tiled = pixels.reshape(rows, _IN_A_ROW, height, width, channels).transpose(0, 2, 1, 3, 4)
+        axes.imshow(tiled.reshape(rows * height, _IN_A_ROW * width, channels).squeeze(), cmap="gray", vmin=0, vmax=255)
         axes.set_xticks([])
         axes.set_yticks([])
-        axes.set_ylabel(_label(cell), rotation=0, ha="right", va="center", fontsize=8)
+        axes.set_ylabel(_label(cell), rotation=0, ha="right", va="center", fontsize=9, color=colour, weight="bold")
     right.suptitle("samples from the prior", fontsize=10)
     return figure
 
@@ -58,16 +65,16 @@ def _against_latents(axes: Axes, cells: Sequence[Cell], values: Sequence[float],
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _loss_over_epochs(axes: Axes, cells: Sequence[Cell], checkpoints: Sequence[Checkpoint]) -> None:
-    for cell, checkpoint in zip(cells, checkpoints, strict=True):
+def _loss_over_epochs(axes: Axes, checkpoints: Sequence[Checkpoint], colours: Sequence[ColorType]) -> None:
+    for checkpoint, colour in zip(checkpoints, colours, strict=True):
         history = checkpoint.history
-        axes.plot([row.epoch for row in history], [row.test_loss for row in history], label=_label(cell), linewidth=1)
+        losses = [row.test_loss for row in history]
+        axes.plot([row.epoch for row in history], losses, color=colour, marker="o" if len(losses) == 1 else None)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel("test loss, nats per image")
-    axes.legend(frameon=False, fontsize=6, ncols=2)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def _label(cell: Cell) -> str:
-    return f"{cell.latent_dim} latents, {cell.hidden}{', norm' if cell.batch_norm else ''}"
+    return f"{cell.latent_dim} latents\n{cell.hidden}{', norm' if cell.batch_norm else ''}"
