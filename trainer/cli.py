@@ -10,6 +10,8 @@ import click
 
 from trainer.cli_data import data_options, load_data, shape_options
 from trainer.errors import TrainerError
+from trainer.files import write_atomically
+from trainer.options import config_callback, config_of, resume_callback
 from trainer.settings import CHOICES, PRESETS, Settings
 
 if TYPE_CHECKING:
@@ -106,6 +108,9 @@ def _parse_sizes(ctx: click.Context, param: click.Parameter, value: str | None) 
 )
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Of weights, order and noise.  [default: 0]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--graph/--no-graph", default=True, show_default=True, help="On a GPU, run the training step as a CUDA graph."
+)
 @click.option("--threads", type=click.IntRange(1, 1024), help="Processors used on the CPU.  [default: torch's choice]")
 @click.option(
     "--runs",
@@ -115,54 +120,114 @@ def _parse_sizes(ctx: click.Context, param: click.Parameter, value: str | None) 
     help="Folder that holds all runs.",
 )
 @click.option("--name", help="Name of this run's folder.  [default: data set and preset, numbered]")
+@click.option("--tensorboard", is_flag=True, help="Also write TensorBoard events into the run; needs tensorboard.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    is_eager=True,
+    callback=config_callback,
+    help="Options from a TOML file, such as the config.toml of a run; the command line goes before it.",
+)
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    is_eager=True,
+    callback=resume_callback,
+    metavar="RUN",
+    help="Go on with the run in this folder, such as runs/latest, after its last finished epoch.",
+)
+@click.pass_context
 def train(
+    ctx: click.Context,
+    /,
     preset: str,
     dataset: str | None,
     data_dir: Path | None,
     image_size: int | None,
     channels: int | None,
     device: str,
+    graph: bool,
     threads: int | None,
     runs: Path,
     name: str | None,
+    tensorboard: bool,
+    config: Path | None,
+    resume: Path | None,
     **overrides: Any,
 ) -> None:
     """Train a variational autoencoder and save checkpoints, history and pictures."""
     import torch
 
+    from trainer.checkpoint import load_checkpoint
     from trainer.loop import choose_device
     from trainer.model import VAE, ModelConfig
     from trainer.plots import draw_run, write_test_images
+    from trainer.resume import check_resumable
     from trainer.run import Run
+    from trainer.tensorboard import check_tensorboard
 
+    # ---- what to do, checked before anything is written ----
     settings = _resolve(preset, overrides)
     torch_device = choose_device(device)
+    if tensorboard:
+        check_tensorboard()
     if threads is not None:
         torch.set_num_threads(threads)
     data = load_data(dataset, data_dir, image_size, channels)
-    run = Run.create(runs, name, f"{Path(data.name).stem}-{preset}")
+    checkpoint = None
+    if resume is None:
+        run = Run.create(runs, name, f"{Path(data.name).stem}-{preset}")
+        text = config_of(
+            ctx.command,
+            settings,
+            {
+                "dataset": dataset or data.name,
+                "data_dir": None if data_dir is None else str(data_dir),
+                "image_size": image_size,
+                "channels": None if channels is None else str(channels),
+                "device": torch_device.type,
+                "threads": torch.get_num_threads() if torch_device.type == "cpu" else None,
+                "graph": graph,
+            },
+        )
+        write_atomically(run.config, text.encode())
+    else:
+        run = Run.open(resume)
+        if run.last.is_file():
+            checkpoint = load_checkpoint(run.last)
+            check_resumable(settings, data.sha256, checkpoint)
 
+    # ---- say so ----
     depth, height, width = data.image_shape
     model = VAE(ModelConfig.of(settings, data.image_shape))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     where = f"cpu, {torch.get_num_threads()} threads" if torch_device.type == "cpu" else torch.cuda.get_device_name()
     clip = f", clip {settings.clip_norm:g}" if settings.clip_norm else ""
+    done = f", going on after epoch {checkpoint.epoch}" if checkpoint else ""
     click.echo(
         f"data    {data.name}: {len(data.train_images):,} + {len(data.test_images):,} images of "
         f"{height}×{width}×{depth}, sha256 {data.sha256[:8]}…\n"
         f"model   {model.architecture}, {parameters:,} parameters\n"
         f"train   {settings.epochs} epochs of batch {settings.batch_size}, Adam {settings.learning_rate:g}, "
-        f"β {settings.beta:g}{clip}, seed {settings.seed}\n"
+        f"β {settings.beta:g}{clip}, seed {settings.seed}{done}\n"
         f"on      {where}\n"
         f"into    {run.folder}\n"
     )
-    checkpoint = _fit_with_progress(settings, data, run, torch_device)
+
+    # ---- train ----
+    try:
+        checkpoint = _fit_with_progress(settings, data, run, torch_device, checkpoint, graph, tensorboard)
+    except KeyboardInterrupt:
+        saved = "the finished epochs are saved" if run.last.is_file() else "no epoch was finished"
+        raise click.ClickException(f"interrupted; {saved}; go on with: vae-train --resume {run.folder}") from None
+
+    # ---- show ----
     best = min(checkpoint.history, key=lambda metrics: metrics.test_loss)
     click.echo(f"\nbest    epoch {best.epoch}: test loss {best.test_loss:.2f} nats per image")
     click.echo(_anatomy(settings, best, checkpoint.data.entropy_floor))
     pictures = draw_run(checkpoint, data, run.pictures)
     images = write_test_images(data, run.folder / "test_images")
-    click.echo(f"wrote   {run.best}, {run.last.name}, history.csv")
+    click.echo(f"wrote   {run.best}, {run.last.name}, history.csv, history.jsonl, config.toml")
     click.echo(f"        {run.pictures}/ {', '.join(path.stem for path in pictures)}")
     click.echo(f"        {images}/ a few test images, to try vae-reconstruct on")
 
@@ -193,19 +258,39 @@ def _resolve(preset: str, overrides: dict[str, Any]) -> Settings:
     return replace(PRESETS[preset], **given)
 
 
-def _fit_with_progress(settings: Settings, data: ImageData, run: Run, device: torch.device) -> Checkpoint:
+def _fit_with_progress(
+    settings: Settings,
+    data: ImageData,
+    run: Run,
+    device: torch.device,
+    checkpoint: Checkpoint | None,
+    graph: bool,
+    tensorboard: bool,
+) -> Checkpoint:
     """Run all epochs under one progress bar (on a terminal), with a line for each. Returns the last state."""
     from tqdm import tqdm
 
+    from trainer.collapse import collapse_warning
     from trainer.loop import fit
+    from trainer.tensorboard import Events
 
-    click.echo("epoch   train loss   test loss   reconstruction      KL    images/s")
-    total = settings.epochs * len(data.train_images)
-    with tqdm(total=total, unit=" images", unit_scale=True, disable=None, leave=False, mininterval=0.2) as bar:
-        for state in fit(settings, data, run, device=device, advance=bar.update):
-            metrics = state.history[-1]
+    events = Events(run.folder) if tensorboard else None
+    click.echo("epoch   train loss   test loss   reconstruction      KL   active    images/s")
+    images, start = len(data.train_images), checkpoint.epoch if checkpoint else 0
+    with tqdm(
+        total=settings.epochs * images, initial=start * images, unit=" images", unit_scale=True, disable=None,
+        leave=False, mininterval=0.2,
+    ) as bar:  # fmt: skip
+        for state in fit(settings, data, run, device=device, checkpoint=checkpoint, graph=graph, advance=bar.update):
+            checkpoint, metrics = state, state.history[-1]
             bar.write(
                 f"{metrics.epoch:5d}   {metrics.train_loss:10.2f}   {metrics.test_loss:9.2f}   "
-                f"{metrics.test_reconstruction:14.2f}   {metrics.test_kl:5.2f}   {metrics.images_per_s:9,.0f}"
+                f"{metrics.test_reconstruction:14.2f}   {metrics.test_kl:5.2f}   {metrics.active_units:6d}   "
+                f"{metrics.images_per_s:9,.0f}"
             )
-    return state
+            if warning := collapse_warning(state.history, settings):
+                bar.write(f"        {warning}")
+            if events is not None:
+                events.add(metrics)
+    assert checkpoint is not None  # a new run has at least one epoch
+    return checkpoint

@@ -67,19 +67,19 @@ def evaluate(
     from trainer.loop import choose_device
     from trainer.memory import peak_memory_mb
 
-    path = target / "best.pt" if target.is_dir() else target
-    checkpoint = load_checkpoint(path)
+    checkpoint_path = target / "best.pt" if target.is_dir() else target
+    checkpoint = load_checkpoint(checkpoint_path)
     where = choose_device(device)
     if threads is not None:
         torch.set_num_threads(threads)
     data = _load_same(checkpoint, dataset, data_dir)
     found = _evaluate_with_progress(checkpoint, data, k, images, samples, seed, where)
 
-    folder = output or path.parent / "evaluation"
+    folder = output or checkpoint_path.parent / "evaluation"
     write_atomically(folder / "evaluation.json", (json.dumps(found.to_dict(), indent=1) + "\n").encode())
     pictures = draw_evaluation(found, checkpoint, folder)
-    click.echo(f"evaluated {path}\n{as_table(found)}")
-    click.echo(f"\nwrote     {folder}/ evaluation.json, {', '.join(picture.name for picture in pictures)}")
+    click.echo(f"evaluated {checkpoint_path}\n{as_table(found)}")
+    click.echo(f"\nwrote     {folder}/ evaluation.json\n          {', '.join(path.name for path in pictures)}")
     if (peak := peak_memory_mb()) is not None:
         click.echo(f"peak      {peak:,.0f} MB of memory")
 

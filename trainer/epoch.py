@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from trainer.binarize import binarize
+from trainer.checkpoint import Checkpoint
 from trainer.flat import flatten_parameters
+from trainer.graph_step import GraphStep
 from trainer.mlp_step import MlpStep
 from trainer.model import VAE, ModelConfig, build_model
 from trainer.seeds import derive_seed, generator
@@ -39,16 +41,42 @@ class TrainingState:
     step: Step
 
     @classmethod
-    def start(cls, config: ModelConfig, settings: Settings, device: torch.device) -> TrainingState:
-        """Fresh weights, a function of the seed alone, and Adam."""
+    def start(
+        cls,
+        config: ModelConfig,
+        settings: Settings,
+        device: torch.device,
+        checkpoint: Checkpoint | None = None,
+        *,
+        graph: bool = True,
+    ) -> TrainingState:
+        """Fresh weights, a function of the seed alone, and Adam; or both as `checkpoint` left them.
+
+        graph: on a GPU, run the step as a CUDA graph.
+        """
         model = build_model(config, derive_seed(settings.seed, "weights")).to(device)
         weights = flatten_parameters(model)
-        optimizer = torch.optim.Adam([weights], lr=settings.learning_rate, eps=settings.adam_epsilon, fused=True)
+        on_gpu = device.type == "cuda"
+        optimizer = torch.optim.Adam(
+            [weights],
+            # A graph reads the learning rate anew at each replay only where it is a tensor.
+            lr=torch.tensor(settings.learning_rate, device=device) if on_gpu else settings.learning_rate,
+            eps=settings.adam_epsilon,
+            fused=True,
+            capturable=on_gpu,
+        )
+        if checkpoint is not None:
+            model.load_state_dict(checkpoint.model_state)  # copies in place, so the views stay views
+            # Only what Adam remembers: its options may be those of another device.
+            remembered = checkpoint.optimizer_state["state"]
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": remembered})
         step: Step
         if MlpStep.supports(settings, device):
             step = MlpStep(model, weights, optimizer, settings)
         else:
             step = AutogradStep(model, weights, optimizer, settings)
+            if on_gpu and graph:
+                step = GraphStep(step, settings.batch_size)
         return cls(model, weights, optimizer, step)
 
 
@@ -67,7 +95,10 @@ def train_epoch(
     device, size = images.device, settings.batch_size
     state.model.train()
     for group in state.optimizer.param_groups:
-        group["lr"] = settings.learning_rate_in(epoch)
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(settings.learning_rate_in(epoch))
+        else:
+            group["lr"] = settings.learning_rate_in(epoch)
 
     # ---- everything random about this epoch ----
     order = torch.randperm(len(images), generator=generator(settings.seed, "order", epoch)).to(device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 
 import torch
 
@@ -30,12 +31,16 @@ def fit(
     run: Run,
     *,
     device: torch.device,
+    checkpoint: Checkpoint | None = None,
+    graph: bool = True,
     advance: Callable[[int], object] = lambda images: None,
 ) -> Iterator[Checkpoint]:
-    """Train a new model; after each epoch save `last.pt`, perhaps `best.pt`, and `history.csv`, and yield the state.
+    """Train a model; after each epoch save `last.pt`, perhaps `best.pt`, and the history, and yield the state.
 
-    advance: called after each step with the number of images done, for a progress bar. Raises TrainingError when the
-    loss is no longer finite; the checkpoints of the epochs before stay.
+    checkpoint: where to go on, with the same settings and data (see `check_resumable`); on the same machine, with the
+    same number of threads, the weights then end in the very bits of a run without a break. None starts anew.
+    graph: on a GPU, run steps as a CUDA graph. advance: called after each step with the number of images done, for a
+    progress bar. Raises TrainingError when the loss is no longer finite; the checkpoints of the epochs before stay.
     """
     # ---- the whole data set on the device, as uint8 ----
     train_images = torch.tensor(data.train_images, device=device)
@@ -55,11 +60,13 @@ def fit(
     # ---- model and optimiser ----
     config = ModelConfig.of(settings, data.image_shape)
     objective = Objective.of(settings)
-    state = TrainingState.start(config, settings, device)
+    state = TrainingState.start(config, settings, device, checkpoint, graph=graph)
 
     # ---- epochs ----
-    history: list[EpochMetrics] = []
-    for epoch in range(1, settings.epochs + 1):
+    history = [] if checkpoint is None else list(checkpoint.history)
+    if checkpoint is not None:
+        _save(checkpoint, run)  # the break may have come between two of the files
+    for epoch in range(len(history) + 1, settings.epochs + 1):
         started = time.perf_counter()
         train = train_epoch(state, train_images, settings, epoch, advance)
         seconds = time.perf_counter() - started
@@ -89,19 +96,26 @@ def fit(
             reference_images=test_images[:_REFERENCE_IMAGES].cpu().clone(),  # a view would save all test images
             versions=current_versions(),
         )
-        is_best = test.loss == min(metrics.test_loss for metrics in history)
-        checkpoint.save(run.last, *([run.best] if is_best else []))
-        run.write_history(history)
+        _save(checkpoint, run)
         yield checkpoint
+
+
+def _save(checkpoint: Checkpoint, run: Run) -> None:
+    history = checkpoint.history
+    is_best = history[-1].test_loss == min(metrics.test_loss for metrics in history)
+    checkpoint.save(run.last, *([run.best] if is_best else []))
+    run.write_history(history)
 
 
 def _check_finite(history: list[EpochMetrics], run: Run) -> None:
     newest = history[-1]
-    if math.isfinite(newest.train_loss) and math.isfinite(newest.test_loss):
+    terms = {name: getattr(newest, name) for name in asdict(newest) if name.startswith(("train_", "test_"))}
+    broken = [name for name, value in terms.items() if isinstance(value, float) and not math.isfinite(value)]
+    if not broken:
         return
     kept = f"{run.last} holds epoch {newest.epoch - 1}" if newest.epoch > 1 else "no epoch was finished"
     raise TrainingError(
-        f"the loss is no longer finite in epoch {newest.epoch} (train {newest.train_loss}, test {newest.test_loss}); "
+        f"in epoch {newest.epoch} no longer finite: {', '.join(f'{name} {terms[name]}' for name in broken)}; "
         f"{kept}; try a lower --learning-rate or --clip-norm 1"
     )
 

@@ -37,7 +37,7 @@ class AutogradStep:
     def __call__(self, pixels: Tensor, noise: Tensor, kl_weight: float | Tensor) -> None:
         """See `Step`."""
         image = to_float(pixels).to(self.weights.dtype)  # (B, C, H, W)
-        with torch.autocast(pixels.device.type, dtype=torch.bfloat16, enabled=self.use_bf16):
+        with torch.autocast(pixels.device.type, dtype=torch.bfloat16, enabled=self.use_bf16, cache_enabled=False):
             terms = self.objective.terms(self.model, image, noise, kl_weight)
         self.optimizer.zero_grad(set_to_none=False)
         terms.loss.backward()

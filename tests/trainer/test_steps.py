@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from trainer.epoch import TrainingState, train_epoch
 from trainer.flat import clip_norm_, flatten_parameters
 from trainer.gemm import linear, matmul
+from trainer.graph_step import GraphStep
 from trainer.mlp_step import MlpStep
 from trainer.model import ModelConfig, build_model
 from trainer.settings import Settings
@@ -40,6 +42,32 @@ def test_gradient_derived_by_hand_is_autograds(hidden: tuple[int, ...], clip_nor
     by_autograd = after_steps(AutogradStep, settings, torch.float64)
     for ours, theirs in zip(by_hand, by_autograd, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-10)
+
+
+def epochs(device: str, *, graph: bool) -> tuple[list[float], Tensor]:
+    """Losses of three epochs of batches of 6 and 2, and the weights after them."""
+    settings = replace(PLAIN, likelihood="gaussian", batch_norm=True, kl_warmup=2.0, schedule="cosine", epochs=3)
+    images = torch.randint(256, (20, 5, 6, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(3)).to(device)
+    config = ModelConfig.of(settings, (1, 5, 6))
+    state = TrainingState.start(config, settings, torch.device(device), graph=graph)
+    if graph and device == "cpu":
+        assert isinstance(state.step, AutogradStep)
+        state = replace(state, step=GraphStep(state.step, settings.batch_size))
+    losses = [train_epoch(state, images, settings, epoch).loss for epoch in (1, 2, 3)]
+    return losses, torch.cat([tensor.detach().flatten().float() for tensor in state.model.state_dict().values()])
+
+
+def test_recording_a_step_leaves_no_trace_in_weights_statistics_or_optimiser() -> None:
+    (losses, weights), (expected_losses, expected_weights) = epochs("cpu", graph=True), epochs("cpu", graph=False)
+    assert losses == expected_losses
+    assert torch.equal(weights, expected_weights)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device on this machine")
+def test_cuda_graph_and_eager_steps_agree() -> None:
+    (losses, weights), (expected_losses, expected_weights) = epochs("cuda", graph=True), epochs("cuda", graph=False)
+    assert losses == pytest.approx(expected_losses, rel=1e-5)
+    torch.testing.assert_close(weights, expected_weights, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("largest", [0.5, 100.0])
