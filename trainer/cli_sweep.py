@@ -125,7 +125,7 @@ def sweep(
     writer.writerows(asdict(cell) for cell in cells)
     write_atomically(folder / "sweep.csv", text.getvalue().encode())
     write_atomically(folder / "sweep.png", to_png(draw_sweep(folder, cells)))
-    click.echo(f"\nloss, KL, NLL: nats per test image; NLL by {NLL_SAMPLES} samples, binarised images if Bernoulli")
+    click.echo(f"\nnats per test image; NLL by {NLL_SAMPLES} samples, of binarised images if Bernoulli")
     if cells[0].real_fid is not None:
         click.echo(f"sure: mean confidence of a classifier; FID of real test images: {cells[0].real_fid:.2f}")
     click.echo(f"wrote   {folder}/ sweep.csv, sweep.png")
