@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trainer.cli_data import data_options, load_data, shape_options
+from trainer.cli_data import DEFAULT_WORDS, data_options, load_data, shape_options
 from trainer.errors import TrainerError
 from trainer.files import write_atomically
 from trainer.options import config_callback, config_of, resume_callback
@@ -54,7 +54,7 @@ def _parse_sizes(ctx: click.Context, param: click.Parameter, value: str | None) 
     help="kingma: 784-400-20, batch 32, 10 epochs. tutorial: 784-256-256-32, batch 128, 20 epochs, clipped gradients. "
     "conv: residual convolutions, a million parameters, 20 epochs.",
 )
-@data_options
+@data_options(DEFAULT_WORDS)
 @shape_options
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training images.  [default: the preset's]")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images a step.  [default: the preset's]")

@@ -14,28 +14,34 @@ from trainer.errors import DataError
 if TYPE_CHECKING:
     from trainer.data import ImageData
 
+DEFAULT_WORDS = "mnist; glyphs where it cannot be had"
+"""What `load_data` does without a name."""
 _DEFAULT_DATA_DIR = Path("data")
 _NAMED = 5  # files that could not be read, before "and N more"
 
 
-def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--dataset` and `--data-dir`, for a click command."""
-    for option in (
-        click.option(
-            "--data-dir",
-            type=click.Path(path_type=Path),
-            envvar="VAE_DATA",
-            show_envvar=True,
-            help="Where mnist, fashion-mnist and kmnist lie or are downloaded to.  [default: data]",
-        ),
-        click.option(
-            "--dataset",
-            help="mnist, fashion-mnist, kmnist, glyphs, or a path: a folder of images (flat, or one folder a class), "
-            "a .npy, .npz or IDX file.  [default: mnist; glyphs where it cannot be had]",
-        ),
-    ):
-        command = option(command)
-    return command
+def data_options(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--dataset` and `--data-dir`, for a click command. `default` says in words what the first is left out for."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in (
+            click.option(
+                "--data-dir",
+                type=click.Path(path_type=Path),
+                envvar="VAE_DATA",
+                show_envvar=True,
+                help="Where mnist, fashion-mnist and kmnist lie or are downloaded to.  [default: data]",
+            ),
+            click.option(
+                "--dataset",
+                help="mnist, fashion-mnist, kmnist, glyphs, or a path: a folder of images (flat, or one folder a "
+                f"class), a .npy, .npz or IDX file.  [default: {default}]",
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return add
 
 
 def shape_options(command: Callable[..., Any]) -> Callable[..., Any]:

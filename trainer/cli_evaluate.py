@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=TrainerCommand)
 @click.argument("target", type=click.Path(path_type=Path), default=Path("runs/latest"), metavar="[RUN|CHECKPOINT]")
-@data_options
+@data_options("the data set that the checkpoint names")
 @click.option("--k", type=click.IntRange(1), default=5000, show_default=True, help="Samples for an image's NLL.")
 @click.option(
     "--images",

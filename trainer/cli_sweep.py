@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trainer.cli import TrainerCommand
-from trainer.cli_data import data_options, load_data, shape_options
+from trainer.cli_data import DEFAULT_WORDS, data_options, load_data, shape_options
 from trainer.errors import SettingsError
 from trainer.settings import PRESETS
 
@@ -66,7 +66,7 @@ def _parse_switches(ctx: click.Context, param: click.Parameter, value: str | Non
     "--batch-norm", "batch_norms", callback=_parse_switches, metavar="SWITCHES", help="off, on, or off,on for both."
 )
 @click.option("--preset", type=click.Choice(list(PRESETS)), default="tutorial", show_default=True)
-@data_options
+@data_options(DEFAULT_WORDS)
 @shape_options
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training images.  [default: the preset's]")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of every cell.")
