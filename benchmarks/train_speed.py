@@ -86,7 +86,7 @@ def our_epochs(data: ImageData, settings: Settings, device: torch.device, *, fas
     """Epochs our way. fast: as vae-train does it; False: by autograd, without a graph."""
     images = torch.tensor(data.train_images, device=device)
     config = ModelConfig.of(settings, data.image_shape)
-    state = TrainingState.start(config, settings, device, graph=fast)
+    state = TrainingState.start(config, settings, device, mean_of=data.train_images, graph=fast)
     if not fast:
         step = AutogradStep(state.model, state.weights, state.optimizer, settings)
         state = replace(state, step=step)
@@ -101,7 +101,8 @@ def print_spread(data: ImageData, device: torch.device, seeds: int) -> None:
     losses = []
     for seed in range(seeds):
         settings = replace(SETTINGS, seed=seed)
-        state = TrainingState.start(ModelConfig.of(settings, data.image_shape), settings, device)
+        config = ModelConfig.of(settings, data.image_shape)
+        state = TrainingState.start(config, settings, device, mean_of=data.train_images)
         images = torch.tensor(data.train_images, device=device)
         for epoch in range(1, settings.epochs + 1):
             train_epoch(state, images, settings, epoch)
