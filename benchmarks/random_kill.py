@@ -80,9 +80,8 @@ def main(kills: int, seed: int) -> None:
         ]
     print(f"{survived} of {kills} kills survived ({', '.join(f'{count} {when}' for when, count in what.items())})")
     for file, is_equal in zip(("last.pt", "best.pt"), equal, strict=True):
-        print(
-            f"after {total} epochs {file} {'equals' if is_equal else 'DIFFERS FROM'} the undisturbed run's to the bit"
-        )
+        verdict = "equals" if is_equal else "DIFFERS FROM"
+        print(f"after {total} epochs {file} {verdict} the undisturbed run's to the bit")
     if not all(equal):
         sys.exit(1)
 

@@ -27,6 +27,7 @@ from trainer.bounds import Objective
 from trainer.data import ImageData, load
 from trainer.epoch import TrainingState, train_epoch
 from trainer.evaluate import evaluate
+from trainer.gemm import has_bf16
 from trainer.loop import choose_device
 from trainer.model import ModelConfig
 from trainer.settings import PRESETS, Settings
@@ -125,13 +126,13 @@ def main(data_dir: Path, rounds: int, threads: int | None, device: str, seeds: i
     if threads is not None:
         torch.set_num_threads(threads)
     data = load("mnist", data_dir)
-    bf16 = replace(SETTINGS, precision="bf16")
     loops = {
         "usual loop": usual_epochs(data_dir, torch_device),
         "eager": our_epochs(data, SETTINGS, torch_device, fast=False),
         "vae-train": our_epochs(data, SETTINGS, torch_device, fast=True),
-        "vae-train bf16": our_epochs(data, bf16, torch_device, fast=True),
     }
+    if has_bf16(torch_device):
+        loops["vae-train bf16"] = our_epochs(data, replace(SETTINGS, precision="bf16"), torch_device, fast=True)
     seconds: dict[str, list[float]] = {name: [] for name in loops}
     losses = {}
     for _ in range(rounds):

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from trainer.binarize import binarize
 from trainer.checkpoint import Checkpoint
+from trainer.errors import SettingsError
 from trainer.flat import flatten_parameters
+from trainer.gemm import has_bf16
 from trainer.graph_step import GraphStep
 from trainer.mlp_step import MlpStep
 from trainer.model import VAE, ModelConfig, build_model, start_at_mean
@@ -56,9 +58,11 @@ class TrainingState:
         """Fresh weights, a function of the seed, and Adam; or both as `checkpoint` left them.
 
         mean_of: images, uint8 (N, H, W, C), whose mean a fresh decoder starts at; it saves the tutorial preset 6 nats
-        in the first epoch and 3 in the third. None leaves the output bias at random.
-        graph: on a GPU, run the step as a CUDA graph.
+        in the first epoch and 3 in the third. None leaves the output bias at random. graph: on a GPU, run the step as
+        a CUDA graph. Raises SettingsError for bf16 on a processor without it.
         """
+        if settings.precision == "bf16" and not has_bf16(device):
+            raise SettingsError("--precision bf16: this processor has no bf16 instructions; use --precision float32")
         model = build_model(config, derive_seed(settings.seed, "weights"))
         if mean_of is not None:
             start_at_mean(model, mean_of)

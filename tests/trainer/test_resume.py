@@ -198,3 +198,13 @@ def test_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoin
     with pytest.raises(TrainingError, match=r"in epoch 2 no longer finite: train_loss .*; .*last\.pt holds epoch 1"):
         run_fit(wild.settings, blobs, run, wild)
     assert load_checkpoint(run.last).epoch == 1
+
+
+def test_missing_tensorboard_is_said_before_anything_is_written(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.tensorboard.find_spec", lambda name: None)
+    result = CliRunner().invoke(train, ["--dataset", str(images), "--tensorboard", "--runs", str(tmp_path / "runs")])
+    assert result.exit_code == 1
+    assert "pip install tensorboard" in result.output
+    assert not (tmp_path / "runs").exists()
