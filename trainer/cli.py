@@ -63,10 +63,14 @@ def _parse_sizes(ctx: click.Context, param: click.Parameter, value: str | None) 
     "--hidden",
     callback=_parse_sizes,
     metavar="SIZES",
-    help="Hidden layers of the encoder, as in 512,512.  [default: the preset's]",
+    help="Hidden layers of the encoder, or channels of its stages, as in 512,512.  [default: the preset's]",
 )
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="Of Adam.  [default: 0.001]")
-@click.option("--network", type=click.Choice(CHOICES["network"]), help="Fully connected, or residual convolutions.")
+@click.option(
+    "--network",
+    type=click.Choice(CHOICES["network"]),
+    help="Fully connected, or residual convolutions; see --preset conv.",
+)
 @click.option("--batch-norm/--no-batch-norm", default=None, help="Batch normalisation before each activation.")
 @click.option("--activation", type=click.Choice(CHOICES["activation"]), help="Between layers.  [default: relu]")
 @click.option("--likelihood", type=click.Choice(CHOICES["likelihood"]), help="Of a pixel.  [default: bernoulli]")
@@ -93,7 +97,7 @@ def _parse_sizes(ctx: click.Context, param: click.Parameter, value: str | None) 
     metavar="NATS",
     help="KL that each latent dimension may use without charge.  [default: 0]",
 )
-@click.option("--adam-epsilon", type=click.FloatRange(min=0, min_open=True), help="[default: 1e-8]")
+@click.option("--adam-epsilon", type=click.FloatRange(min=0, min_open=True), help="Of Adam.  [default: 1e-8]")
 @click.option(
     "--schedule", type=click.Choice(CHOICES["schedule"]), help="Of the learning rate.  [default: the preset's]"
 )
