@@ -27,6 +27,7 @@ from trainer.bounds import Objective
 from trainer.data import ImageData, load
 from trainer.epoch import TrainingState, train_epoch
 from trainer.evaluate import evaluate
+from trainer.gemm import has_bf16
 from trainer.loop import choose_device
 from trainer.model import ModelConfig
 from trainer.settings import PRESETS, Settings
@@ -86,7 +87,7 @@ def our_epochs(data: ImageData, settings: Settings, device: torch.device, *, fas
     """Epochs our way. fast: as vae-train does it; False: by autograd, without a graph."""
     images = torch.tensor(data.train_images, device=device)
     config = ModelConfig.of(settings, data.image_shape)
-    state = TrainingState.start(config, settings, device, graph=fast)
+    state = TrainingState.start(config, settings, device, mean_of=data.train_images, graph=fast)
     if not fast:
         step = AutogradStep(state.model, state.weights, state.optimizer, settings)
         state = replace(state, step=step)
@@ -101,7 +102,8 @@ def print_spread(data: ImageData, device: torch.device, seeds: int) -> None:
     losses = []
     for seed in range(seeds):
         settings = replace(SETTINGS, seed=seed)
-        state = TrainingState.start(ModelConfig.of(settings, data.image_shape), settings, device)
+        config = ModelConfig.of(settings, data.image_shape)
+        state = TrainingState.start(config, settings, device, mean_of=data.train_images)
         images = torch.tensor(data.train_images, device=device)
         for epoch in range(1, settings.epochs + 1):
             train_epoch(state, images, settings, epoch)
@@ -124,13 +126,13 @@ def main(data_dir: Path, rounds: int, threads: int | None, device: str, seeds: i
     if threads is not None:
         torch.set_num_threads(threads)
     data = load("mnist", data_dir)
-    bf16 = replace(SETTINGS, precision="bf16")
     loops = {
         "usual loop": usual_epochs(data_dir, torch_device),
         "eager": our_epochs(data, SETTINGS, torch_device, fast=False),
         "vae-train": our_epochs(data, SETTINGS, torch_device, fast=True),
-        "vae-train bf16": our_epochs(data, bf16, torch_device, fast=True),
     }
+    if has_bf16(torch_device):
+        loops["vae-train bf16"] = our_epochs(data, replace(SETTINGS, precision="bf16"), torch_device, fast=True)
     seconds: dict[str, list[float]] = {name: [] for name in loops}
     losses = {}
     for _ in range(rounds):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from trainer.errors import DataError, TrainerError
+from trainer.cli_data import DEFAULT_WORDS, data_options, load_data, shape_options
+from trainer.errors import TrainerError
 from trainer.files import write_atomically
 from trainer.options import config_callback, config_of, resume_callback
 from trainer.settings import CHOICES, PRESETS, Settings
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from trainer.checkpoint import Checkpoint, EpochMetrics
     from trainer.data import ImageData
     from trainer.run import Run
-
-_DEFAULT_DATA_DIR = Path("data")
 
 
 class TrainerCommand(click.Command):
@@ -56,16 +54,8 @@ def _parse_sizes(ctx: click.Context, param: click.Parameter, value: str | None) 
     help="kingma: 784-400-20, batch 32, 10 epochs. tutorial: 784-256-256-32, batch 128, 20 epochs, clipped gradients. "
     "conv: residual convolutions, a million parameters, 20 epochs.",
 )
-@click.option(
-    "--dataset", help="mnist, glyphs, or a .npy or .npz file.  [default: mnist; glyphs where it cannot be had]"
-)
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    envvar="VAE_DATA",
-    show_envvar=True,
-    help="Where mnist lies or is downloaded to.  [default: data]",
-)
+@data_options(DEFAULT_WORDS)
+@shape_options
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training images.  [default: the preset's]")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images a step.  [default: the preset's]")
 @click.option("--latent-dim", type=click.IntRange(min=1), help="Size of the latent vector.  [default: the preset's]")
@@ -73,10 +63,14 @@ def _parse_sizes(ctx: click.Context, param: click.Parameter, value: str | None) 
     "--hidden",
     callback=_parse_sizes,
     metavar="SIZES",
-    help="Hidden layers of the encoder, as in 512,512.  [default: the preset's]",
+    help="Hidden layers of the encoder, or channels of its stages, as in 512,512.  [default: the preset's]",
 )
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="Of Adam.  [default: 0.001]")
-@click.option("--network", type=click.Choice(CHOICES["network"]), help="Fully connected, or residual convolutions.")
+@click.option(
+    "--network",
+    type=click.Choice(CHOICES["network"]),
+    help="Fully connected, or residual convolutions; see --preset conv.",
+)
 @click.option("--batch-norm/--no-batch-norm", default=None, help="Batch normalisation before each activation.")
 @click.option("--activation", type=click.Choice(CHOICES["activation"]), help="Between layers.  [default: relu]")
 @click.option("--likelihood", type=click.Choice(CHOICES["likelihood"]), help="Of a pixel.  [default: bernoulli]")
@@ -103,7 +97,7 @@ def _parse_sizes(ctx: click.Context, param: click.Parameter, value: str | None) 
     metavar="NATS",
     help="KL that each latent dimension may use without charge.  [default: 0]",
 )
-@click.option("--adam-epsilon", type=click.FloatRange(min=0, min_open=True), help="[default: 1e-8]")
+@click.option("--adam-epsilon", type=click.FloatRange(min=0, min_open=True), help="Of Adam.  [default: 1e-8]")
 @click.option(
     "--schedule", type=click.Choice(CHOICES["schedule"]), help="Of the learning rate.  [default: the preset's]"
 )
@@ -153,6 +147,8 @@ def train(
     preset: str,
     dataset: str | None,
     data_dir: Path | None,
+    image_size: int | None,
+    channels: int | None,
     device: str,
     graph: bool,
     threads: int | None,
@@ -181,7 +177,7 @@ def train(
         check_tensorboard()
     if threads is not None:
         torch.set_num_threads(threads)
-    data = _load(dataset, data_dir)
+    data = load_data(dataset, data_dir, image_size, channels)
     checkpoint = None
     if resume is None:
         run = Run.create(runs, name, f"{Path(data.name).stem}-{preset}")
@@ -191,6 +187,8 @@ def train(
             {
                 "dataset": dataset or data.name,
                 "data_dir": None if data_dir is None else str(data_dir),
+                "image_size": image_size,
+                "channels": None if channels is None else str(channels),
                 "device": torch_device.type,
                 "threads": torch.get_num_threads() if torch_device.type == "cpu" else None,
                 "graph": graph,
@@ -204,7 +202,7 @@ def train(
             check_resumable(settings, data.sha256, checkpoint)
 
     # ---- say so ----
-    height, width, channels = data.train_images.shape[1:]
+    depth, height, width = data.image_shape
     model = VAE(ModelConfig.of(settings, data.image_shape))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     where = f"cpu, {torch.get_num_threads()} threads" if torch_device.type == "cpu" else torch.cuda.get_device_name()
@@ -212,7 +210,7 @@ def train(
     done = f", going on after epoch {checkpoint.epoch}" if checkpoint else ""
     click.echo(
         f"data    {data.name}: {len(data.train_images):,} + {len(data.test_images):,} images of "
-        f"{height}×{width}×{channels}, sha256 {data.sha256[:8]}…\n"
+        f"{height}×{width}×{depth}, sha256 {data.sha256[:8]}…\n"
         f"model   {model.architecture}, {parameters:,} parameters\n"
         f"train   {settings.epochs} epochs of batch {settings.batch_size}, Adam {settings.learning_rate:g}, "
         f"β {settings.beta:g}{clip}, seed {settings.seed}{done}\n"
@@ -262,21 +260,6 @@ def _resolve(preset: str, overrides: dict[str, Any]) -> Settings:
     if given.get("clip_norm") == 0:
         given["clip_norm"] = None
     return replace(PRESETS[preset], **given)
-
-
-def _load(dataset: str | None, data_dir: Path | None) -> ImageData:
-    from trainer.data import load, load_default
-
-    if data_dir is not None and not data_dir.is_dir():
-        source = " (from VAE_DATA)" if os.environ.get("VAE_DATA") == str(data_dir) else ""
-        raise DataError(f"the data folder {data_dir}{source} does not exist")
-    directory = data_dir or _DEFAULT_DATA_DIR
-    if dataset is not None:
-        return load(dataset, directory)
-    data, reason = load_default(directory)
-    if reason:
-        click.secho(f"NO MNIST, TRAINING ON GLYPHS INSTEAD: {reason}", bold=True, err=True)
-    return data
 
 
 def _fit_with_progress(

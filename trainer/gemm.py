@@ -29,5 +29,12 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     return linear(a, b.t()) if _by_onednn(a) else a.mm(b)
 
 
+def has_bf16(device: torch.device) -> bool:
+    """Whether products of bfloat16 are faster on `device` than those of float32, or at least possible."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def _by_onednn(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype in _ONEDNN_DTYPES and torch.backends.mkldnn.is_available()

@@ -60,7 +60,7 @@ def fit(
     # ---- model and optimiser ----
     config = ModelConfig.of(settings, data.image_shape)
     objective = Objective.of(settings)
-    state = TrainingState.start(config, settings, device, checkpoint, graph=graph)
+    state = TrainingState.start(config, settings, device, checkpoint, mean_of=data.train_images, graph=graph)
 
     # ---- epochs ----
     history = [] if checkpoint is None else list(checkpoint.history)

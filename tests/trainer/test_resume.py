@@ -89,11 +89,7 @@ def test_run_killed_at_any_moment_and_resumed_ends_in_the_bits_of_an_unbroken_on
     kill_in_training(["--resume", str(killed)], moments)
     # A short end, so that the test is: how far to go is only said now.
     total = str(load_checkpoint(killed / "last.pt").epoch + 2)
-    config = (killed / "config.toml").read_text().replace("epochs = 4000", f"epochs = {total}")
-    last = load_checkpoint(killed / "last.pt")
-    replace(last, settings=replace(last.settings, epochs=int(total))).save(killed / "last.pt")
-    (killed / "config.toml").write_text(config)
-    assert CliRunner().invoke(train, ["--resume", str(killed)]).exit_code == 0
+    assert CliRunner().invoke(train, ["--resume", str(killed), "--epochs", total]).exit_code == 0
     assert CliRunner().invoke(train, [*arguments, "--epochs", total, "--name", "unbroken"]).exit_code == 0
     assert_same_bits(killed / "last.pt", tmp_path / "unbroken" / "last.pt")
     assert_same_bits(killed / "best.pt", tmp_path / "unbroken" / "best.pt")
@@ -202,3 +198,13 @@ def test_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoin
     with pytest.raises(TrainingError, match=r"in epoch 2 no longer finite: train_loss .*; .*last\.pt holds epoch 1"):
         run_fit(wild.settings, blobs, run, wild)
     assert load_checkpoint(run.last).epoch == 1
+
+
+def test_missing_tensorboard_is_said_before_anything_is_written(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.tensorboard.find_spec", lambda name: None)
+    result = CliRunner().invoke(train, ["--dataset", str(images), "--tensorboard", "--runs", str(tmp_path / "runs")])
+    assert result.exit_code == 1
+    assert "pip install tensorboard" in result.output
+    assert not (tmp_path / "runs").exists()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from trainer.epoch import TrainingState, train_epoch
 from trainer.flat import clip_norm_, flatten_parameters
-from trainer.gemm import linear, matmul
+from trainer.gemm import has_bf16, linear, matmul
 from trainer.graph_step import GraphStep
 from trainer.mlp_step import MlpStep
 from trainer.model import ModelConfig, build_model
@@ -87,6 +87,7 @@ def test_float32_steps_agree_to_rounding() -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.skipif(not has_bf16(torch.device("cpu")), reason="this processor has no bf16 instructions")
 def test_bf16_rounds_products_but_not_weights() -> None:
     settings = replace(PLAIN, precision="bf16", clip_norm=None)
     rounded, exact = after_steps(MlpStep, settings, torch.float32, 1), after_steps(MlpStep, PLAIN, torch.float32, 1)
