@@ -29,11 +29,15 @@ _HEADERS = {
 
 
 def find_site(folder: Path | None) -> Path:
-    """The folder of the built page: `folder`, or where `make web` puts it in a checkout. Raises InputError if missing."""
+    """The folder of the built page: `folder`, or where `make web` puts it in a checkout.
+
+    Raises InputError where there is none.
+    """
     site = folder or _CHECKOUT_SITE
     if not (site / "index.html").is_file():
         raise InputError(
-            f"{site}: holds no built page; run `make web` in a checkout of vae-toolchain, and name its web/dist with --site"
+            f"{site}: holds no built page; run `make web` in a checkout of vae-toolchain, "
+            "and name its web/dist with --site"
         )
     return site
 
@@ -50,7 +54,8 @@ def make_server(bundle: Bundle, site: Path, port: int) -> ThreadingHTTPServer:
     try:
         return ThreadingHTTPServer((_HOST, port), partial(_Handler, routes))
     except OSError as error:
-        raise OutputError(f"cannot serve on {_HOST}:{port}: {error.strerror or error}; choose another --port") from error
+        reason = error.strerror or error
+        raise OutputError(f"cannot serve on {_HOST}:{port}: {reason}; choose another --port") from error
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -96,5 +101,5 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         super().end_headers()
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         """Nothing: a page asks for thirty files."""

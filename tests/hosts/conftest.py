@@ -1,30 +1,21 @@
-"""What the tests of other hosts share: what is installed here, the built examples, a served explorer, the table at the end.
-
-A host that is missing skips its tests and says why; with VAE_REQUIRE_HOSTS=1, as `make test-hosts` sets it, it fails them.
-"""
+"""What the tests of other hosts share: the hosts that this machine has, the built examples, a served explorer."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import pytest
 
-from runtime.bundle import Bundle
-from runtime.web import make_server
+from tests.hosts.helpers import NODE_EXAMPLE, ROOT, WEB, Served, missing, run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-ROOT = Path(__file__).parent.parent.parent
-NODE_EXAMPLE = ROOT / "examples" / "node"
-WEB = ROOT / "web"
 # Debian's Chromium as root in a container, and silent: no sandbox, no GPU, no traffic of its own.
 _CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -36,27 +27,7 @@ _CHROMIUM_FLAGS = [
     "--disable-sync",
 ]
 _table: list[str] = []
-
-
-def missing(what: str) -> NoReturn:
-    """This machine lacks a host: skips the test, or fails it where hosts are required."""
-    if os.environ.get("VAE_REQUIRE_HOSTS"):
-        pytest.fail(f"{what}; VAE_REQUIRE_HOSTS forbids skipping")
-    pytest.skip(f"{what}; `make test-hosts` installs it")
-
-
-def run(*command: object, cwd: Path = ROOT, env: dict[str, str] | None = None, timeout: float = 600) -> str:
-    """Output of a command that must succeed."""
-    result = subprocess.run(
-        [str(part) for part in command],
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
+_figures: list[str] = []
 
 
 @pytest.fixture(scope="session")
@@ -115,21 +86,6 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-class Served:
-    """`vae-web` in this process."""
-
-    def __init__(self, folder: Path, site: Path) -> None:
-        self.server = make_server(Bundle.open(folder), site, 0)
-        self.address = f"http://127.0.0.1:{self.server.server_port}/"
-        self._thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self._thread.join()
-
-
 @pytest.fixture(scope="session")
 def explorer(host_bundle: Path, site: Path) -> Iterator[str]:
     """Address of the explorer with `host_bundle`."""
@@ -144,6 +100,12 @@ def conformance_table() -> list[str]:
     return _table
 
 
+@pytest.fixture(scope="session")
+def figures() -> list[str]:
+    """Measurements that are printed when all tests are done."""
+    return _figures
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _table:
         terminalreporter.section("conformance of the hosts")
@@ -151,3 +113,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line("| --- | --- | --- | --- |")
         for row in _table:
             terminalreporter.line(row)
+    if _figures:
+        terminalreporter.section("the latent explorer")
+        for figure in _figures:
+            terminalreporter.line(figure)

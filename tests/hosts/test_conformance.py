@@ -18,12 +18,12 @@ import pytest
 
 from runtime import Bundle, Sampler
 from runtime.noise import standard_normal
+from tests.hosts.helpers import NODE_EXAMPLE, ROOT, WEB, missing, run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
 TABLE = ROOT / "runtime" / "normal_table_v1.f32"
 SEEDS = (0, 7, 2**32 + 1, 2**63 - 1)
 INDICES = (0, 1, 5, 2**31, 2**32 + 5, 2**53 + 1, 2**63 - 1)
@@ -114,8 +114,6 @@ def test_python_with_onnxruntime_alone(
 
 
 def test_node(node: str, host_bundle: Path, request_file: Path, conformance_table: list[str]) -> None:
-    from tests.hosts.conftest import NODE_EXAMPLE, WEB, run
-
     answer = json.loads(run(node, HERE / "probe.mjs", NODE_EXAMPLE, WEB / "src", request_file))
     assert answer["own"] == answer["graph"], "noise.js and the graph's own noise differ in Node"
     drawn = Drawn(answer["version"], bytes.fromhex(answer["graph"]), bytes.fromhex(answer["images"]), answer["ms"])
@@ -147,17 +145,13 @@ def test_chromium(
     conformance_table += rows
 
 
-def test_cpp_with_libtorch(
-    cpp_build: Path, host_bundle: Path, tmp_path: Path, conformance_table: list[str]
-) -> None:
+def test_cpp_with_libtorch(cpp_build: Path, host_bundle: Path, tmp_path: Path, conformance_table: list[str]) -> None:
     program = cpp_build / "probe_libtorch"
     drawn = draw_in_cpp([program, host_bundle / "sampler.pt"], tmp_path)
     check("C++", drawn, host_bundle, conformance_table)
 
 
 def test_cpp_with_opencv(cpp_build: Path, host_bundle: Path, tmp_path: Path, conformance_table: list[str]) -> None:
-    from tests.hosts.conftest import missing
-
     program = cpp_build / "probe_opencv"
     if not program.exists():
         missing("OpenCV is not installed (Debian: libopencv-dnn-dev)")
@@ -167,14 +161,10 @@ def test_cpp_with_opencv(cpp_build: Path, host_bundle: Path, tmp_path: Path, con
 
 
 def test_the_noise_in_cpp_gives_its_known_answers(cpp_build: Path) -> None:
-    from tests.hosts.conftest import run
-
     assert "to the bit" in run(cpp_build / "examples" / "noise_test", TABLE)
 
 
 def draw_in_cpp(command: list[object], folder: Path) -> Drawn:
-    from tests.hosts.conftest import run
-
     files = folder / "latents", folder / "images"
     answer = json.loads(run(*command, *files, *SEEDS, "--", *INDICES))
     return Drawn(answer["version"], files[0].read_bytes(), files[1].read_bytes(), answer["ms"])
