@@ -8,8 +8,8 @@ import onnxruntime
 
 bundle, seed, index, output = sys.argv[1:]
 sampler = onnxruntime.InferenceSession(Path(bundle) / "sampler.onnx", providers=["CPUExecutionProvider"])
-numbers = {"seed": np.array(int(seed), np.int64), "index": np.array([int(index)], np.int64), "temperature": np.array(1, np.float32)}
-((image,),) = sampler.run(["image"], numbers)  # uint8 (H, W, C)
+integers = {"seed": np.array(int(seed), np.int64), "index": np.array([int(index)], np.int64)}
+((image,),) = sampler.run(["image"], integers | {"temperature": np.array(1, np.float32)})  # uint8 (H, W, C)
 height, width, channels = image.shape
 header = f"P{5 if channels == 1 else 6} {width} {height} 255\n"
 Path(output).write_bytes(header.encode() + image.tobytes())

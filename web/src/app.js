@@ -78,7 +78,7 @@ async function check(model) {
   $("parity-notes").textContent =
     `${mean.toFixed(2)} ms a picture, one by one; check took ${Math.round(performance.now() - started)} ms; ` +
     `onnxruntime-web ${ORT_VERSION} (WebAssembly), pair id ${model.bundle.metadata.pair_id}. ` +
-    (crypto.subtle ? "Every file's sha256 is the manifest's." : "Sizes only: this address offers no hashes.");
+    (crypto.subtle ? "Sizes and sha256 of its files are the manifest's." : "Sizes only: this address offers no hashes.");
 }
 
 /** Milliseconds from a seed and an index to a picture, median of many. */
