@@ -67,7 +67,7 @@ def _parse_shard(ctx: click.Context, param: click.Parameter, value: str) -> tupl
 @click.option(
     "--batch-size",
     type=click.IntRange(1, 2**24),
-    help="Images written at a time.  [default: about two thousand small ones]",
+    help="Images written at a time.  [default: about a thousand small ones]",
 )
 def sample(
     bundle: Path,
