@@ -16,6 +16,7 @@ export function explore(app) {
   const sliders = new Map(); // dimension → { row, input, output }
   const map = plane(app, latents);
   let owner = null; // the model that the sliders were made for
+  let moved = null; // when a slider was, until its picture is drawn
 
   const choose = (value) => app.store.set({ index: value, edits: new Map() });
   index.onchange = () => choose(parseWhole(index.value) ?? app.store.state.index);
@@ -52,7 +53,11 @@ export function explore(app) {
     const edited = app.store.state.edits.size ? `, ${app.store.state.edits.size} latents moved` : "";
     canvas.setAttribute("aria-label", `Sample ${app.store.state.index} of seed ${app.store.state.seed}${edited}`);
     map.render(z);
-    return latest.ask(async () => show(canvas, app.model, await app.model.decode(z)));
+    return latest.ask(async () => {
+      show(canvas, app.model, await app.model.decode(z));
+      if (moved !== null) performance.measure("slider to picture", { start: moved });
+      moved = null;
+    });
   }
 
   function build() {
@@ -74,10 +79,9 @@ export function explore(app) {
     const [input, output] = [row.querySelector("input"), row.querySelector("output")];
     [input.min, input.max] = [-FARTHEST, FARTHEST];
     input.oninput = () => {
-      const started = performance.now();
+      moved ??= performance.now();
       const edits = new Map(app.store.state.edits).set(dim, Number(input.value));
       app.store.set({ edits });
-      latest.ask(async () => performance.measure("slider to picture", { start: started }));
     };
     input.ondblclick = () => {
       const edits = new Map(app.store.state.edits);
