@@ -6,38 +6,66 @@ checkpoints that are there must load; after the last one, the weights of both ru
     python benchmarks/random_kill.py [--kills 20] [--seed 0]
 """
 
+import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import TextIO
 
 import click
 import numpy as np
 import torch
 
 from trainer.checkpoint import Checkpoint, load_checkpoint
+from trainer.cli import train
+from trainer.loop import fit  # noqa: F401  with all it imports, which a child then need not import again
+from trainer.plots import draw_run  # noqa: F401
 
-VAE_TRAIN = [sys.executable, "-u", "-c", "from trainer.cli import train; train()"]
 OPTIONS = ["--hidden", "64", "--latent-dim", "8", "--batch-size", "32", "--threads", "1", "--preset", "tutorial"]
+
+
+def start(arguments: list[str]) -> tuple[int, TextIO]:
+    """vae-train in a process of its own, forked so that it need not import torch again: its id and its output."""
+    reader, writer = os.pipe()
+    process = os.fork()
+    if process == 0:
+        os.dup2(writer, 1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        sys.stdout = os.fdopen(1, "w", buffering=1)
+        try:
+            train.main(arguments, standalone_mode=False)
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    os.close(writer)
+    return process, os.fdopen(reader)
 
 
 def run_and_kill(arguments: list[str], moment: float) -> str:
     """Start a training process, kill it `moment` seconds after its first row of history, or, where that is negative,
     that long after its start. Returns what it was doing, or "finished"."""
-    process = subprocess.Popen([*VAE_TRAIN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert process.stdout is not None
+    process, output = start(arguments)
     if moment >= 0:
-        for line in process.stdout:
+        for line in output:
             if line.strip()[:1].isdigit():
                 break
     time.sleep(abs(moment))
-    process.send_signal(signal.SIGKILL)
-    process.stdout.close()
-    return ("training" if moment >= 0 else "starting") if process.wait() == -signal.SIGKILL else "finished"
+    os.kill(process, signal.SIGKILL)
+    output.close()
+    _, status = os.waitpid(process, 0)
+    return ("training" if moment >= 0 else "starting") if os.WIFSIGNALED(status) else "finished"
+
+
+def run(arguments: list[str]) -> None:
+    """Let a training process end by itself."""
+    process, output = start(arguments)
+    output.read()
+    if os.waitpid(process, 0)[1] != 0:
+        raise click.ClickException(f"vae-train {' '.join(arguments)} failed")
 
 
 def same(one: Checkpoint, other: Checkpoint) -> bool:
@@ -52,28 +80,32 @@ def same(one: Checkpoint, other: Checkpoint) -> bool:
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the moments.")
 def main(kills: int, seed: int) -> None:
     """Print how many kills a run survived, and whether it ended in the bits of an undisturbed one."""
+    torch.set_num_threads(1)  # no threads of the parent's that a fork would lose
     moments = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.save(folder / "images.npy", np.random.default_rng(0).integers(0, 256, (1200, 12, 12), np.uint8))
         options = ["--dataset", str(folder / "images.npy"), *OPTIONS, "--runs", str(folder)]
-        start = [*options, "--epochs", "1000000", "--name", "killed"]
+        fresh = [*options, "--epochs", "1000000", "--name", "killed"]
         resume = ["--resume", str(folder / "killed")]
         last, what, survived = folder / "killed" / "last.pt", Counter[str](), 0
         for kill in range(kills):
             has_begun = (folder / "killed" / "config.toml").is_file()
-            moment = -moments.uniform(0.1, 3) if moments.random() < 0.2 else moments.uniform(0, 0.5)
-            what[run_and_kill(resume if has_begun else start, moment)] += 1
+            moment = -moments.uniform(0, 0.5) if moments.random() < 0.2 else moments.uniform(0, 0.5)
+            what[run_and_kill(resume if has_begun else fresh, moment)] += 1
             unfinished = list((folder / "killed").glob(".*.part"))
             what["in the middle of a write"] += bool(unfinished)
             checkpoints = [load_checkpoint(path) for path in (last, last.with_name("best.pt")) if path.is_file()]
             survived += 1
             epochs = checkpoints[0].epoch if checkpoints else 0
-            print(f"kill {kill + 1:2d}: {epochs} epochs saved{', a half-written file beside' if unfinished else ''}")
+            print(
+                f"kill {kill + 1:2d}: {epochs} epochs saved{', a half-written file beside' if unfinished else ''}",
+                flush=True,
+            )
         total = str(load_checkpoint(last).epoch + 1)
-        subprocess.run([*VAE_TRAIN, *resume, "--epochs", total], check=True, stdout=subprocess.DEVNULL)
+        run([*resume, "--epochs", total])
         undisturbed = [*options, "--epochs", total, "--name", "undisturbed"]
-        subprocess.run([*VAE_TRAIN, *undisturbed], check=True, stdout=subprocess.DEVNULL)
+        run(undisturbed)
         equal = [
             same(load_checkpoint(folder / "killed" / file), load_checkpoint(folder / "undisturbed" / file))
             for file in ("last.pt", "best.pt")
