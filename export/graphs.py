@@ -1,6 +1,7 @@
 """The graphs that are exported: each a small, deterministic module, with its inputs and outputs described."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from runtime.manifest import Port
 from trainer.model import VAE
 
 EXAMPLE_BATCH = 2  # an example batch of 1 would be taken for a constant and fixed in the graph
+_SOURCE_NOTES = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node")
 _LARGEST = 2**63 - 1
 
 
@@ -93,6 +95,15 @@ class GraphSpec:
             )
             for port in self.inputs
         )
+
+    @cached_property
+    def program(self) -> torch.export.ExportedProgram:
+        """The graph as torch.export traces it, once for all formats that start there; without paths of the source."""
+        program = torch.export.export(self.module, self.example_inputs(), dynamic_shapes=self.dynamic_shapes())
+        for node in program.graph.nodes:
+            for note in _SOURCE_NOTES:
+                node.meta.pop(note, None)
+        return program
 
     def dynamic_shapes(self) -> tuple[dict[int, torch.export.Dim], ...]:
         """For torch.export: which axis of each input takes any size."""

@@ -12,15 +12,11 @@ in float64 with its noise from NumPy (`export.reference`).
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-import onnxruntime
 import torch
 
 from export import engines
@@ -37,7 +33,7 @@ EAGER_FACTOR = 4.0
 SMALLEST_LIMIT = 1e-6
 HARD_LIMIT = 1e-5
 """For images and means, whatever PyTorch's own error is."""
-_HARD_OUTPUTS = ("image", "mean")
+HARD_OUTPUTS = ("image", "mean")
 PIXEL_LIMIT = 1
 RELATIVE, LEVELS, DIFFERING = "relative error", "grey levels", "differing values"
 LATENTS = "latents"
@@ -67,27 +63,21 @@ class Measurement:
         """Also false where the error is NaN."""
         return self.max_error <= self.limit
 
-    @property
-    def share_of_limit(self) -> float:
-        """1 where the error is just what is allowed; the error itself where none is allowed."""
-        return self.max_error / self.limit if self.limit else self.max_error
-
-
-def check_parity(
-    specs: Sequence[GraphSpec], reference: Reference, bundle: Bundle, reference_images: npt.NDArray[np.uint8]
-) -> list[Measurement]:
-    """Measure every graph of `bundle` in every engine it was exported for.
-
-    reference_images: uint8 (N, H, W, C), real test images. Raises NamesError, ShapesError, TypesError or ValuesError,
-    naming graph, engine, output and input, at the first rung that does not hold.
-    """
-    return [entry for spec in specs for entry in check_graph(spec, reference, bundle, reference_images)]
-
 
 def check_graph(
-    spec: GraphSpec, reference: Reference, bundle: Bundle, reference_images: npt.NDArray[np.uint8]
+    spec: GraphSpec,
+    reference: Reference,
+    bundle: Bundle,
+    reference_images: npt.NDArray[np.uint8],
+    *,
+    strict: bool = False,
 ) -> list[Measurement]:
-    """`check_parity` for one graph."""
+    """Measure one graph of `bundle` in every engine it was exported for.
+
+    reference_images: uint8 (N, H, W, C), real test images. strict: also in OpenVINO and OpenCV, where they are
+    installed. Raises NamesError, ShapesError, TypesError or ValuesError, naming graph, engine, output and input, at the
+    first rung that does not hold.
+    """
     cases = _input_cases(spec, bundle, reference_images)
     expected = {
         (case, batch): reference.run(spec.name, _first(spec, inputs, batch))
@@ -97,45 +87,9 @@ def check_graph(
     eager = engines.eager(spec)
     measurements = _measure(spec, eager, cases, expected, eager_errors=None)
     eager_errors = {(entry.output, entry.inputs): entry.max_error for entry in measurements}
-    for engine in engines.exported(spec, bundle):
+    for engine in engines.exported(spec, bundle, strict=strict):
         measurements += _measure(spec, engine, cases, expected, eager_errors)
     return measurements
-
-
-def certificate(measurements: Sequence[Measurement]) -> dict[str, Any]:
-    """What `parity.json` holds: the rule, the figures, and where they were measured."""
-    return {
-        "rule": {
-            "reference": "the model in PyTorch float64, its noise from NumPy",
-            "relative error": "|x - reference| / max(1, |reference|), largest over values, inputs and batches",
-            "eager_factor": EAGER_FACTOR,
-            "smallest_limit": SMALLEST_LIMIT,
-            "hard_limit": dict.fromkeys(_HARD_OUTPUTS, HARD_LIMIT),
-            "pixel_limit": PIXEL_LIMIT,
-            "latents": "equal to the bit",
-            "batches": list(BATCHES),
-        },
-        "measurements": [
-            {
-                "graph": entry.graph,
-                "engine": entry.engine,
-                "output": entry.output,
-                "inputs": entry.inputs,
-                "measure": entry.measure,
-                "max_error": float(f"{entry.max_error:.3g}"),
-                "limit": float(f"{entry.limit:.3g}") if np.isfinite(entry.limit) else None,
-            }
-            for entry in measurements
-        ],
-        "measured_with": {
-            "torch": str(torch.__version__),
-            "onnx": onnx.__version__,
-            "onnxruntime": onnxruntime.__version__,
-            "numpy": np.__version__,
-            "machine": platform.machine(),
-            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        },
-    }
 
 
 def _input_cases(spec: GraphSpec, bundle: Bundle, reference_images: npt.NDArray[np.uint8]) -> dict[str, Arrays]:
@@ -177,12 +131,12 @@ def _measure(
     eager_errors: Errors | None,
 ) -> list[Measurement]:
     """All rungs, from the first to the last. Raises at the first that does not hold."""
-    _check_names(spec, engine)
+    _check_declared(spec, engine)
     measurements = [] if engine.latents is None else [_measure_latents(spec, engine)]
     for case, inputs in cases.items():
         errors = dict.fromkeys((port.name for port in spec.outputs), 0.0)
         for batch in BATCHES:
-            outputs = engine.run(_first(spec, inputs, batch))
+            outputs = _run(spec, engine, _first(spec, inputs, batch), batch)
             _check_form(spec, engine, outputs, expected[case, batch])
             for port, output, exact in zip(spec.outputs, outputs, expected[case, batch], strict=True):
                 error = _levels(output, exact) if port.dtype == "uint8" else _relative_error(output, exact)
@@ -215,16 +169,40 @@ def _measure_latents(spec: GraphSpec, engine: Engine) -> Measurement:
     return _proven(Measurement(spec.name, engine.name, LATENTS, "seeds and indices", DIFFERING, differing, 0))
 
 
-def _check_names(spec: GraphSpec, engine: Engine) -> None:
-    if engine.names is None:
+def _run(spec: GraphSpec, engine: Engine, inputs: Arrays, batch: int) -> Arrays:
+    try:
+        return engine.run(inputs)
+    except Exception as error:  # each engine has its own classes for a graph that does not take this batch
+        reason = " ".join(str(error).split())[:200]
+        raise ShapesError(
+            f"{spec.name} in {engine.name}: cannot run a batch of {batch}: {reason}; nothing was published"
+        ) from error
+
+
+def _check_declared(spec: GraphSpec, engine: Engine) -> None:
+    """What a file says of itself, rung by rung."""
+    if engine.ports is None:
         return
-    for side, found, ports in zip(("inputs", "outputs"), engine.names, (spec.inputs, spec.outputs), strict=True):
-        expected = [port.name for port in ports]
-        if found != expected:
+    for side, ports, contract in zip(("inputs", "outputs"), engine.ports, (spec.inputs, spec.outputs), strict=True):
+        names, expected_names = [port.name for port in ports], [port.name for port in contract]
+        if names != expected_names:
             raise NamesError(
-                f"{spec.name} in {engine.name}: its {side} should be {', '.join(expected)} "
-                f"but are {', '.join(found) or 'none'}; nothing was published"
+                f"{spec.name} in {engine.name}: its {side} should be {', '.join(expected_names)} "
+                f"but are {', '.join(names) or 'none'}; nothing was published"
             )
+    pairs = [
+        pair
+        for ports, contract in zip(engine.ports, (spec.inputs, spec.outputs), strict=True)
+        for pair in zip(ports, contract, strict=True)
+    ]
+    for found, expected in pairs:
+        if found.shape != expected.shape:
+            place = f"{spec.name} in {engine.name}: {expected.name!r}"
+            raise ShapesError(f"{place} should be {expected.shape} but is {found.shape}; nothing was published")
+    for found, expected in pairs:
+        if found.dtype != expected.dtype:
+            place = f"{spec.name} in {engine.name}: {expected.name!r}"
+            raise TypesError(f"{place} should be {expected.dtype} but is {found.dtype}; nothing was published")
 
 
 def _check_form(spec: GraphSpec, engine: Engine, outputs: Arrays, expected: Arrays) -> None:
@@ -243,7 +221,7 @@ def _check_form(spec: GraphSpec, engine: Engine, outputs: Arrays, expected: Arra
 
 
 def _limit(output: str, case: str, eager_errors: Errors | None) -> float:
-    hard = HARD_LIMIT if output in _HARD_OUTPUTS else np.inf
+    hard = HARD_LIMIT if output in HARD_OUTPUTS else np.inf
     if eager_errors is None:
         return hard
     return min(hard, max(EAGER_FACTOR * eager_errors[output, case], SMALLEST_LIMIT))
@@ -268,14 +246,3 @@ def _relative_error(output: npt.NDArray[Any], exact: npt.NDArray[Any]) -> float:
 
 def _levels(output: npt.NDArray[Any], exact: npt.NDArray[Any]) -> float:
     return float(np.abs(output.astype(np.float64) - exact).max())
-
-
-def summarise(measurements: Sequence[Measurement]) -> list[tuple[str, str, float, float]]:
-    """For each graph and engine: its largest error, and the largest share of its limit that it used."""
-    rows: dict[tuple[str, str], list[Measurement]] = {}
-    for entry in measurements:
-        rows.setdefault((entry.graph, entry.engine), []).append(entry)
-    return [
-        (graph, engine, max(entry.max_error for entry in entries), max(entry.share_of_limit for entry in entries))
-        for (graph, engine), entries in rows.items()
-    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import platform
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,11 +50,12 @@ def test_every_graph_file_says_what_the_manifest_says(bundle: Path) -> None:
 
 
 def test_no_file_names_this_machine(bundle: Path) -> None:
-    import platform
-
+    traces = [str(Path(__file__).parents[2]), str(Path(torch.__file__).parents[1])]
+    if len(platform.node()) > 4:  # a shorter name can stand in any file by chance
+        traces.append(platform.node())
     for path in bundle.iterdir():
         content = path.read_bytes()
-        for trace in (str(Path(__file__).parents[2]), str(Path(torch.__file__).parents[1]), platform.node()):
+        for trace in traces:
             assert trace.encode() not in content, f"{path.name} holds {trace}"
 
 
