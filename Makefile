@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint fix bench clean
+.PHONY: demo test test-hosts test-onnxruntime web lint fix bench clean
 
 demo: $(INSTALLED)  ## train, export, sample and reconstruct
 	$(BIN)/vae-train
@@ -19,6 +19,21 @@ demo: $(INSTALLED)  ## train, export, sample and reconstruct
 
 test: $(INSTALLED)  ## the whole test suite; VAE_DATA names the folder with MNIST, if there is one
 	$(BIN)/python -m pytest
+
+test-onnxruntime:  ## runs/latest/bundle on the oldest and the newest onnxruntime, in environments of their own
+	$(PYTHON) tools/check_hosts.py
+
+# Debian packages are installed only where one is missing, which needs root.
+test-hosts: $(INSTALLED) web  ## the same pictures in Node, Chromium and C++: installs them, forbids skipping
+	which chromium cmake c++ && test -e /usr/include/opencv4/opencv2/dnn.hpp || \
+		{ apt-get update && apt-get install -y --no-install-recommends chromium cmake g++ libopencv-dnn-dev; }
+	npm ci --ignore-scripts --no-audit --no-fund --prefix examples/node
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,hosts]'
+	VAE_REQUIRE_HOSTS=1 $(BIN)/python -m pytest tests/hosts
+
+web:  ## the latent explorer, as a static site in web/dist; needs Node
+	npm ci --ignore-scripts --no-audit --no-fund --prefix web
+	node web/build.mjs
 
 lint: $(INSTALLED)  ## ruff and mypy
 	$(BIN)/ruff check
@@ -39,4 +54,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-hosts build dist web/dist web/node_modules examples/node/node_modules *.egg-info
+	rm -rf .mypy_cache .ruff_cache .pytest_cache

@@ -1,15 +1,18 @@
 """Training speed: the usual loop of VAE tutorials beside ours, on the same model, data and machine, in one run.
 
 The usual loop draws from a `DataLoader` with two workers over `torchvision.datasets.MNIST` with `ToTensor`, computes
-the loss on sigmoid outputs, and reads every term with `.item()` in each step. Both train 784-256-256-32 with batch
-128, Adam at 1e-3 and gradients clipped at norm 1. The two take turns, epoch by epoch; evaluation is not counted.
+the loss on sigmoid outputs, and reads every term with `.item()` in each step. All train 784-256-256-32 with batch
+128, Adam at 1e-3 and gradients clipped at norm 1. They take turns, epoch by epoch; evaluation is not counted. On a GPU
+the step runs as a CUDA graph and, beside it, eagerly.
 
-    VAE_DATA=DIR python benchmarks/train_speed.py [--rounds 5]
+    VAE_DATA=DIR python benchmarks/train_speed.py [--rounds 5] [--threads 2] [--device cpu|cuda]
 """
 
 import platform
+import resource
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -20,12 +23,19 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from trainer.data import load
-from trainer.loop import TrainingState, train_epoch
+from trainer.bounds import Objective
+from trainer.data import ImageData, load
+from trainer.epoch import TrainingState, train_epoch
+from trainer.evaluate import evaluate
+from trainer.gemm import has_bf16
+from trainer.loop import choose_device
 from trainer.model import ModelConfig
-from trainer.settings import PRESETS
+from trainer.settings import PRESETS, Settings
+from trainer.step import AutogradStep
 
 SETTINGS = PRESETS["tutorial"]
+Epoch = Callable[[], float]
+"""Trains one epoch and returns its mean loss."""
 
 
 class UsualVae(nn.Module):
@@ -45,18 +55,18 @@ class UsualVae(nn.Module):
         return self.generator(mu + torch.randn_like(mu) * torch.exp(logvar / 2)), mu, logvar
 
 
-def usual_epochs(data_dir: Path) -> Callable[[], float]:
-    """A function that trains one epoch the usual way and returns its mean loss."""
+def usual_epochs(data_dir: Path, device: torch.device) -> Epoch:
+    """Epochs the usual way."""
     images = datasets.MNIST(str(data_dir), train=True, transform=transforms.ToTensor())
     loader = DataLoader(images, batch_size=SETTINGS.batch_size, shuffle=True, num_workers=2)
-    model = UsualVae()
+    model = UsualVae().to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=SETTINGS.learning_rate)
 
     def epoch() -> float:
         model.train()
         sums = {"loss": 0.0, "reconstruction": 0.0, "kl": 0.0}
         for batch, _ in loader:
-            x = batch.view(batch.size(0), -1)
+            x = batch.view(batch.size(0), -1).to(device)
             optimizer.zero_grad()
             output, mu, logvar = model(x)
             reconstruction = F.binary_cross_entropy(output, x, reduction="sum")
@@ -73,25 +83,56 @@ def usual_epochs(data_dir: Path) -> Callable[[], float]:
     return epoch
 
 
-def our_epochs(data_dir: Path) -> Callable[[], float]:
-    """A function that trains one epoch our way and returns its mean loss."""
-    images = torch.from_numpy(load("mnist", data_dir).train_images.copy())
-    state = TrainingState.start(ModelConfig((1, 28, 28), SETTINGS.hidden, SETTINGS.latent_dim), SETTINGS, images.device)
-    epochs = iter(range(1, 1000))
+def our_epochs(data: ImageData, settings: Settings, device: torch.device, *, fast: bool) -> Epoch:
+    """Epochs our way. fast: as vae-train does it; False: by autograd, without a graph."""
+    images = torch.tensor(data.train_images, device=device)
+    config = ModelConfig.of(settings, data.image_shape)
+    state = TrainingState.start(config, settings, device, mean_of=data.train_images, graph=fast)
+    if not fast:
+        step = AutogradStep(state.model, state.weights, state.optimizer, settings)
+        state = replace(state, step=step)
+    numbers = iter(range(1, 1_000_000))
 
-    def epoch() -> float:
-        reconstruction, kl = train_epoch(state, images, SETTINGS, next(epochs))
-        return reconstruction + kl
+    return lambda: train_epoch(state, images, settings, next(numbers)).loss
 
-    return epoch
+
+def print_spread(data: ImageData, device: torch.device, seeds: int) -> None:
+    """Test loss after all epochs of the tutorial preset, over seeds."""
+    test = torch.tensor(data.test_images, device=device)
+    losses = []
+    for seed in range(seeds):
+        settings = replace(SETTINGS, seed=seed)
+        config = ModelConfig.of(settings, data.image_shape)
+        state = TrainingState.start(config, settings, device, mean_of=data.train_images)
+        images = torch.tensor(data.train_images, device=device)
+        for epoch in range(1, settings.epochs + 1):
+            train_epoch(state, images, settings, epoch)
+        losses.append(evaluate(state.model, test, objective=Objective.of(settings), seed=seed).loss)
+    text = ", ".join(f"{loss:.2f}" for loss in losses)
+    print(f"test loss after {SETTINGS.epochs} epochs, seeds 0 to {seeds - 1}: {text}")
+    values = torch.tensor(losses, dtype=torch.float64)
+    print(f"mean {values.mean().item():.2f}, standard deviation {values.std().item():.2f} nats")
 
 
 @click.command()
 @click.option("--data-dir", type=click.Path(exists=True, path_type=Path), envvar="VAE_DATA", required=True)
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Epochs of each.")
-def main(data_dir: Path, rounds: int) -> None:
-    """Print seconds an epoch of both loops, and their ratio, as medians over rounds."""
-    loops = {"usual loop": usual_epochs(data_dir), "vae-train": our_epochs(data_dir)}
+@click.option("--threads", type=click.IntRange(1), help="Processors used.  [default: torch's choice]")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--seeds", type=click.IntRange(0), default=0, show_default=True, help="Also train so many seeds fully.")
+def main(data_dir: Path, rounds: int, threads: int | None, device: str, seeds: int) -> None:
+    """Print seconds an epoch of each loop, and how they compare, as medians over rounds."""
+    torch_device = choose_device(device)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    data = load("mnist", data_dir)
+    loops = {
+        "usual loop": usual_epochs(data_dir, torch_device),
+        "eager": our_epochs(data, SETTINGS, torch_device, fast=False),
+        "vae-train": our_epochs(data, SETTINGS, torch_device, fast=True),
+    }
+    if has_bf16(torch_device):
+        loops["vae-train bf16"] = our_epochs(data, replace(SETTINGS, precision="bf16"), torch_device, fast=True)
     seconds: dict[str, list[float]] = {name: [] for name in loops}
     losses = {}
     for _ in range(rounds):
@@ -99,13 +140,21 @@ def main(data_dir: Path, rounds: int) -> None:
             started = time.perf_counter()
             losses[name] = epoch()
             seconds[name].append(time.perf_counter() - started)
-    print(f"784-256-256-32 on MNIST, batch 128, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print(f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}; median of {rounds} epochs each, in turn")
-    print(f"{'':12} s/epoch   images/s   train loss of epoch {rounds}")
+    where = (
+        torch.cuda.get_device_name()
+        if torch_device.type == "cuda"
+        else f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+    )
+    print(f"784-256-256-32 on MNIST, batch 128, torch {torch.__version__}; {where}")
+    print(f"median of {rounds} epochs each, in turn; the ratio is within a turn")
+    print(f"{'':14} s/epoch   images/s   times the usual loop   train loss of epoch {rounds}")
     for name, values in seconds.items():
-        print(f"{name:12} {median(values):7.2f}   {60_000 / median(values):8,.0f}   {losses[name]:10.2f}")
-    ratios = [usual / ours for usual, ours in zip(*seconds.values(), strict=True)]
-    print(f"vae-train is {median(ratios):.1f} times as fast (pairs: {min(ratios):.1f} to {max(ratios):.1f})")
+        ratios = [usual / ours for usual, ours in zip(seconds["usual loop"], values, strict=True)]
+        spread = f"{median(ratios):5.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
+        print(f"{name:14} {median(values):7.2f}   {60_000 / median(values):8,.0f}   {spread:20}   {losses[name]:10.2f}")
+    print(f"peak memory of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GB")
+    if seeds:
+        print_spread(data, torch_device, seeds)
 
 
 if __name__ == "__main__":

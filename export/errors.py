@@ -7,3 +7,19 @@ class ExportError(Exception):
 
 class ParityError(ExportError):
     """An exported graph does not compute what the trained model computes; nothing was published."""
+
+
+class NamesError(ParityError):
+    """First rung: inputs or outputs are not the ones of the contract."""
+
+
+class ShapesError(ParityError):
+    """Second rung: an output has another shape."""
+
+
+class TypesError(ParityError):
+    """Third rung: an output has another element type."""
+
+
+class ValuesError(ParityError):
+    """Last rung: an output differs by more than its limit."""

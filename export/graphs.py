@@ -1,16 +1,18 @@
 """The graphs that are exported: each a small, deterministic module, with its inputs and outputs described."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
+from export.noise import Noise
 from runtime.manifest import Port
 from trainer.model import VAE
 
 EXAMPLE_BATCH = 2  # an example batch of 1 would be taken for a constant and fixed in the graph
+_SOURCE_NOTES = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node")
+_LARGEST = 2**63 - 1
 
 
 class Decoder(nn.Module):
@@ -38,6 +40,41 @@ class Encoder(nn.Module):
         return self.mean(hidden), self.log_var(hidden)
 
 
+class Sampler(nn.Module):
+    """seed int64 (), index int64 (N,), temperature float32 () → image uint8 (N, H, W, C): the whole generator."""
+
+    def __init__(self, model: VAE) -> None:
+        super().__init__()
+        self.noise = Noise(model.config.latent_dim)
+        self.decoder = Decoder(model)
+
+    def forward(self, seed: Tensor, index: Tensor, temperature: Tensor) -> Tensor:
+        return to_pixels(self.decoder(self.latents(seed, index) * temperature))
+
+    def latents(self, seed: Tensor, index: Tensor) -> Tensor:
+        """The latents of temperature 1, float32 (N, L); TorchScript files keep this method too."""
+        latents: Tensor = self.noise(seed, index)
+        return latents
+
+
+class Reconstructor(nn.Module):
+    """image uint8 (N, H, W, C) → reconstruction uint8 (N, H, W, C), through the posterior mean."""
+
+    def __init__(self, model: VAE) -> None:
+        super().__init__()
+        self.encoder = Encoder(model)
+        self.decoder = Decoder(model)
+
+    def forward(self, image: Tensor) -> Tensor:
+        mean, _ = self.encoder(image.permute(0, 3, 1, 2).to(torch.float32) / 255.0)
+        return to_pixels(self.decoder(mean))
+
+
+def to_pixels(image: Tensor) -> Tensor:
+    """float (N, C, H, W) in [0, 1] → uint8 (N, H, W, C): 255 · x rounded half to even, clipped to 0 … 255."""
+    return torch.round(image * 255.0).clamp(0.0, 255.0).to(torch.uint8).permute(0, 2, 3, 1)
+
+
 @dataclass(frozen=True)
 class GraphSpec:
     """A graph to export."""
@@ -47,21 +84,49 @@ class GraphSpec:
     """In evaluation mode, on the CPU."""
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    methods: tuple[str, ...] = ()
+    """Beside forward, what a TorchScript file keeps."""
 
     def example_inputs(self) -> tuple[Tensor, ...]:
         """Inputs of batch 2 to trace with."""
         return tuple(
-            torch.zeros([EXAMPLE_BATCH if size == "N" else int(size) for size in port.shape]) for port in self.inputs
+            torch.zeros(
+                [EXAMPLE_BATCH if size == "N" else int(size) for size in port.shape], dtype=getattr(torch, port.dtype)
+            )
+            for port in self.inputs
         )
+
+    @cached_property
+    def program(self) -> torch.export.ExportedProgram:
+        """The graph as torch.export traces it, once for all formats that start there; without paths of the source."""
+        program = torch.export.export(self.module, self.example_inputs(), dynamic_shapes=self.dynamic_shapes())
+        for node in program.graph.nodes:
+            for note in _SOURCE_NOTES:
+                node.meta.pop(note, None)
+        return program
+
+    def dynamic_shapes(self) -> tuple[dict[int, torch.export.Dim], ...]:
+        """For torch.export: which axis of each input takes any size."""
+        batch = torch.export.Dim("N", min=1)
+        return tuple({axis: batch for axis, size in enumerate(port.shape) if size == "N"} for port in self.inputs)
 
 
 def graphs_of(model: VAE) -> tuple[GraphSpec, ...]:
     """The graphs of a model. `model`, in evaluation mode and on the CPU, shares its weights with them."""
-    z = Port("z", "float32", ("N", model.config.latent_dim), None)
-    image = Port("image", "float32", ("N", *model.config.image_shape), (0, 1))
-    mean = Port("mean", "float32", ("N", model.config.latent_dim), None)
-    log_var = Port("log_var", "float32", ("N", model.config.latent_dim), None)
+    channels, height, width = model.config.image_shape
+    z, mean, log_var = (
+        Port(name, "float32", ("N", model.config.latent_dim), None) for name in ("z", "mean", "log_var")
+    )
+    image = Port("image", "float32", ("N", channels, height, width), (0, 1))
+    pixels = Port("image", "uint8", ("N", height, width, channels), (0, 255))
+    # Not "image" too: in ONNX a name has one meaning in a graph.
+    reconstruction = Port("reconstruction", "uint8", ("N", height, width, channels), (0, 255))
+    seed = Port("seed", "int64", (), (0, _LARGEST))
+    index = Port("index", "int64", ("N",), (0, _LARGEST))
+    temperature = Port("temperature", "float32", (), None)
     return (
         GraphSpec("decoder", Decoder(model).eval(), inputs=(z,), outputs=(image,)),
         GraphSpec("encoder", Encoder(model).eval(), inputs=(image,), outputs=(mean, log_var)),
+        GraphSpec("sampler", Sampler(model).eval(), (seed, index, temperature), (pixels,), methods=("latents",)),
+        GraphSpec("reconstructor", Reconstructor(model).eval(), inputs=(pixels,), outputs=(reconstruction,)),
     )

@@ -1,43 +1,48 @@
 """The gate: no graph is published unless every engine computes what the trained model computes.
 
-The reference is the same graph evaluated by PyTorch in float64. Each engine's error on each kind of input is
-|x − reference| / max(1, |reference|), the largest over all outputs, inputs and batch sizes. An engine passes when its
-error is at most 4 times that of PyTorch eager in float32, or 1e-6, whichever is larger, and never over 1e-5 on images
-and means.
+The ladder has four rungs, each with its own error: names, shapes, types, values. For values, the reference is the model
+in float64 with its noise from NumPy (`export.reference`).
+
+- Images, means and log-variances: the error is |x − reference| / max(1, |reference|), the largest over values, inputs
+  and batch sizes. An engine passes when it is at most 4 times that of PyTorch eager in float32, or 1e-6, whichever is
+  larger, and never over 1e-5 on images and means.
+- Pixels: at most one grey level away.
+- Latents of the sampler: the same bits, over so many that every entry of the normal table takes part.
 """
 
 from __future__ import annotations
 
-import copy
-import platform
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-import onnxruntime
 import torch
 
-from export.errors import ParityError
+from export import engines
+from export.engines import Arrays, Engine
+from export.errors import NamesError, ShapesError, TypesError, ValuesError
 from export.graphs import GraphSpec
-from export.to_torchscript import load_torchscript
+from export.reference import Reference
 from runtime.bundle import Bundle
 from runtime.images import to_float
-from runtime.noise import standard_normal
-from runtime.session import GraphSession
+from runtime.noise import normal_table, standard_normal
 
 BATCHES = (1, 2, 7, 64)
 EAGER_FACTOR = 4.0
 SMALLEST_LIMIT = 1e-6
 HARD_LIMIT = 1e-5
 """For images and means, whatever PyTorch's own error is."""
-_HARD_OUTPUTS = ("image", "mean")
+HARD_OUTPUTS = ("image", "mean")
+PIXEL_LIMIT = 1
+RELATIVE, LEVELS, DIFFERING = "relative error", "grey levels", "differing values"
+LATENTS = "latents"
 _SEED = 0  # of the latents that the check draws
+_LARGE_SEED = 2**62 + 12_345  # both halves of the key and of the counter take part
+_LARGE_INDEX = 2**40
+_LOOKUPS_PER_ENTRY = 18  # random look-ups that leave none of the table's 65,536 entries out but once in a thousand
 
-Arrays = Sequence[npt.NDArray[Any]]
-Engine = Callable[[Arrays], Arrays]
+Errors = dict[tuple[str, str], float]
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,9 @@ class Measurement:
     engine: str
     output: str
     inputs: str
+    measure: str
+    """RELATIVE, LEVELS or DIFFERING."""
     max_error: float
-    """Largest |x − reference| / max(1, |reference|)."""
     limit: float
 
     @property
@@ -57,187 +63,186 @@ class Measurement:
         """Also false where the error is NaN."""
         return self.max_error <= self.limit
 
-    @property
-    def share_of_limit(self) -> float:
-        """1 where the error is just what is allowed."""
-        return self.max_error / self.limit
 
-
-def check_parity(
-    specs: Iterable[GraphSpec], bundle: Bundle, reference_images: npt.NDArray[np.uint8]
+def check_graph(
+    spec: GraphSpec,
+    reference: Reference,
+    bundle: Bundle,
+    reference_images: npt.NDArray[np.uint8],
+    *,
+    strict: bool = False,
 ) -> list[Measurement]:
-    """Measure every graph of `bundle` in every engine it was exported for.
+    """Measure one graph of `bundle` in every engine it was exported for.
 
-    reference_images: uint8 (N, H, W, C), real test images. Raises ParityError, naming the first graph, engine, output
-    and input, where names, shapes, types or values differ.
+    reference_images: uint8 (N, H, W, C), real test images. strict: also in OpenVINO and OpenCV, where they are
+    installed. Raises NamesError, ShapesError, TypesError or ValuesError, naming graph, engine, output and input, at the
+    first rung that does not hold.
     """
-    measurements: list[Measurement] = []
-    for spec in specs:
-        cases = _input_cases(spec, bundle, reference_images)
-        engines = _engines(spec, bundle)
-        eager = _measure(spec, "PyTorch eager", _eager(spec), cases, eager_errors=None)
-        measurements += eager
-        errors = {(entry.output, entry.inputs): entry.max_error for entry in eager}
-        for name, engine in engines.items():
-            measurements += _measure(spec, name, engine, cases, eager_errors=errors)
-    for entry in measurements:
-        if not entry.passed:
-            raise ParityError(
-                f"{entry.graph} in {entry.engine}: output {entry.output!r} on {entry.inputs} is off by "
-                f"{entry.max_error:.3g}, at most {entry.limit:.3g} is allowed; nothing was published"
-            )
+    cases = _input_cases(spec, bundle, reference_images)
+    expected = {
+        (case, batch): reference.run(spec.name, _first(spec, inputs, batch))
+        for case, inputs in cases.items()
+        for batch in BATCHES
+    }
+    eager = engines.eager(spec)
+    measurements = _measure(spec, eager, cases, expected, eager_errors=None)
+    eager_errors = {(entry.output, entry.inputs): entry.max_error for entry in measurements}
+    for engine in engines.exported(spec, bundle, strict=strict):
+        measurements += _measure(spec, engine, cases, expected, eager_errors)
     return measurements
 
 
-def certificate(measurements: Sequence[Measurement]) -> dict[str, Any]:
-    """What `parity.json` holds: the rule, the figures, and where they were measured."""
-    return {
-        "rule": {
-            "reference": "the same graph in PyTorch float64",
-            "error": "|x - reference| / max(1, |reference|), largest over values, inputs and batches",
-            "eager_factor": EAGER_FACTOR,
-            "smallest_limit": SMALLEST_LIMIT,
-            "hard_limit": dict.fromkeys(_HARD_OUTPUTS, HARD_LIMIT),
-            "batches": list(BATCHES),
-        },
-        "measurements": [
-            {
-                "graph": entry.graph,
-                "engine": entry.engine,
-                "output": entry.output,
-                "inputs": entry.inputs,
-                "max_error": float(f"{entry.max_error:.3g}"),
-                "limit": float(f"{entry.limit:.3g}"),
-            }
-            for entry in measurements
-        ],
-        "measured_with": {
-            "torch": str(torch.__version__),
-            "onnx": onnx.__version__,
-            "onnxruntime": onnxruntime.__version__,
-            "numpy": np.__version__,
-            "machine": platform.machine(),
-            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        },
-    }
-
-
-def summarise(measurements: Sequence[Measurement]) -> list[tuple[str, str, float, float]]:
-    """For each graph and engine: its largest error, and the largest share of its limit that it used."""
-    rows: dict[tuple[str, str], list[Measurement]] = {}
-    for entry in measurements:
-        rows.setdefault((entry.graph, entry.engine), []).append(entry)
-    return [
-        (graph, engine, max(entry.max_error for entry in entries), max(entry.share_of_limit for entry in entries))
-        for (graph, engine), entries in rows.items()
-    ]
-
-
-def _input_cases(
-    spec: GraphSpec, bundle: Bundle, reference_images: npt.NDArray[np.uint8]
-) -> dict[str, npt.NDArray[np.float32]]:
+def _input_cases(spec: GraphSpec, bundle: Bundle, reference_images: npt.NDArray[np.uint8]) -> dict[str, Arrays]:
     """Inputs of 64 rows, by what they are: typical ones, and the ends of what a user may send."""
     rows = max(BATCHES)
     metadata = bundle.manifest.metadata
-    if spec.inputs[0].name == "z":
+    channels, height, width = metadata.image_shape
+    if spec.name == "decoder":
         prior = standard_normal(_SEED, np.arange(rows), metadata.latent_dim)
         norms = np.linalg.norm(prior, axis=1, keepdims=True)
         return {
-            "prior latents": prior,
-            "latents of norm 4√L": (prior / norms * 4 * np.sqrt(metadata.latent_dim)).astype(np.float32),
+            "prior latents": [prior],
+            "latents of norm 4√L": [(prior / norms * 4 * np.sqrt(metadata.latent_dim)).astype(np.float32)],
         }
-    shape = (rows, *metadata.image_shape)
-    return {
-        "test images": to_float(reference_images[np.arange(rows) % len(reference_images)]),
-        "black images": np.zeros(shape, np.float32),
-        "white images": np.ones(shape, np.float32),
+    if spec.name == "sampler":
+        one, cold = np.array(1, np.float32), np.array(0.5, np.float32)
+        return {
+            "seed 0": [np.array(_SEED), np.arange(rows), one],
+            "large seed and indices": [np.array(_LARGE_SEED), _LARGE_INDEX + np.arange(rows)[::-1], one],
+            "temperature 0.5": [np.array(_SEED), np.arange(rows), cold],
+        }
+    pixels = {
+        "test images": reference_images[np.arange(rows) % len(reference_images)],
+        "black images": np.zeros((rows, height, width, channels), np.uint8),
+        "white images": np.full((rows, height, width, channels), 255, np.uint8),
     }
+    return {case: [images if spec.name == "reconstructor" else to_float(images)] for case, images in pixels.items()}
 
 
-def _engines(spec: GraphSpec, bundle: Bundle) -> dict[str, Engine]:
-    """Each engine that the bundle has a file for, reading that very file."""
-    files = bundle.manifest.graphs[spec.name].files
-    engines: dict[str, Engine] = {}
-    if "torchscript" in files:
-        engines["TorchScript"] = _torchscript(bundle.read(files["torchscript"]))
-    if "onnx" in files:
-        optimised = GraphSession(bundle, spec.name)
-        plain = GraphSession(bundle, spec.name, optimize=False)
-        engines["onnxruntime"] = lambda inputs: optimised.run(*inputs)
-        engines["onnxruntime, unoptimised"] = lambda inputs: plain.run(*inputs)
-        engines["ONNX reference"] = _onnx_reference(bundle.read(files["onnx"]))
-    return engines
-
-
-def _eager(spec: GraphSpec) -> Engine:
-    return lambda inputs: _run_module(spec.module, inputs)
-
-
-def _reference(spec: GraphSpec) -> Engine:
-    double = copy.deepcopy(spec.module).double()
-    return lambda inputs: _run_module(double, [array.astype(np.float64) for array in inputs])
-
-
-def _torchscript(content: bytes) -> Engine:
-    module = load_torchscript(content)
-    return lambda inputs: _run_module(module, inputs)
-
-
-def _onnx_reference(content: bytes) -> Engine:
-    from onnx.reference import ReferenceEvaluator
-
-    evaluator = ReferenceEvaluator(onnx.load_from_string(content))
-    names = evaluator.input_names
-
-    def run(inputs: Arrays) -> Arrays:
-        with np.errstate(over="ignore"):  # its sigmoid of a large negative logit is 1 / (1 + inf), which is right
-            return list(evaluator.run(None, dict(zip(names, inputs, strict=True))))
-
-    return run
-
-
-@torch.no_grad()
-def _run_module(module: Any, inputs: Arrays) -> Arrays:
-    outputs = module(*(torch.from_numpy(array) for array in inputs))
-    return [output.numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
+def _first(spec: GraphSpec, inputs: Arrays, batch: int) -> Arrays:
+    return [array[:batch] if "N" in port.shape else array for port, array in zip(spec.inputs, inputs, strict=True)]
 
 
 def _measure(
     spec: GraphSpec,
-    engine_name: str,
     engine: Engine,
-    cases: dict[str, npt.NDArray[np.float32]],
-    eager_errors: dict[tuple[str, str], float] | None,
+    cases: dict[str, Arrays],
+    expected: dict[tuple[str, int], Arrays],
+    eager_errors: Errors | None,
 ) -> list[Measurement]:
-    reference = _reference(spec)
-    measurements = []
-    for case, rows in cases.items():
+    """All rungs, from the first to the last. Raises at the first that does not hold."""
+    _check_declared(spec, engine)
+    measurements = [] if engine.latents is None else [_measure_latents(spec, engine)]
+    for case, inputs in cases.items():
         errors = dict.fromkeys((port.name for port in spec.outputs), 0.0)
         for batch in BATCHES:
-            inputs = [rows[:batch]]
-            outputs, expected = engine(inputs), reference(inputs)
-            _check_form(spec, engine_name, outputs, expected)
-            for port, output, exact in zip(spec.outputs, outputs, expected, strict=True):
-                errors[port.name] = np.maximum(errors[port.name], _max_error(output, exact))  # keeps NaN
-        for output_name, error in errors.items():
-            limit = HARD_LIMIT if output_name in _HARD_OUTPUTS else np.inf
-            if eager_errors is not None:
-                limit = min(limit, max(EAGER_FACTOR * eager_errors[output_name, case], SMALLEST_LIMIT))
-            measurements.append(Measurement(spec.name, engine_name, output_name, case, float(error), float(limit)))
+            outputs = _run(spec, engine, _first(spec, inputs, batch), batch)
+            _check_form(spec, engine, outputs, expected[case, batch])
+            for port, output, exact in zip(spec.outputs, outputs, expected[case, batch], strict=True):
+                error = _levels(output, exact) if port.dtype == "uint8" else _relative_error(output, exact)
+                errors[port.name] = float(np.maximum(errors[port.name], error))  # keeps NaN
+        for port in spec.outputs:
+            pixels = port.dtype == "uint8"
+            limit = PIXEL_LIMIT if pixels else _limit(port.name, case, eager_errors)
+            measure = LEVELS if pixels else RELATIVE
+            entry = Measurement(spec.name, engine.name, port.name, case, measure, errors[port.name], limit)
+            measurements.append(_proven(entry))
     return measurements
 
 
-def _check_form(spec: GraphSpec, engine_name: str, outputs: Arrays, expected: Arrays) -> None:
+def _measure_latents(spec: GraphSpec, engine: Engine) -> Measurement:
+    """Count the latents that differ from `runtime.noise` in any bit."""
+    assert engine.latents is not None
+    latent_dim = spec.module.latents(*(torch.zeros(shape, dtype=torch.int64) for shape in ((), (1,)))).shape[1]  # type: ignore[operator]
+    count = -(-len(normal_table()) * _LOOKUPS_PER_ENTRY // (2 * latent_dim))
+    differing = 0
+    for seed, index in (
+        (_SEED, np.arange(count)),
+        (_LARGE_SEED, _LARGE_INDEX + np.arange(max(BATCHES))[::-1]),
+        *((_SEED, np.arange(batch)) for batch in BATCHES),
+    ):
+        exact = standard_normal(seed, index, latent_dim)
+        latents = engine.latents([np.array(seed), np.ascontiguousarray(index)])
+        if latents.shape != exact.shape:
+            raise ShapesError(f"{_place(spec, engine, LATENTS)} should be {exact.shape} but are {latents.shape}")
+        differing += int((latents.view(np.uint32) != exact.view(np.uint32)).sum())
+    return _proven(Measurement(spec.name, engine.name, LATENTS, "seeds and indices", DIFFERING, differing, 0))
+
+
+def _run(spec: GraphSpec, engine: Engine, inputs: Arrays, batch: int) -> Arrays:
+    try:
+        return engine.run(inputs)
+    except Exception as error:  # each engine has its own classes for a graph that does not take this batch
+        reason = " ".join(str(error).split())[:200]
+        raise ShapesError(
+            f"{spec.name} in {engine.name}: cannot run a batch of {batch}: {reason}; nothing was published"
+        ) from error
+
+
+def _check_declared(spec: GraphSpec, engine: Engine) -> None:
+    """What a file says of itself, rung by rung."""
+    if engine.ports is None:
+        return
+    for side, ports, contract in zip(("inputs", "outputs"), engine.ports, (spec.inputs, spec.outputs), strict=True):
+        names, expected_names = [port.name for port in ports], [port.name for port in contract]
+        if names != expected_names:
+            raise NamesError(
+                f"{spec.name} in {engine.name}: its {side} should be {', '.join(expected_names)} "
+                f"but are {', '.join(names) or 'none'}; nothing was published"
+            )
+    pairs = [
+        pair
+        for ports, contract in zip(engine.ports, (spec.inputs, spec.outputs), strict=True)
+        for pair in zip(ports, contract, strict=True)
+    ]
+    for found, expected in pairs:
+        if found.shape != expected.shape:
+            place = f"{spec.name} in {engine.name}: {expected.name!r}"
+            raise ShapesError(f"{place} should be {expected.shape} but is {found.shape}; nothing was published")
+    for found, expected in pairs:
+        if found.dtype != expected.dtype:
+            place = f"{spec.name} in {engine.name}: {expected.name!r}"
+            raise TypesError(f"{place} should be {expected.dtype} but is {found.dtype}; nothing was published")
+
+
+def _check_form(spec: GraphSpec, engine: Engine, outputs: Arrays, expected: Arrays) -> None:
     """Number, shape and type of the outputs come before their values."""
     if len(outputs) != len(expected):
-        raise ParityError(f"{spec.name} in {engine_name}: gives {len(outputs)} outputs, expected {len(expected)}")
+        raise NamesError(
+            f"{spec.name} in {engine.name}: should give {len(expected)} outputs but gives {len(outputs)}; "
+            "nothing was published"
+        )
     for port, output, exact in zip(spec.outputs, outputs, expected, strict=True):
-        if output.shape != exact.shape or output.dtype != np.dtype(port.dtype):
-            raise ParityError(
-                f"{spec.name} in {engine_name}: output {port.name!r} is {output.dtype} {output.shape}, "
-                f"expected {port.dtype} {exact.shape}; nothing was published"
-            )
+        place = _place(spec, engine, port.name)
+        if output.shape != exact.shape:
+            raise ShapesError(f"{place} should be {exact.shape} but is {output.shape}; nothing was published")
+        if output.dtype != np.dtype(port.dtype):
+            raise TypesError(f"{place} should be {port.dtype} but is {output.dtype}; nothing was published")
 
 
-def _max_error(output: npt.NDArray[Any], exact: npt.NDArray[Any]) -> float:
+def _limit(output: str, case: str, eager_errors: Errors | None) -> float:
+    hard = HARD_LIMIT if output in HARD_OUTPUTS else np.inf
+    if eager_errors is None:
+        return hard
+    return min(hard, max(EAGER_FACTOR * eager_errors[output, case], SMALLEST_LIMIT))
+
+
+def _proven(entry: Measurement) -> Measurement:
+    if not entry.passed:
+        raise ValuesError(
+            f"{entry.graph} in {entry.engine}: output {entry.output!r} on {entry.inputs} is off by "
+            f"{entry.max_error:.3g} ({entry.measure}), at most {entry.limit:.3g} is allowed; nothing was published"
+        )
+    return entry
+
+
+def _place(spec: GraphSpec, engine: Engine, output: str) -> str:
+    return f"{spec.name} in {engine.name}: output {output!r}"
+
+
+def _relative_error(output: npt.NDArray[Any], exact: npt.NDArray[Any]) -> float:
     return float((np.abs(output - exact) / np.maximum(1, np.abs(exact))).max())
+
+
+def _levels(output: npt.NDArray[Any], exact: npt.NDArray[Any]) -> float:
+    return float(np.abs(output.astype(np.float64) - exact).max())

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import torch
 
+from export.archive import normalise_torch_archive
 from export.graphs import GraphSpec
 from runtime.manifest import METADATA_KEY, Metadata
 
@@ -19,9 +20,9 @@ def to_torchscript(spec: GraphSpec, metadata: Metadata) -> bytes:
     """Script and freeze: weights become constants, evaluation mode is fixed, and no Python is needed to run it."""
     buffer = io.BytesIO()
     with _without_deprecation():
-        module = torch.jit.freeze(torch.jit.script(spec.module))
+        module = torch.jit.freeze(torch.jit.script(spec.module), preserved_attrs=list(spec.methods))
         torch.jit.save(module, buffer, _extra_files={METADATA_KEY: metadata.to_json()})
-    return buffer.getvalue()
+    return normalise_torch_archive(buffer.getvalue())
 
 
 def load_torchscript(content: bytes) -> torch.jit.ScriptModule:

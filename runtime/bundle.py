@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +28,7 @@ class Bundle:
         folder = Path(folder)
         path = folder / MANIFEST_NAME
         try:
-            with path.open("rb") as file:
-                text = file.read(_MAX_MANIFEST_BYTES + 1)
+            text = _read_start(path, _MAX_MANIFEST_BYTES + 1)
         except OSError as error:
             hint = "" if folder.is_dir() else "; make a bundle with vae-export, or name the folder of one"
             raise BundleError(f"{path}: {error.strerror or error}{hint}") from error
@@ -50,8 +51,7 @@ class Bundle:
         if path.resolve().parent != self.folder.resolve():
             raise BundleError(f"{path}: leads out of the bundle's folder")
         try:
-            with path.open("rb") as file:
-                content = file.read(record.bytes + 1)
+            content = _read_start(path, record.bytes + 1)
         except OSError as error:
             raise BundleError(f"{path}: {error.strerror or error}, though {MANIFEST_NAME} lists it") from error
         if len(content) != record.bytes:
@@ -69,3 +69,11 @@ class Bundle:
                 f"{self.folder}: holds no {graph} as {file_format}; run vae-export again with --format {file_format}"
             )
         return found.files[file_format]
+
+
+def _read_start(path: Path, most: int) -> bytes:
+    """At most `most` bytes of a regular file; a pipe or a device, which might never end, raises OSError."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "is no regular file")
+    with path.open("rb") as file:
+        return file.read(most)

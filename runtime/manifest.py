@@ -9,14 +9,14 @@
     "image_shape": [1, 28, 28],        channels, height, width
     "provenance": {...}                what was trained, on what, by which versions; free form
   },
-  "onnx": {"opset": 18, "ir_version": 8},
+  "onnx": {"opset": 18, "ir_version": 8, "oldest_onnxruntime": "1.18"},
   "graphs": {
     "decoder": {
       "inputs": [{"name": "z", "dtype": "float32", "shape": ["N", 32], "range": null}],
       "outputs": [{"name": "image", "dtype": "float32", "shape": ["N", 1, 28, 28], "range": [0, 1]}],
       "files": {"onnx": "decoder.onnx", "torchscript": "decoder.pt"}
-    }
-  },
+    }                                  formats: onnx, torchscript, pt2; and smaller ONNX files of the same graph:
+  },                                   onnx-int8 (8-bit weights and activations), onnx-fp16 (16-bit weights)
   "files": {"decoder.onnx": {"bytes": 1092035, "sha256": "…"}}
 }
 """
@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -36,7 +37,13 @@ METADATA_KEY = "vae_toolchain"
 FORMAT_VERSION = 1
 
 _DTYPES = ("float32", "int64", "uint8")
-_FORMATS = ("onnx", "torchscript", "pt2")
+_FORMATS = ("onnx", "onnx-int8", "onnx-fp16", "torchscript", "pt2")
+_IMAGE = ("image", "float32", "NCHW")
+# The graphs that this runtime computes with → their inputs and outputs: name, type, and a letter for each dimension.
+_SIGNATURES = {
+    "decoder": ([("z", "float32", "NL")], [_IMAGE]),
+    "encoder": ([_IMAGE], [("mean", "float32", "NL"), ("log_var", "float32", "NL")]),
+}
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MAX_BYTES = 2**31 - 1  # the most that a protobuf, and so an ONNX file, can hold
 _T = TypeVar("_T")
@@ -62,7 +69,7 @@ class Graph:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     files: dict[str, str]
-    """Format (onnx, torchscript, pt2) → name of the file in the bundle's folder."""
+    """Format (onnx, onnx-int8, onnx-fp16, torchscript, pt2) → name of the file in the bundle's folder."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,8 @@ class OnnxVersions:
 
     opset: int
     ir_version: int
+    oldest_onnxruntime: str | None = None
+    """The oldest onnxruntime that files of this opset are tested on; None where nobody tried."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +136,9 @@ class Manifest:
             metadata=_read_metadata(_take(root, "metadata", dict)),
             onnx=None if onnx is None else _read_onnx(_take(root, "onnx", dict)),
             graphs={
-                name: _read_graph(_take(graphs, name, dict, where=f"graphs.{name}"), f"graphs.{name}")
+                _plain_name(name, "graphs"): _read_graph(
+                    _take(graphs, name, dict, where=f"graphs.{name}"), f"graphs.{name}"
+                )
                 for graphs in [_take(root, "graphs", dict)]
                 for name in graphs
             },
@@ -141,7 +152,30 @@ class Manifest:
             for file_name in graph.files.values():
                 if file_name not in manifest.files:
                     raise BundleError(f"{MANIFEST_NAME}: graphs.{graph_name} names {file_name}, which files leaves out")
+            _check_signature(graph_name, graph, manifest.metadata)
         return manifest
+
+
+def _check_signature(name: str, graph: Graph, metadata: Metadata) -> None:
+    """Decoder and encoder take and give what the contract says, at the sizes that the metadata names."""
+    if name not in _SIGNATURES:
+        return
+    channels, height, width = metadata.image_shape
+    sizes: dict[str, int | str] = {"N": "N", "L": metadata.latent_dim, "C": channels, "H": height, "W": width}
+    for side, ports, signature in zip(
+        ("inputs", "outputs"), (graph.inputs, graph.outputs), _SIGNATURES[name], strict=True
+    ):
+        expected = [(port, dtype, tuple(sizes[size] for size in shape)) for port, dtype, shape in signature]
+        found = [(port.name, port.dtype, port.shape) for port in ports]
+        if found != expected:
+            raise BundleError(
+                f"{MANIFEST_NAME}: graphs.{name}.{side} should be {_show_ports(expected)} but is {_show_ports(found)}; "
+                "run vae-export again on this checkpoint"
+            )
+
+
+def _show_ports(ports: Iterable[tuple[str, str, tuple[int | str, ...]]]) -> str:
+    return ", ".join(f"{name!r} {dtype} ({', '.join(map(str, shape))})" for name, dtype, shape in ports) or "none"
 
 
 def _parse(text: bytes) -> dict[str, Any]:
@@ -150,6 +184,8 @@ def _parse(text: bytes) -> dict[str, Any]:
 
     try:
         root = json.loads(text.decode("utf-8"), parse_constant=refuse_constant)
+        # An escaped half of a surrogate pair, or 1e999, comes through the parser but can never be written again.
+        json.dumps(root, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise BundleError(f"{MANIFEST_NAME}: not valid JSON in UTF-8: {error}") from error
     if not isinstance(root, dict):
@@ -163,7 +199,7 @@ def _read_metadata(content: dict[str, Any]) -> Metadata:
         raise BundleError(f"{MANIFEST_NAME}: metadata.image_shape should be [channels, height, width] but is {shape!r}")
     channels, height, width = (_integer(size, "metadata.image_shape", 1, 65_536) for size in shape)
     return Metadata(
-        pair_id=_take(content, "pair_id", str, where="metadata.pair_id"),
+        pair_id=_plain_name(content.get("pair_id"), "metadata.pair_id"),
         noise_version=_integer(content.get("noise_version"), "metadata.noise_version", 1, 2**31),
         latent_dim=_integer(content.get("latent_dim"), "metadata.latent_dim", 1, 2**20),
         image_shape=(channels, height, width),
@@ -172,9 +208,13 @@ def _read_metadata(content: dict[str, Any]) -> Metadata:
 
 
 def _read_onnx(content: dict[str, Any]) -> OnnxVersions:
+    oldest = content.get("oldest_onnxruntime")
     return OnnxVersions(
         opset=_integer(content.get("opset"), "onnx.opset", 1, 1000),
         ir_version=_integer(content.get("ir_version"), "onnx.ir_version", 1, 1000),
+        oldest_onnxruntime=None
+        if oldest is None
+        else _take(content, "oldest_onnxruntime", str, where="onnx.oldest_onnxruntime"),
     )
 
 
@@ -243,9 +283,11 @@ def _integer(value: object, where: str, lowest: int, highest: int) -> int:
 
 
 def _plain_name(name: object, where: str) -> str:
-    """A file of the bundle lies in its folder: no path, nothing hidden, nothing above."""
+    """A file of the bundle lies in its folder: no path, nothing hidden, nothing above. Nor can such a name confuse a
+    terminal.
+    """
     if not isinstance(name, str) or not _PLAIN_NAME.fullmatch(name):
-        raise BundleError(f"{MANIFEST_NAME}: {where} should hold plain file names but holds {name!r}")
+        raise BundleError(f"{MANIFEST_NAME}: {where} should hold plain names but holds {name!r}")
     return name
 
 

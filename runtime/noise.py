@@ -24,10 +24,10 @@ POSTERIOR_STREAM = 1
 """Stream of the noise around the posterior mean of a reconstruction."""
 
 _TABLE_FILE = Path(__file__).parent / "normal_table_v1.f32"
-_SQRT_HALF = np.float32(np.sqrt(0.5))
-_MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-_KEY_STEPS = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
-_ROUNDS = 10
+SQRT_HALF = np.float32(np.sqrt(0.5))
+MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+KEY_STEPS = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+ROUNDS = 10
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF_WORD = np.uint64(0xFFFF)
 _32, _16 = np.uint64(32), np.uint64(16)
@@ -67,10 +67,10 @@ def philox4x32(
     """Philox4x32-10 on broadcastable arrays of 32-bit words, held in uint64: four arrays of 32-bit words."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
-    for _ in range(_ROUNDS):
-        product0, product1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
+    for _ in range(ROUNDS):
+        product0, product1 = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
         c0, c1, c2, c3 = (product1 >> _32) ^ c1 ^ k0, product1 & _LOW, (product0 >> _32) ^ c3 ^ k1, product0 & _LOW
-        k0, k1 = (k0 + _KEY_STEPS[0]) & _LOW, (k1 + _KEY_STEPS[1]) & _LOW
+        k0, k1 = (k0 + KEY_STEPS[0]) & _LOW, (k1 + KEY_STEPS[1]) & _LOW
     return c0, c1, c2, c3
 
 
@@ -85,7 +85,7 @@ def normal_table() -> npt.NDArray[np.float32]:
 def _to_normal(word: _Words) -> npt.NDArray[np.float32]:
     """Two draws from the table, one for each half of the word, added and scaled back to variance 1."""
     table = normal_table()
-    normal: npt.NDArray[np.float32] = (table[word & _HALF_WORD] + table[word >> _16]) * _SQRT_HALF
+    normal: npt.NDArray[np.float32] = (table[word & _HALF_WORD] + table[word >> _16]) * SQRT_HALF
     return normal
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,54 +11,132 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime import images as pixels_and_floats
+from runtime.blocks import Blocks
 from runtime.bundle import Bundle
 from runtime.errors import InputError
+from runtime.noise import POSTERIOR_STREAM, standard_normal
 from runtime.session import GraphSession
+from runtime.threads import usable_cpus
 
-_CHUNK = 1024
+_Pixels = npt.NDArray[np.uint8]
+_Floats = npt.NDArray[np.float32]
 
 
 class Reconstructor:
-    """Encodes images and decodes them again through the posterior mean, so nothing is random."""
+    """Encodes images, and decodes latents that are near those of images.
 
-    def __init__(self, bundle: str | Path | Bundle, *, threads: int | None = None) -> None:
-        """bundle: a folder made by `vae-export`. threads: None means as many as this process may use.
+    Nothing is random but `sample_posterior`, and that depends on its seed alone. An image's result does not depend on
+    the other images of the call. May be used from several threads at once, and in a forked child.
+    """
+
+    def __init__(self, bundle: str | Path | Bundle, *, precision: str = "float32", threads: int | None = None) -> None:
+        """bundle: a folder made by `vae-export`. precision: float32, int8 or fp16, which the bundle must hold.
+        threads: None means as many as this process may use.
 
         Raises BundleError where the bundle is missing or damaged, or its encoder and decoder are of different models.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-        self._encoder = GraphSession(self.bundle, "encoder", threads=threads)
-        self._decoder = GraphSession(self.bundle, "decoder", threads=threads)
+        self.threads = threads or usable_cpus()
+        self._encoder = GraphSession(self.bundle, "encoder", precision=precision)
+        self._decoder = GraphSession(self.bundle, "decoder", precision=precision)
+        self._blocks = Blocks.for_images_of(int(np.prod(self.image_shape)))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
         return self.bundle.manifest.metadata.image_shape
 
-    def reconstruct(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Images → their reconstructions, both uint8 (N, H, W, C)."""
-        self._check_uint8(images)
-        out = np.empty_like(images)
-        for start in range(0, len(images), _CHUNK):
-            mean, _ = self._encoder.run(pixels_and_floats.to_float(images[start : start + _CHUNK]))
-            (image,) = self._decoder.run(mean)
-            out[start : start + _CHUNK] = pixels_and_floats.to_uint8(image)
-        return out
+    @property
+    def latent_dim(self) -> int:
+        """Size L of a latent vector."""
+        return self.bundle.manifest.metadata.latent_dim
 
-    def encode(self, images: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def reconstruct(self, images: _Pixels) -> _Pixels:
+        """Images → their reconstructions through the posterior mean, both uint8 (N, H, W, C)."""
+        self._check_uint8(images)
+        return self.decode(self.encode(images)[0])
+
+    def encode(self, images: npt.NDArray[Any]) -> tuple[_Floats, _Floats]:
         """Images → posterior mean and log-variance, float32 (N, latent_dim) each.
 
         images: uint8 (N, H, W, C), or float (N, C, H, W) in [0, 1]. Raises InputError for other shapes, for values
         outside [0, 1] and for NaN.
         """
-        if images.dtype == np.uint8:
+        images = np.asarray(images)
+        pixels = images.dtype == np.uint8
+        if pixels:
             self._check_uint8(images)
-            floats = pixels_and_floats.to_float(images)
         else:
-            floats = self._check_float(images)
-        parts = [self._encoder.run(floats[i : i + _CHUNK]) for i in range(0, len(floats), _CHUNK)]
-        mean, log_var = (np.concatenate(column) for column in zip(*parts, strict=True))
+            self._check_float(images)
+        mean = np.empty((len(images), self.latent_dim), np.float32)
+        log_var = np.empty_like(mean)
+
+        def fill(start: int, stop: int) -> Sequence[npt.NDArray[Any]]:
+            part = images[start:stop]
+            return [pixels_and_floats.to_float(part) if pixels else part]
+
+        def take(start: int, stop: int, outputs: Sequence[npt.NDArray[Any]]) -> None:
+            mean[start:stop], log_var[start:stop] = outputs
+
+        self._blocks.run(self._encoder, 0, len(images), self.threads, fill, take)
         return mean, log_var
+
+    def decode(self, z: npt.ArrayLike) -> _Pixels:
+        """Latents (N, latent_dim) → images uint8 (N, H, W, C)."""
+        latents = np.asarray(z, dtype=np.float32)
+        if latents.ndim != 2 or latents.shape[1] != self.latent_dim or not len(latents):
+            raise InputError(f"z should have the shape (N, {self.latent_dim}), N at least 1, but has {latents.shape}")
+        if not np.isfinite(latents).all():
+            raise InputError("z should be finite, but holds NaN or infinity")
+        channels, height, width = self.image_shape
+        pixels = np.empty((len(latents), height, width, channels), np.uint8)
+
+        def fill(start: int, stop: int) -> Sequence[npt.NDArray[Any]]:
+            return [latents[start:stop]]
+
+        def take(start: int, stop: int, outputs: Sequence[npt.NDArray[Any]]) -> None:
+            pixels_and_floats.round_into(pixels[start:stop], outputs[0])
+
+        self._blocks.run(self._decoder, 0, len(latents), self.threads, fill, take)
+        return pixels
+
+    def sample_posterior(self, images: npt.NDArray[Any], seed: int, *, first: int = 0) -> _Pixels:
+        """One random reconstruction of each image: uint8 (N, H, W, C).
+
+        z = mean + exp(log_var / 2) · noise (Kingma & Welling 2014, section 2.4), the noise that of the indices
+        `first` … `first + N - 1` of `seed` in the posterior's stream. images: as for `encode`.
+        """
+        mean, log_var = self.encode(images)
+        indices = np.arange(first, first + len(mean))
+        noise = standard_normal(seed, indices, self.latent_dim, stream=POSTERIOR_STREAM)
+        return self.decode(mean + np.exp(log_var / 2) * noise)
+
+    def interpolate(self, a: _Pixels, b: _Pixels, steps: int, *, spherical: bool = False) -> _Pixels:
+        """From the reconstruction of `a` to that of `b`, uint8 (H, W, C) each: uint8 (steps, H, W, C).
+
+        spherical: along the great arc between the two latents (Shoemake 1985) rather than along the straight line,
+        which passes nearer to the origin than the prior's samples lie.
+        """
+        if steps < 2:
+            raise InputError(f"steps should be at least 2, but is {steps}")
+        start, stop = self.encode(np.stack([a, b]))[0].astype(np.float64)
+        weight = np.linspace(0, 1, steps)[:, np.newaxis]
+        return self.decode(_arc(start, stop, weight) if spherical else (1 - weight) * start + weight * stop)
+
+    def traverse(self, image: _Pixels, dimension: int, values: npt.ArrayLike) -> _Pixels:
+        """Reconstructions of `image`, uint8 (H, W, C), with one latent set to each of `values`: uint8 (len, H, W, C).
+
+        dimension: which latent, from 0.
+        """
+        dimension = operator.index(dimension)
+        if not 0 <= dimension < self.latent_dim:
+            raise InputError(f"dimension should be from 0 to {self.latent_dim - 1}, but is {dimension}")
+        given = np.asarray(values, dtype=np.float32)
+        if given.ndim != 1 or not len(given):
+            raise InputError(f"values should have the shape (N,), N at least 1, but has {given.shape}")
+        latents = self.encode(np.asarray(image)[np.newaxis])[0].repeat(len(given), axis=0)
+        latents[:, dimension] = given
+        return self.decode(latents)
 
     def _check_uint8(self, images: npt.NDArray[Any]) -> None:
         channels, height, width = self.image_shape
@@ -67,7 +147,7 @@ class Reconstructor:
         if not len(images):
             raise InputError("images should hold at least one image, but is empty")
 
-    def _check_float(self, images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    def _check_float(self, images: npt.NDArray[Any]) -> None:
         if images.dtype.kind != "f" or images.ndim != 4 or images.shape[1:] != self.image_shape:
             expected = ", ".join(map(str, self.image_shape))
             raise InputError(
@@ -78,4 +158,21 @@ class Reconstructor:
         low, high = images.min(), images.max()
         if not (low >= 0 and high <= 1):  # also false for NaN
             raise InputError(f"images should be in [0, 1] without NaN, but reach from {low} to {high}; divide by 255?")
-        return np.ascontiguousarray(images, dtype=np.float32)
+
+
+def _arc(
+    start: npt.NDArray[np.float64], stop: npt.NDArray[np.float64], weight: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Points on the arc between two vectors (L,), their lengths interpolated too: (steps, L). weight: (steps, 1)."""
+    norms = float(np.linalg.norm(start)), float(np.linalg.norm(stop))
+    line: npt.NDArray[np.float64] = (1 - weight) * start + weight * stop
+    if min(norms) == 0:
+        return line
+    angle = np.arccos(np.clip(start @ stop / (norms[0] * norms[1]), -1, 1))
+    if np.sin(angle) < 1e-6:  # parallel: the arc is the line; opposite: there is no one arc
+        return line
+    direction = (np.sin((1 - weight) * angle) * start / norms[0] + np.sin(weight * angle) * stop / norms[1]) / np.sin(
+        angle
+    )
+    arc: npt.NDArray[np.float64] = direction * ((1 - weight) * norms[0] + weight * norms[1])
+    return arc

@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
+import operator
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from runtime import images
+from runtime.blocks import Blocks
 from runtime.bundle import Bundle
 from runtime.errors import InputError
 from runtime.noise import standard_normal
 from runtime.session import GraphSession
-
-_CHUNK = 1024  # images a call: larger ones leave the cache and are slower
+from runtime.threads import usable_cpus
 
 
 class Sampler:
     """Draws images from a bundle's decoder.
 
     Sample `index` of `seed` is the same latent to the bit, and the same image to one grey level, whatever the batch,
-    the order, the number of threads or the machine.
+    the order, the number of threads or the machine. On one machine, `stream` gives the same images to the bit wherever
+    it begins and whatever its batches. May be used from several threads at once, and in a forked child.
     """
 
-    def __init__(self, bundle: str | Path | Bundle, *, threads: int | None = None) -> None:
-        """bundle: a folder made by `vae-export`. threads: None means as many as this process may use.
+    def __init__(self, bundle: str | Path | Bundle, *, precision: str = "float32", threads: int | None = None) -> None:
+        """bundle: a folder made by `vae-export`. precision: float32, int8 or fp16, which the bundle must hold.
+        threads: None means as many as this process may use.
 
         Raises BundleError where the bundle is missing or damaged.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-        self._decoder = GraphSession(self.bundle, "decoder", threads=threads)
+        self.precision = precision
+        self.threads = threads or usable_cpus()
+        self._decoder = GraphSession(self.bundle, "decoder", precision=precision)
+        self._blocks = Blocks.for_images_of(int(np.prod(self.image_shape)))
 
     @property
     def latent_dim(self) -> int:
@@ -41,28 +52,95 @@ class Sampler:
         """Channels, height and width of an image."""
         return self.bundle.manifest.metadata.image_shape
 
+    @property
+    def pixels_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels: the shape of one image as uint8."""
+        channels, height, width = self.image_shape
+        return height, width, channels
+
+    @property
+    def decoder_file(self) -> str:
+        """Name of the bundle's file that draws."""
+        return self._decoder.name
+
+    @property
+    def block(self) -> int:
+        """Images that `stream` computes at a time; blocks begin at multiples of this index."""
+        return self._blocks.rows
+
     def sample(self, num: int, *, seed: int = 0, first: int = 0, temperature: float = 1.0) -> npt.NDArray[np.uint8]:
         """Images `first` … `first + num - 1` of `seed`: uint8 (num, H, W, C).
 
         temperature: standard deviation of the latents; below 1 gives more typical images, above 1 more unusual ones.
         """
-        if num < 1:
-            raise InputError(f"num should be at least 1, but is {num}")
-        if first < 0:
-            raise InputError(f"first should be at least 0, but is {first}")
-        return self.sample_indices(np.arange(first, first + num), seed=seed, temperature=temperature)
+        first, num = _check_range(first, num)
+        if num < self._blocks.rows:
+            return self.sample_indices(_indices(first, first + num), seed=seed, temperature=temperature)
+        return self._draw(first, num, seed, temperature, self.threads)
 
     def sample_indices(
         self, indices: npt.ArrayLike, *, seed: int = 0, temperature: float = 1.0
     ) -> npt.NDArray[np.uint8]:
         """Images of any indices, in their order: uint8 (N, H, W, C)."""
-        indices = np.asarray(indices)
-        channels, height, width = self.image_shape
-        pixels = np.empty((len(indices), height, width, channels), np.uint8)
-        for start in range(0, len(indices), _CHUNK):
-            z = self.latents(indices[start : start + _CHUNK], seed=seed, temperature=temperature)
-            (image,) = self._decoder.run(z)
-            pixels[start : start + _CHUNK] = images.to_uint8(image)
+        chosen = np.asarray(indices)
+        if len(chosen) < self._blocks.rows:  # one call, of just these: a whole block takes longer than a few images
+            z = self.latents(chosen, seed=seed, temperature=temperature)
+            return images.to_uint8(self._decoder.run(z)[0]) if len(z) else np.empty((0, *self.pixels_shape), np.uint8)
+        pixels = np.empty((len(chosen), *self.pixels_shape), np.uint8)
+
+        def fill(start: int, stop: int) -> Sequence[npt.NDArray[Any]]:
+            return [self.latents(chosen[start:stop], seed=seed, temperature=temperature)]
+
+        def take(start: int, stop: int, outputs: Sequence[npt.NDArray[Any]]) -> None:
+            images.round_into(pixels[start:stop], outputs[0])
+
+        self._blocks.run(self._decoder, 0, len(chosen), self.threads, fill, take)
+        return pixels
+
+    def stream(
+        self, num: int, *, seed: int = 0, first: int = 0, temperature: float = 1.0, batch_size: int | None = None
+    ) -> Iterator[npt.NDArray[np.uint8]]:
+        """The same images as `sample`, in batches: uint8 (batch_size, H, W, C), the last one shorter.
+
+        The next batches are computed while the caller uses this one, and memory does not grow with `num`. batch_size:
+        None means whatever comes out fastest, in batches of unequal sizes.
+        """
+        first, num = _check_range(first, num)
+        if batch_size is not None and batch_size < 1:
+            raise InputError(f"batch_size should be at least 1, but is {batch_size}")
+        self.latents([], seed=seed, temperature=temperature)  # refuses a bad seed or temperature here, not at first use
+        pieces = self._pieces(first, num, seed, temperature)
+        return pieces if batch_size is None else _recut(pieces, num, batch_size)
+
+    def _pieces(self, first: int, num: int, seed: int, temperature: float) -> Iterator[npt.NDArray[np.uint8]]:
+        """A range in pieces of one task; each is computed by one thread, and one more than that is under way."""
+        tasks = iter(self._blocks.tasks(first, num, self._blocks.task))
+        with ThreadPoolExecutor(self.threads) as pool:
+
+            def draw(start: int, stop: int) -> npt.NDArray[np.uint8]:
+                return self._draw(start, stop - start, seed, temperature, threads=1)
+
+            under_way = deque(pool.submit(draw, *task) for task in islice(tasks, self.threads + 1))
+            try:
+                while under_way:
+                    pixels = under_way.popleft().result()
+                    under_way.extend(pool.submit(draw, *task) for task in islice(tasks, 1))
+                    yield pixels
+            finally:
+                for future in under_way:  # where the caller goes no further
+                    future.cancel()
+
+    def _draw(self, first: int, num: int, seed: int, temperature: float, threads: int) -> npt.NDArray[np.uint8]:
+        """A range in whole blocks."""
+        pixels = np.empty((num, *self.pixels_shape), np.uint8)
+
+        def fill(start: int, stop: int) -> Sequence[npt.NDArray[Any]]:
+            return [self.latents(_indices(start, stop), seed=seed, temperature=temperature)]
+
+        def take(start: int, stop: int, outputs: Sequence[npt.NDArray[Any]]) -> None:
+            images.round_into(pixels[start - first : stop - first], outputs[0])
+
+        self._blocks.run(self._decoder, first, num, threads, fill, take)
         return pixels
 
     def latents(self, indices: npt.ArrayLike, *, seed: int = 0, temperature: float = 1.0) -> npt.NDArray[np.float32]:
@@ -80,3 +158,39 @@ class Sampler:
             raise InputError("z should be finite, but holds NaN or infinity")
         image: npt.NDArray[np.float32] = self._decoder.run(latents)[0]
         return image
+
+
+def _check_range(first: int, num: int) -> tuple[int, int]:
+    """Both as plain integers, once they are known to be a range of indices."""
+    try:
+        first, num = operator.index(first), operator.index(num)
+    except TypeError:
+        raise InputError(f"first and num should be integers, but are {first!r} and {num!r}") from None
+    if num < 1:
+        raise InputError(f"num should be at least 1, but is {num}")
+    if first < 0:
+        raise InputError(f"first should be at least 0, but is {first}")
+    if first + num > 2**63:
+        raise InputError(f"first + num should be at most 2**63, but is {first + num}")
+    return first, num
+
+
+def _indices(start: int, stop: int) -> npt.NDArray[np.uint64]:
+    """The range as an array. np.arange itself cannot end at 2**63."""
+    return np.arange(stop - start, dtype=np.uint64) + np.uint64(start)
+
+
+def _recut(pieces: Iterator[npt.NDArray[np.uint8]], num: int, batch_size: int) -> Iterator[npt.NDArray[np.uint8]]:
+    """The `num` images of `pieces` in batches of `batch_size`."""
+    piece = next(pieces)
+    used = 0
+    for start in range(0, num, batch_size):
+        batch = np.empty((min(batch_size, num - start), *piece.shape[1:]), np.uint8)
+        filled = 0
+        while filled < len(batch):
+            if used == len(piece):
+                piece, used = next(pieces), 0
+            count = min(len(batch) - filled, len(piece) - used)
+            batch[filled : filled + count] = piece[used : used + count]
+            filled, used = filled + count, used + count
+        yield batch

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trainer.bounds import Objective
     from trainer.checkpoint import Checkpoint, load_checkpoint
     from trainer.data import ImageData, load
     from trainer.evaluate import Score, evaluate
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from trainer.settings import PRESETS, Settings
 
 _ROOMS = {
+    "Objective": "bounds",
     "Checkpoint": "checkpoint",
     "load_checkpoint": "checkpoint",
     "ImageData": "data",
@@ -31,6 +33,7 @@ _ROOMS = {
     "Settings": "settings",
 }
 __all__ = [  # noqa: RUF100, PLE0604
+    "Objective",
     "Checkpoint",
     "load_checkpoint",
     "ImageData",

@@ -9,10 +9,6 @@ import numpy.typing as npt
 
 from trainer.data import ImageData
 from trainer.errors import DataError
-from trainer.seeds import derive_seed
-
-_TEST_SHARE = 6  # one image in six is held out where the file has no test split
-_SPLIT_SEED = 0
 
 
 def load_arrays(path: Path) -> ImageData:
@@ -33,16 +29,7 @@ def load_arrays(path: Path) -> ImageData:
         )
     if "images" not in arrays:
         raise DataError(f"{path}: should hold images, or train_images and test_images, but holds {', '.join(arrays)}")
-    images, labels = to_pixels(arrays["images"], name), _labels(arrays, "labels")
-    order = np.random.default_rng(derive_seed(_SPLIT_SEED, "split")).permutation(len(images))
-    test, train = np.split(order, [len(order) // _TEST_SHARE])
-    return ImageData(
-        name,
-        images[train],
-        images[test],
-        None if labels is None else labels[train],
-        None if labels is None else labels[test],
-    )
+    return ImageData.hold_out(name, to_pixels(arrays["images"], name), _labels(arrays, "labels"))
 
 
 def to_pixels(images: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]:

@@ -37,7 +37,7 @@ _KEYS = (
 
 @dataclass(frozen=True)
 class EpochMetrics:
-    """One row of the history. Losses in nats per image."""
+    """One row of the history. Losses in nats per image; those of training are means over the epoch, as trained on."""
 
     epoch: int
     """From 1."""
@@ -49,6 +49,10 @@ class EpochMetrics:
     test_kl: float
     images_per_s: float
     """Training images per second, evaluation not counted."""
+    active_units: int = 0
+    """Latent dimensions whose posterior mean varies over test images by more than 0.01."""
+    test_kl_per_dimension: tuple[float, ...] = ()
+    """The sum is `test_kl`."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,8 @@ class DataRecord:
     sha256: str
     train_images: int
     test_images: int
-    entropy_floor: float
-    """The least that the reconstruction term can be on the test images, in nats per image."""
+    entropy_floor: float | None
+    """The least that the reconstruction term can be on the test images, in nats per image; None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             data=DataRecord(**config["data"]),
             model_state=content["model_state_dict"],
             optimizer_state=content["optimizer_state_dict"],
-            history=tuple(EpochMetrics(**metrics) for metrics in content["history"]),
+            history=tuple(_metrics(metrics) for metrics in content["history"]),
             reference_images=content["reference_images"],
             versions=content["versions"],
         )
@@ -180,6 +184,10 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: not a checkpoint of vae-train, it holds a {type(content).__name__}")
     return content
+
+
+def _metrics(row: dict[str, Any]) -> EpochMetrics:
+    return EpochMetrics(**{**row, "test_kl_per_dimension": tuple(row["test_kl_per_dimension"])})
 
 
 def _check_tensors(path: Path, checkpoint: Checkpoint) -> None:

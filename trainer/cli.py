@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from trainer.errors import DataError, TrainerError
-from trainer.settings import PRESETS, Settings
+from trainer.cli_data import DEFAULT_WORDS, data_options, load_data, shape_options
+from trainer.errors import TrainerError
+from trainer.files import write_atomically
+from trainer.options import config_callback, config_of, resume_callback
+from trainer.settings import CHOICES, PRESETS, Settings
 
 if TYPE_CHECKING:
     import torch
 
-    from trainer.checkpoint import Checkpoint
+    from trainer.checkpoint import Checkpoint, EpochMetrics
     from trainer.data import ImageData
     from trainer.run import Run
-
-_DEFAULT_DATA_DIR = Path("data")
 
 
 class TrainerCommand(click.Command):
@@ -51,18 +51,11 @@ def _parse_sizes(ctx: click.Context, param: click.Parameter, value: str | None) 
     type=click.Choice(list(PRESETS)),
     default="tutorial",
     show_default=True,
-    help="kingma: 784-400-20, batch 32, 10 epochs. tutorial: 784-256-256-32, batch 128, 20 epochs, clipped gradients.",
+    help="kingma: 784-400-20, batch 32, 10 epochs. tutorial: 784-256-256-32, batch 128, 20 epochs, clipped gradients. "
+    "conv: residual convolutions, a million parameters, 20 epochs.",
 )
-@click.option(
-    "--dataset", help="mnist, glyphs, or a .npy or .npz file.  [default: mnist; glyphs where it cannot be had]"
-)
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    envvar="VAE_DATA",
-    show_envvar=True,
-    help="Where mnist lies or is downloaded to.  [default: data]",
-)
+@data_options(DEFAULT_WORDS)
+@shape_options
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training images.  [default: the preset's]")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images a step.  [default: the preset's]")
 @click.option("--latent-dim", type=click.IntRange(min=1), help="Size of the latent vector.  [default: the preset's]")
@@ -70,9 +63,47 @@ def _parse_sizes(ctx: click.Context, param: click.Parameter, value: str | None) 
     "--hidden",
     callback=_parse_sizes,
     metavar="SIZES",
-    help="Hidden layers of the encoder, as in 512,512.  [default: the preset's]",
+    help="Hidden layers of the encoder, or channels of its stages, as in 512,512.  [default: the preset's]",
 )
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="Of Adam.  [default: 0.001]")
+@click.option(
+    "--network",
+    type=click.Choice(CHOICES["network"]),
+    help="Fully connected, or residual convolutions; see --preset conv.",
+)
+@click.option("--batch-norm/--no-batch-norm", default=None, help="Batch normalisation before each activation.")
+@click.option("--activation", type=click.Choice(CHOICES["activation"]), help="Between layers.  [default: relu]")
+@click.option("--likelihood", type=click.Choice(CHOICES["likelihood"]), help="Of a pixel.  [default: bernoulli]")
+@click.option(
+    "--bound",
+    type=click.Choice(CHOICES["bound"]),
+    help="What to train on: ELBO, IWAE, or IWAE with its doubly-reparameterised gradient.  [default: elbo]",
+)
+@click.option("--draws", type=click.IntRange(min=1), help="Draws of z for each image in a step.  [default: 1]")
+@click.option(
+    "--binarize",
+    type=click.Choice(CHOICES["binarize"]),
+    help="Black-and-white images: drawn anew each epoch, or split at half.  [default: none]",
+)
+@click.option(
+    "--kl-warmup",
+    type=click.FloatRange(min=0),
+    metavar="EPOCHS",
+    help="Epochs over which the KL weight rises from 0 to beta.  [default: 0]",
+)
+@click.option(
+    "--free-bits",
+    type=click.FloatRange(min=0),
+    metavar="NATS",
+    help="KL that each latent dimension may use without charge.  [default: 0]",
+)
+@click.option("--adam-epsilon", type=click.FloatRange(min=0, min_open=True), help="Of Adam.  [default: 1e-8]")
+@click.option(
+    "--schedule", type=click.Choice(CHOICES["schedule"]), help="Of the learning rate.  [default: the preset's]"
+)
+@click.option(
+    "--precision", type=click.Choice(CHOICES["precision"]), help="Of the matrix products.  [default: float32]"
+)
 @click.option("--beta", type=click.FloatRange(min=0), help="Weight of the KL term.  [default: 1]")
 @click.option(
     "--clip-norm",
@@ -81,6 +112,9 @@ def _parse_sizes(ctx: click.Context, param: click.Parameter, value: str | None) 
 )
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Of weights, order and noise.  [default: 0]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--graph/--no-graph", default=True, show_default=True, help="On a GPU, run the training step as a CUDA graph."
+)
 @click.option("--threads", type=click.IntRange(1, 1024), help="Processors used on the CPU.  [default: torch's choice]")
 @click.option(
     "--runs",
@@ -90,58 +124,134 @@ def _parse_sizes(ctx: click.Context, param: click.Parameter, value: str | None) 
     help="Folder that holds all runs.",
 )
 @click.option("--name", help="Name of this run's folder.  [default: data set and preset, numbered]")
+@click.option("--tensorboard", is_flag=True, help="Also write TensorBoard events into the run; needs tensorboard.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    is_eager=True,
+    callback=config_callback,
+    help="Options from a TOML file, such as the config.toml of a run; the command line goes before it.",
+)
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    is_eager=True,
+    callback=resume_callback,
+    metavar="RUN",
+    help="Go on with the run in this folder, such as runs/latest, after its last finished epoch.",
+)
+@click.pass_context
 def train(
+    ctx: click.Context,
+    /,
     preset: str,
     dataset: str | None,
     data_dir: Path | None,
+    image_size: int | None,
+    channels: int | None,
     device: str,
+    graph: bool,
     threads: int | None,
     runs: Path,
     name: str | None,
+    tensorboard: bool,
+    config: Path | None,
+    resume: Path | None,
     **overrides: Any,
 ) -> None:
     """Train a variational autoencoder and save checkpoints, history and pictures."""
     import torch
 
+    from trainer.checkpoint import load_checkpoint
     from trainer.loop import choose_device
     from trainer.model import VAE, ModelConfig
     from trainer.plots import draw_run, write_test_images
+    from trainer.resume import check_resumable
     from trainer.run import Run
+    from trainer.tensorboard import check_tensorboard
 
+    # ---- what to do, checked before anything is written ----
     settings = _resolve(preset, overrides)
     torch_device = choose_device(device)
+    if tensorboard:
+        check_tensorboard()
     if threads is not None:
         torch.set_num_threads(threads)
-    data = _load(dataset, data_dir)
-    run = Run.create(runs, name, f"{Path(data.name).stem}-{preset}")
+    data = load_data(dataset, data_dir, image_size, channels)
+    checkpoint = None
+    if resume is None:
+        run = Run.create(runs, name, f"{Path(data.name).stem}-{preset}")
+        text = config_of(
+            ctx.command,
+            settings,
+            {
+                "dataset": dataset or data.name,
+                "data_dir": None if data_dir is None else str(data_dir),
+                "image_size": image_size,
+                "channels": None if channels is None else str(channels),
+                "device": torch_device.type,
+                "threads": torch.get_num_threads() if torch_device.type == "cpu" else None,
+                "graph": graph,
+            },
+        )
+        write_atomically(run.config, text.encode())
+    else:
+        run = Run.open(resume)
+        if run.last.is_file():
+            checkpoint = load_checkpoint(run.last)
+            check_resumable(settings, data.sha256, checkpoint)
 
-    height, width, channels = data.train_images.shape[1:]
-    model = VAE(ModelConfig(data.image_shape, settings.hidden, settings.latent_dim))
+    # ---- say so ----
+    depth, height, width = data.image_shape
+    model = VAE(ModelConfig.of(settings, data.image_shape))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     where = f"cpu, {torch.get_num_threads()} threads" if torch_device.type == "cpu" else torch.cuda.get_device_name()
     clip = f", clip {settings.clip_norm:g}" if settings.clip_norm else ""
+    done = f", going on after epoch {checkpoint.epoch}" if checkpoint else ""
     click.echo(
         f"data    {data.name}: {len(data.train_images):,} + {len(data.test_images):,} images of "
-        f"{height}×{width}×{channels}, sha256 {data.sha256[:8]}…\n"
+        f"{height}×{width}×{depth}, sha256 {data.sha256[:8]}…\n"
         f"model   {model.architecture}, {parameters:,} parameters\n"
         f"train   {settings.epochs} epochs of batch {settings.batch_size}, Adam {settings.learning_rate:g}, "
-        f"β {settings.beta:g}{clip}, seed {settings.seed}\n"
+        f"β {settings.beta:g}{clip}, seed {settings.seed}{done}\n"
         f"on      {where}\n"
         f"into    {run.folder}\n"
     )
-    checkpoint = _fit_with_progress(settings, data, run, torch_device)
+
+    # ---- train ----
+    try:
+        checkpoint = _fit_with_progress(settings, data, run, torch_device, checkpoint, graph, tensorboard)
+    except KeyboardInterrupt:
+        saved = "the finished epochs are saved" if run.last.is_file() else "no epoch was finished"
+        raise click.ClickException(f"interrupted; {saved}; go on with: vae-train --resume {run.folder}") from None
+
+    # ---- show ----
     best = min(checkpoint.history, key=lambda metrics: metrics.test_loss)
-    floor = checkpoint.data.entropy_floor
-    click.echo(
-        f"\nbest    epoch {best.epoch}: test loss {best.test_loss:.2f} nats per image\n"
-        f"        = {floor:.2f} entropy of the gray pixels, which no model can avoid\n"
-        f"        + {best.test_reconstruction - floor:.2f} excess + {settings.beta:g} × {best.test_kl:.2f} KL"
-    )
+    click.echo(f"\nbest    epoch {best.epoch}: test loss {best.test_loss:.2f} nats per image")
+    click.echo(_anatomy(settings, best, checkpoint.data.entropy_floor))
     pictures = draw_run(checkpoint, data, run.pictures)
     images = write_test_images(data, run.folder / "test_images")
-    click.echo(f"wrote   {run.best}, {run.last.name}, history.csv")
+    click.echo(f"wrote   {run.best}, {run.last.name}, history.csv, history.jsonl, config.toml")
     click.echo(f"        {run.pictures}/ {', '.join(path.stem for path in pictures)}")
     click.echo(f"        {images}/ a few test images, to try vae-reconstruct on")
+
+
+def _anatomy(settings: Settings, best: EpochMetrics, floor: float | None) -> str:
+    """What the best test loss is made of, in words."""
+    if settings.bound != "elbo":
+        return (
+            f"        the {settings.bound} bound of {settings.draws} draws; "
+            f"reconstruction {best.test_reconstruction:.2f}, KL {best.test_kl:.2f}"
+        )
+    kl = f"{settings.beta:g} × {best.test_kl:.2f} KL"
+    if settings.free_bits:
+        kl += f", each dimension charged for at least {settings.free_bits:g}"
+    if not floor:
+        return f"        = {best.test_reconstruction:.2f} reconstruction + {kl}"
+    return (
+        f"        = {floor:.2f} entropy of the gray pixels, which no model can avoid\n"
+        f"        + {best.test_reconstruction - floor:.2f} excess + {kl}"
+    )
 
 
 def _resolve(preset: str, overrides: dict[str, Any]) -> Settings:
@@ -152,34 +262,39 @@ def _resolve(preset: str, overrides: dict[str, Any]) -> Settings:
     return replace(PRESETS[preset], **given)
 
 
-def _load(dataset: str | None, data_dir: Path | None) -> ImageData:
-    from trainer.data import load, load_default
-
-    if data_dir is not None and not data_dir.is_dir():
-        source = " (from VAE_DATA)" if os.environ.get("VAE_DATA") == str(data_dir) else ""
-        raise DataError(f"the data folder {data_dir}{source} does not exist")
-    directory = data_dir or _DEFAULT_DATA_DIR
-    if dataset is not None:
-        return load(dataset, directory)
-    data, reason = load_default(directory)
-    if reason:
-        click.secho(f"NO MNIST, TRAINING ON GLYPHS INSTEAD: {reason}", bold=True, err=True)
-    return data
-
-
-def _fit_with_progress(settings: Settings, data: ImageData, run: Run, device: torch.device) -> Checkpoint:
+def _fit_with_progress(
+    settings: Settings,
+    data: ImageData,
+    run: Run,
+    device: torch.device,
+    checkpoint: Checkpoint | None,
+    graph: bool,
+    tensorboard: bool,
+) -> Checkpoint:
     """Run all epochs under one progress bar (on a terminal), with a line for each. Returns the last state."""
     from tqdm import tqdm
 
+    from trainer.collapse import collapse_warning
     from trainer.loop import fit
+    from trainer.tensorboard import Events
 
-    click.echo("epoch   train loss   test loss   reconstruction      KL    images/s")
-    total = settings.epochs * len(data.train_images)
-    with tqdm(total=total, unit=" images", unit_scale=True, disable=None, leave=False, mininterval=0.2) as bar:
-        for state in fit(settings, data, run, device=device, advance=bar.update):
-            metrics = state.history[-1]
+    events = Events(run.folder) if tensorboard else None
+    click.echo("epoch   train loss   test loss   reconstruction      KL   active    images/s")
+    images, start = len(data.train_images), checkpoint.epoch if checkpoint else 0
+    with tqdm(
+        total=settings.epochs * images, initial=start * images, unit=" images", unit_scale=True, disable=None,
+        leave=False, mininterval=0.2,
+    ) as bar:  # fmt: skip
+        for state in fit(settings, data, run, device=device, checkpoint=checkpoint, graph=graph, advance=bar.update):
+            checkpoint, metrics = state, state.history[-1]
             bar.write(
                 f"{metrics.epoch:5d}   {metrics.train_loss:10.2f}   {metrics.test_loss:9.2f}   "
-                f"{metrics.test_reconstruction:14.2f}   {metrics.test_kl:5.2f}   {metrics.images_per_s:9,.0f}"
+                f"{metrics.test_reconstruction:14.2f}   {metrics.test_kl:5.2f}   {metrics.active_units:6d}   "
+                f"{metrics.images_per_s:9,.0f}"
             )
-    return state
+            if warning := collapse_warning(state.history, settings):
+                bar.write(f"        {warning}")
+            if events is not None:
+                events.add(metrics)
+    assert checkpoint is not None  # a new run has at least one epoch
+    return checkpoint

@@ -11,17 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.errors import DataError, DownloadError
-from trainer.idx import read_idx
+from trainer.seeds import derive_seed
 
-NAMES = ("mnist", "glyphs")
-"""Data sets known by name; anything else is a path to a `.npy` or `.npz` file."""
+NAMES = ("mnist", "fashion-mnist", "kmnist", "glyphs")
+"""Data sets known by name; anything else is a path."""
 
-_MNIST_FILES = {
-    "train_images": "train-images-idx3-ubyte",
-    "train_labels": "train-labels-idx1-ubyte",
-    "test_images": "t10k-images-idx3-ubyte",
-    "test_labels": "t10k-labels-idx1-ubyte",
-}
+_TEST_SHARE = 6  # one image in six is held out where there is no test split
+_SPLIT_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -35,6 +31,35 @@ class ImageData:
     """(M, H, W, C)."""
     train_labels: npt.NDArray[np.int64] | None
     test_labels: npt.NDArray[np.int64] | None
+    class_names: tuple[str, ...] | None = None
+    """What label i means; None where the labels speak for themselves, or there are none."""
+    skipped: tuple[str, ...] = ()
+    """Files that could not be read, each with the reason."""
+
+    @classmethod
+    def hold_out(
+        cls,
+        name: str,
+        images: npt.NDArray[np.uint8],
+        labels: npt.NDArray[np.int64] | None,
+        *,
+        class_names: tuple[str, ...] | None = None,
+        skipped: tuple[str, ...] = (),
+    ) -> ImageData:
+        """Images without a test split: every sixth, chosen by a fixed seed, becomes a test image."""
+        if labels is not None and labels.shape != images.shape[:1]:
+            raise DataError(f"{name}: {len(images)} images but labels of shape {labels.shape}")
+        order = np.random.default_rng(derive_seed(_SPLIT_SEED, "split")).permutation(len(images))
+        test, train = np.split(order, [len(order) // _TEST_SHARE])
+        return cls(
+            name,
+            images[train],
+            images[test],
+            None if labels is None else labels[train],
+            None if labels is None else labels[test],
+            class_names,
+            skipped,
+        )
 
     def __post_init__(self) -> None:
         for split in ("train", "test"):
@@ -72,63 +97,55 @@ class ImageData:
         return digest.hexdigest()
 
 
-def load(name: str, data_dir: Path) -> ImageData:
-    """The data set `name`: mnist, glyphs, or the path of a `.npy` or `.npz` file.
+def load(name: str, data_dir: Path, *, image_size: int | None = None, channels: int | None = None) -> ImageData:
+    """The data set `name`: one of NAMES, or the path of a folder of images, of IDX files, or of a `.npy`, `.npz` or
+    IDX file.
 
-    data_dir: where mnist lies, or is downloaded to. Raises DataError where the data cannot be had or used.
+    data_dir: where the named data sets lie, or are downloaded to. image_size: side of the middle square that images are
+    brought to, in pixels. channels: 1 or 3. Raises DataError where the data cannot be had or used.
     """
-    if name == "mnist":
-        return _load_mnist(data_dir)
+    from trainer.resize import reshape_data
+
+    return reshape_data(_load(name, data_dir, image_size, channels), image_size, channels)
+
+
+def _load(name: str, data_dir: Path, image_size: int | None, channels: int | None) -> ImageData:
+    from trainer.idx_data import FAMILY_NAMES, is_idx_folder, load_family, load_idx_file, load_idx_folder
+
+    if name in FAMILY_NAMES:
+        return load_family(name, data_dir)
     if name == "glyphs":
         from trainer.glyphs import draw_glyphs
 
         (train_images, train_labels), (test_images, test_labels) = draw_glyphs()
         return ImageData(name, train_images, test_images, train_labels, test_labels)
-    if Path(name).suffix in (".npy", ".npz"):
+    path = Path(name)
+    if path.is_dir():
+        if is_idx_folder(path):
+            return load_idx_folder(path, path.resolve().name)
+        from trainer.images import load_folder
+
+        return load_folder(path, image_size=image_size, channels=channels)
+    if path.suffix in (".npy", ".npz"):
         from trainer.arrays import load_arrays
 
-        return load_arrays(Path(name))
-    raise DataError(f"unknown data set {name!r}; expected {', '.join(NAMES)}, or the path of a .npy or .npz file")
+        return load_arrays(path)
+    if "-idx" in path.name or path.suffix == ".idx":
+        return load_idx_file(path)
+    raise DataError(
+        f"unknown data set {name!r}; expected {', '.join(NAMES)}, or the path of a folder of images, "
+        "a .npy or .npz file, or an IDX file"
+    )
 
 
-def load_default(data_dir: Path) -> tuple[ImageData, str]:
+def load_default(
+    data_dir: Path, *, image_size: int | None = None, channels: int | None = None
+) -> tuple[ImageData, str]:
     """MNIST where it is on disk or can be downloaded, otherwise glyphs; and, in that case, the reason ("" with MNIST).
 
     Damaged MNIST files are an error, not a reason.
     """
     try:
-        return load("mnist", data_dir), ""
+        return load("mnist", data_dir, image_size=image_size, channels=channels), ""
     except DownloadError as error:
-        return load("glyphs", data_dir), str(error)
-
-
-def _load_mnist(data_dir: Path) -> ImageData:
-    raw = data_dir / "MNIST" / "raw"
-    if not all(_find(raw / name) for name in _MNIST_FILES.values()):
-        from torchvision import datasets
-
-        from trainer.download import download
-
-        download(datasets.MNIST, data_dir)
-    arrays = {}
-    for key, name in _MNIST_FILES.items():
-        path = _find(raw / name)
-        if path is None:
-            raise DataError(f"{raw / name}: missing, though the download succeeded")
-        arrays[key] = read_idx(path)
-        dimensions = 3 if key.endswith("images") else 1
-        if arrays[key].ndim != dimensions:
-            raise DataError(f"{path}: should have {dimensions} dimensions but has the shape {arrays[key].shape}")
-    return ImageData(
-        "mnist",
-        arrays["train_images"][..., np.newaxis],
-        arrays["test_images"][..., np.newaxis],
-        arrays["train_labels"].astype(np.int64),
-        arrays["test_labels"].astype(np.int64),
-    )
-
-
-def _find(path: Path) -> Path | None:
-    """The file itself or its gzipped form, whichever is there."""
-    candidates = (path, path.with_name(path.name + ".gz"))
-    return next((candidate for candidate in candidates if candidate.exists()), None)
+        return load("glyphs", data_dir, image_size=image_size, channels=channels), str(error)

@@ -23,7 +23,10 @@ def download(dataset: type[datasets.MNIST], root: Path) -> None:
     """
     first_file = dataset.resources[0][0]
     if not _any_answers([f"{mirror}{first_file}" for mirror in dataset.mirrors]):
-        raise DownloadError(f"{dataset.__name__} is not under {root} and cannot be downloaded: no mirror answers")
+        raise DownloadError(
+            f"{dataset.__name__} is not under {root} and cannot be downloaded: no mirror answers; "
+            "name the folder that has it with --data-dir"
+        )
     try:
         with _socket_timeout(_STALL_AFTER):
             dataset(str(root), download=True)

@@ -2,8 +2,10 @@
 
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from trainer.errors import OutputError
 
@@ -13,11 +15,18 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     Raises OutputError, naming `path`, where the operating system refuses; what `path` held before then stays.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with replacing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file to write to, which takes the place of `path` when the block ends well; otherwise as above."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -26,3 +35,9 @@ def write_atomically(path: Path, content: bytes) -> None:
     finally:
         with suppress(OSError):  # never made, or already in its place
             temporary.unlink()
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what a process that was killed while writing `path` has left beside it."""
+    for leftover in path.parent.glob(f".{path.name}.*.part"):
+        leftover.unlink(missing_ok=True)

@@ -1,17 +1,22 @@
 """All weights of a model in one tensor, and all gradients in another, so that one kernel can serve them all."""
 
+from collections.abc import Sequence
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def flatten_parameters(module: nn.Module) -> nn.Parameter:
-    """Move the weights of `module` into one vector, in the order of `module.parameters()`, and return that vector.
+    """Move the weights of `module` into one vector, and return that vector.
 
     The module's parameters become views of it, their gradients views of its `.grad`, which is zero at first. An
     optimiser of the vector therefore updates the module, in one kernel instead of one for each weight; norms and
     clipping take one kernel too. Gradients must be zeroed in place, never set to None.
+
+    Weights come first and biases last, both in the order of `module.parameters()`: two layers that read the same input
+    and follow each other, such as the heads of a VAE, then are one matrix in memory.
     """
-    parameters = list(module.parameters())
+    parameters = sorted(module.parameters(), key=lambda parameter: parameter.ndim == 1)  # a stable sort
     flat = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in parameters]))
     flat.grad = torch.zeros_like(flat)
     sizes = [parameter.numel() for parameter in parameters]
@@ -20,3 +25,19 @@ def flatten_parameters(module: nn.Module) -> nn.Parameter:
         parameter.data = weight.view_as(parameter)
         parameter.grad = gradient.view_as(parameter)
     return flat
+
+
+def clip_norm_(gradient: Tensor, largest: float) -> None:
+    """Scale `gradient` in place so that its Euclidean norm is at most `largest`; without a branch, so never a wait."""
+    gradient.mul_(largest / torch.linalg.vector_norm(gradient).clamp_min(largest))
+
+
+def span(vector: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """The part of `vector` where `flatten_parameters` has put `parameters`, stacked along the first axis.
+
+    vector: of the length of the flat weights: they themselves, their gradient, or a copy. The parameters must follow
+    each other in it and agree in all axes but the first.
+    """
+    start, size = parameters[0].storage_offset(), sum(parameter.numel() for parameter in parameters)
+    assert parameters[-1].storage_offset() + parameters[-1].numel() == start + size, "not next to each other"
+    return vector[start : start + size].view(-1, *parameters[0].shape[1:])

@@ -1,5 +1,7 @@
-"""The terms of the evidence lower bound, in nats, one value per image; and what their smallest value can be."""
+"""The terms of a bound on log p(x), in nats, one value per image; and what their smallest value can be."""
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -40,12 +42,65 @@ class _BernoulliNll(torch.autograd.Function):
         return logits.sigmoid().sub_(image).mul_(gradient[:, None]), None
 
 
-def kl_to_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:
-    """KL(q(z|x) || N(0, I)) in nats, summed over latents: (N,).
+def gaussian_nll(logits: Tensor, image: Tensor) -> Tensor:
+    """Squared error between the image and σ(logits), summed over pixels: (N,).
+
+    −log p(image | z) of Gaussian pixels of variance 1/2 around σ(logits), without its constant ½ log π a pixel.
+    logits, image: float32 (N, C, H, W).
+    """
+    return (torch.sigmoid(logits) - image).square().flatten(1).sum(1)
+
+
+def continuous_bernoulli_nll(logits: Tensor, image: Tensor) -> Tensor:
+    """−log p(image | z) of independent continuous Bernoulli pixels with parameter σ(logits), summed over pixels: (N,).
+
+    The density on [0, 1] that is proportional to λ^x (1 − λ)^(1 − x): Loaiza-Ganem & Cunningham 2019. It can exceed 1,
+    so this can be negative. logits, image: float32 (N, C, H, W).
+    """
+    return bernoulli_nll(logits, image) - _log_normalizer(logits).flatten(1).sum(1)
+
+
+_SMALL_LOGIT = 0.1  # below it, the series is exact to float32's rounding and the closed form is not
+
+
+def _log_normalizer(logits: Tensor) -> Tensor:
+    """log C(λ) of the continuous Bernoulli, where λ = σ(l): C = 2 artanh(1 − 2λ) / (1 − 2λ) = l / tanh(l / 2)."""
+    is_small = logits.abs() < _SMALL_LOGIT
+    # The branch that is not taken must stay finite too, or its gradient, 0 · NaN, would spoil the other's.
+    large = torch.where(is_small, 1.0, logits).abs()
+    square = torch.where(is_small, logits, 0.0).square()
+    series = math.log(2) + square / 12 - square.square() * (7 / 1440)
+    return torch.where(is_small, series, torch.log(large) - torch.log(torch.tanh(large / 2)))
+
+
+NLL: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "bernoulli": bernoulli_nll,
+    "gaussian": gaussian_nll,
+    "continuous-bernoulli": continuous_bernoulli_nll,
+}
+"""−log p(image | z) by the name of the likelihood."""
+
+
+def kl_per_dimension(mean: Tensor, log_var: Tensor) -> Tensor:
+    """KL(q(z_d|x) || N(0, 1)) in nats for each latent dimension: (N, latent_dim).
 
     mean, log_var: float32 (N, latent_dim). Kingma & Welling 2014, appendix B.
     """
-    return 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(1)
+    return 0.5 * (mean.square() + log_var.exp() - 1 - log_var)
+
+
+def kl_to_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:
+    """KL(q(z|x) || N(0, I)) in nats, summed over latents: (N,)."""
+    return kl_per_dimension(mean, log_var).sum(1)
+
+
+def reconstruction_floor(likelihood: str, images: npt.NDArray[np.uint8]) -> float | None:
+    """The least that the mean of the reconstruction term can be on `images`, uint8 (N, H, W, C), in nats per image.
+
+    None for the continuous Bernoulli, whose density on a black or a white pixel has no upper limit.
+    """
+    floors = {"bernoulli": bernoulli_entropy_floor(images), "gaussian": 0.0, "continuous-bernoulli": None}
+    return floors[likelihood]
 
 
 def bernoulli_entropy_floor(images: npt.NDArray[np.uint8]) -> float:

@@ -39,7 +39,7 @@ def draw_run(checkpoint: Checkpoint, data: ImageData, folder: Path) -> list[Path
         "interpolation.png": interpolation(model, data),
     }
     for name, figure in files.items():
-        write_atomically(folder / name, _to_png(figure))
+        write_atomically(folder / name, to_png(figure))
     return [folder / name for name in files]
 
 
@@ -52,7 +52,7 @@ def write_test_images(data: ImageData, folder: Path, count: int = 8) -> Path:
     return folder
 
 
-def training_curves(history: Sequence[EpochMetrics], entropy_floor: float) -> Figure:
+def training_curves(history: Sequence[EpochMetrics], entropy_floor: float | None) -> Figure:
     """Loss, reconstruction and KL over epochs, training and test, with the floor below which no model can go."""
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     epochs = [metrics.epoch for metrics in history]
@@ -60,7 +60,7 @@ def training_curves(history: Sequence[EpochMetrics], entropy_floor: float) -> Fi
         for split, colour in (("train", _TRAIN_COLOUR), ("test", _TEST_COLOUR)):
             values = [getattr(metrics, f"{split}_{term}") for metrics in history]
             axes.plot(epochs, values, color=colour, label=split, marker="o" if len(epochs) == 1 else None)
-        if term == "reconstruction":
+        if term == "reconstruction" and entropy_floor:
             axes.axhline(entropy_floor, color=_FLOOR_COLOUR, linestyle=":", label="entropy floor of the test images")
         axes.set_title("KL" if term == "kl" else term.capitalize())
         axes.set_xlabel("epoch")
@@ -75,8 +75,8 @@ def training_curves(history: Sequence[EpochMetrics], entropy_floor: float) -> Fi
 def reconstructions(model: VAE, images: npt.NDArray[np.uint8]) -> Figure:
     """Images, uint8 (N, H, W, C), above their reconstructions through the posterior mean."""
     reconstructed, _, _ = model(to_float(torch.tensor(images)))
-    rows = np.concatenate([images, _to_pixels(reconstructed)])
-    figure = _image_grid(rows, len(images))
+    rows = np.concatenate([images, to_pixels(reconstructed)])
+    figure = image_grid(rows, len(images))
     figure.axes[0].set_title("original", loc="left", fontsize=9)
     figure.axes[len(images)].set_title("reconstructed", loc="left", fontsize=9)
     return figure
@@ -84,7 +84,7 @@ def reconstructions(model: VAE, images: npt.NDArray[np.uint8]) -> Figure:
 
 def samples(model: VAE, noise: torch.Generator, num: int = 100) -> Figure:
     """Images drawn from the prior, ten in a row."""
-    return _image_grid(_to_pixels(model.sample(num, generator=noise)), 10)
+    return image_grid(to_pixels(model.sample(num, generator=noise)), 10)
 
 
 @torch.no_grad()
@@ -118,14 +118,15 @@ def interpolation(model: VAE, data: ImageData, steps: int = 10) -> Figure:
     other = 1 if labels is None else int(np.argmax(labels != labels[0])) or 1
     mean, _ = model.encode(to_float(torch.tensor(data.test_images[[0, other]])))
     weights = torch.linspace(0, 1, steps)[:, None]
-    figure = _image_grid(_to_pixels(model.decode((1 - weights) * mean[0] + weights * mean[1])), steps)
+    figure = image_grid(to_pixels(model.decode((1 - weights) * mean[0] + weights * mean[1])), steps)
     if labels is not None:
         figure.axes[0].set_title(f"label {labels[0]}", fontsize=9)
         figure.axes[steps - 1].set_title(f"label {labels[other]}", fontsize=9)
     return figure
 
 
-def _image_grid(pixels: npt.NDArray[np.uint8], columns: int) -> Figure:
+def image_grid(pixels: npt.NDArray[np.uint8], columns: int) -> Figure:
+    """Images uint8 (N, H, W, C) in rows of `columns`."""
     rows = -(-len(pixels) // columns)
     figure = Figure(figsize=(columns, rows + 0.25), layout="constrained")
     grid: npt.NDArray[Any] = np.atleast_1d(figure.subplots(rows, columns)).ravel()
@@ -136,13 +137,14 @@ def _image_grid(pixels: npt.NDArray[np.uint8], columns: int) -> Figure:
     return figure
 
 
-def _to_pixels(image: torch.Tensor) -> npt.NDArray[np.uint8]:
+def to_pixels(image: torch.Tensor) -> npt.NDArray[np.uint8]:
     """float32 (N, C, H, W) in [0, 1] → uint8 (N, H, W, C), for display."""
     pixels: npt.NDArray[np.uint8] = (image * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     return pixels
 
 
-def _to_png(figure: Figure) -> bytes:
+def to_png(figure: Figure) -> bytes:
+    """The figure as the content of a PNG file."""
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=_DPI)
     return png.getvalue()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from trainer.checkpoint import EpochMetrics
 from trainer.errors import OutputError, SettingsError
-from trainer.files import write_atomically
+from trainer.files import remove_unfinished, write_atomically
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,31 @@ class Run:
             raise OutputError(f"cannot write to {parent}: {error.strerror or error}") from error
         return cls(folder)
 
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """A run that is there already, to go on with; removes what a kill in the middle of a write has left.
+
+        Raises SettingsError where `folder` is no run.
+        """
+        if folder.is_symlink():
+            folder = folder.parent / folder.readlink()
+        run = cls(folder)
+        if not run.config.is_file():
+            raise SettingsError(f"{folder}: is not the folder of a run, it has no {run.config.name}")
+        for path in (run.last, run.best, run.config, *run.history):
+            remove_unfinished(path)
+        return run
+
+    @property
+    def config(self) -> Path:
+        """The options of the run."""
+        return self.folder / "config.toml"
+
+    @property
+    def history(self) -> tuple[Path, Path]:
+        """The history as a table and as JSON lines."""
+        return self.folder / "history.csv", self.folder / "history.jsonl"
+
     @property
     def last(self) -> Path:
         """The checkpoint of the newest epoch."""
@@ -59,15 +85,20 @@ class Run:
         return self.folder / "pictures"
 
     def write_history(self, history: Sequence[EpochMetrics]) -> None:
-        """Write `history.csv`, one row an epoch."""
+        """Write `history.csv`, a row an epoch, and `history.jsonl`, which also has the KL of each latent dimension."""
+        table, lines = self.history
         text = io.StringIO()
-        rows = [asdict(metrics) for metrics in history]
+        rows = [
+            {key: value for key, value in asdict(metrics).items() if not isinstance(value, tuple)}
+            for metrics in history
+        ]
         writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(
             {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows
         )
-        write_atomically(self.folder / "history.csv", text.getvalue().encode())
+        write_atomically(table, text.getvalue().encode())
+        write_atomically(lines, "".join(json.dumps(asdict(metrics)) + "\n" for metrics in history).encode())
 
 
 def _make_numbered(parent: Path, default_name: str) -> Path:

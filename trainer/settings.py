@@ -7,6 +7,17 @@ from dataclasses import dataclass
 
 from trainer.errors import SettingsError
 
+CHOICES = {
+    "network": ("mlp", "conv"),
+    "activation": ("relu", "tanh"),
+    "likelihood": ("bernoulli", "gaussian", "continuous-bernoulli"),
+    "bound": ("elbo", "iwae", "dreg"),
+    "binarize": ("none", "dynamic", "static-threshold"),
+    "schedule": ("constant", "cosine"),
+    "precision": ("float32", "bf16"),
+}
+"""The words that a setting may take, the default first."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -15,6 +26,7 @@ class Settings:
     preset: str
     """Name of the preset that these settings started from."""
     hidden: tuple[int, ...]
+    """Sizes of the encoder's layers (mlp), or channels of its stages (conv)."""
     latent_dim: int
     batch_size: int
     epochs: int
@@ -22,21 +34,60 @@ class Settings:
     """Largest Euclidean norm of the gradient of the batch's summed loss; None means no clipping."""
     learning_rate: float = 1e-3
     beta: float = 1.0
-    """Weight of the KL term (Higgins et al. 2017); 1 is the evidence lower bound."""
+    """Weight of the KL term (Higgins et al. 2017); 1 is a bound on log p(x)."""
     seed: int = 0
+    network: str = "mlp"
+    """mlp, or conv: residual convolutions."""
+    batch_norm: bool = False
+    activation: str = "relu"
+    """relu or tanh."""
+    likelihood: str = "bernoulli"
+    """bernoulli, gaussian (squared error), or continuous-bernoulli."""
+    bound: str = "elbo"
+    """elbo, iwae (Burda et al. 2016), or dreg: iwae with the doubly-reparameterised gradient (Tucker et al. 2019)."""
+    draws: int = 1
+    """Draws of z for each image in a step: k."""
+    binarize: str = "none"
+    """none (gray), dynamic (drawn anew each epoch with the gray value as probability), or static-threshold."""
+    kl_warmup: float = 0.0
+    """Epochs over which the weight of the KL term rises from 0 to beta, linearly."""
+    free_bits: float = 0.0
+    """Nats of KL that each latent dimension may use without being charged; for the elbo."""
+    adam_epsilon: float = 1e-8
+    schedule: str = "constant"
+    """Of the learning rate: constant, or cosine (falls from epoch to epoch along half a cosine, towards 0)."""
+    precision: str = "float32"
+    """Of the matrix products: float32, or bf16; weights, sums and losses stay float32."""
 
     def __post_init__(self) -> None:
-        for name in ("latent_dim", "batch_size", "epochs"):
+        for name in ("latent_dim", "batch_size", "epochs", "draws"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} should be at least 1 but is {getattr(self, name)}")
-        if not 0 < self.learning_rate < math.inf:
-            raise SettingsError(f"learning_rate should be a positive number but is {self.learning_rate}")
-        if not 0 <= self.beta < math.inf:
-            raise SettingsError(f"beta should be a number of at least 0 but is {self.beta}")
+        for name in ("learning_rate", "adam_epsilon"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise SettingsError(f"{name} should be a positive number but is {getattr(self, name)}")
+        for name in ("beta", "kl_warmup", "free_bits"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise SettingsError(f"{name} should be a number of at least 0 but is {getattr(self, name)}")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise SettingsError(f"{name} should be one of {', '.join(choices)} but is {getattr(self, name)!r}")
         if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
             raise SettingsError(f"clip_norm should be a positive number but is {self.clip_norm}")
         if not 0 <= self.seed < 2**63:
             raise SettingsError(f"seed should be from 0 to 2**63 - 1 but is {self.seed}")
+        if self.free_bits and self.bound != "elbo":
+            raise SettingsError(f"free_bits belongs to the elbo; the {self.bound} bound has no KL term to charge")
+
+    def kl_weight(self, epochs_done: float) -> float:
+        """Weight of the KL term after so many epochs, which may be a fraction."""
+        return self.beta * min(1.0, epochs_done / self.kl_warmup) if self.kl_warmup else self.beta
+
+    def learning_rate_in(self, epoch: int) -> float:
+        """Learning rate in an epoch, from 1."""
+        if self.schedule == "constant":
+            return self.learning_rate
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / self.epochs))
 
 
 PRESETS = {
@@ -44,4 +95,15 @@ PRESETS = {
     "kingma": Settings("kingma", hidden=(400,), latent_dim=20, batch_size=32, epochs=10, clip_norm=None),
     # Clipping the summed loss at 1 in fact normalises every gradient; that is how this preset reaches its figures.
     "tutorial": Settings("tutorial", hidden=(256, 256), latent_dim=32, batch_size=128, epochs=20, clip_norm=1.0),
+    # About a million parameters, most of them where the image is smallest and arithmetic is cheap.
+    "conv": Settings(
+        "conv",
+        hidden=(32, 64, 128),
+        latent_dim=32,
+        batch_size=128,
+        epochs=20,
+        clip_norm=None,
+        network="conv",
+        schedule="cosine",
+    ),
 }

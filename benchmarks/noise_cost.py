@@ -1,0 +1,64 @@
+"""What drawing the latents inside `sampler.onnx` costs beside decoding them, and what NumPy takes for the same.
+
+python benchmarks/noise_cost.py [BUNDLE] [--rounds 100]
+"""
+
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import click
+import numpy as np
+import onnxruntime
+
+from export.engines import noise_part
+from runtime.bundle import Bundle
+from runtime.noise import standard_normal
+from runtime.threads import usable_cpus
+
+BATCH = 1000
+
+
+def session(content: bytes) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = usable_cpus()
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(exists=True, path_type=Path), default=Path("runs/latest/bundle"))
+@click.option("--rounds", type=click.IntRange(1), default=100, show_default=True)
+def main(bundle: Path, rounds: int) -> None:
+    """Print median and fastest call, all measured in turn."""
+    opened = Bundle.open(bundle)
+    latent_dim = opened.manifest.metadata.latent_dim
+    noise_model = noise_part(opened.read("sampler.onnx"))
+    assert noise_model is not None
+    noise, decoder = session(noise_model.SerializeToString()), session(opened.read("decoder.onnx"))
+    seed, index = np.array(7), np.arange(BATCH)
+    z = standard_normal(7, index, latent_dim)
+    calls: dict[str, Callable[[], object]] = {
+        "decoder.onnx": lambda: decoder.run(None, {"z": z}),
+        "noise in sampler.onnx": lambda: noise.run(None, {"seed": seed, "index": index}),
+        "noise in NumPy": lambda: standard_normal(7, index, latent_dim),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            started = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - started)
+    print(f"batch {BATCH}, {latent_dim} latents, {usable_cpus()} threads, onnxruntime {onnxruntime.__version__}")
+    print(f"{platform.machine()}; {rounds} calls each, in turn; µs an image, and as a share of the decoder")
+    for statistic in (median, min):
+        micro = {name: statistic(values) / BATCH * 1e6 for name, values in seconds.items()}
+        for name, value in micro.items():
+            print(f"{statistic.__name__:7} {name:24} {value:6.2f}   {value / micro['decoder.onnx']:5.2f}")
+
+
+if __name__ == "__main__":
+    main()

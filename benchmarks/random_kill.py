@@ -1,0 +1,122 @@
+"""Kill vae-train with SIGKILL at random moments, resume it each time, and compare with a run that nobody disturbed.
+
+A moment may fall into the start of the process, an epoch, or the writing of a checkpoint. After each kill the
+checkpoints that are there must load; after the last one, the weights of both runs must be equal to the bit.
+
+    python benchmarks/random_kill.py [--kills 20] [--seed 0]
+"""
+
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TextIO
+
+import click
+import numpy as np
+import torch
+
+from trainer.checkpoint import Checkpoint, load_checkpoint
+from trainer.cli import train
+from trainer.loop import fit  # noqa: F401  with all it imports, which a child then need not import again
+from trainer.plots import draw_run  # noqa: F401
+
+OPTIONS = ["--hidden", "64", "--latent-dim", "8", "--batch-size", "32", "--threads", "1", "--preset", "tutorial"]
+
+
+def start(arguments: list[str]) -> tuple[int, TextIO]:
+    """vae-train in a process of its own, forked so that it need not import torch again: its id and its output."""
+    reader, writer = os.pipe()
+    process = os.fork()
+    if process == 0:
+        os.dup2(writer, 1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        sys.stdout = os.fdopen(1, "w", buffering=1)
+        try:
+            train.main(arguments, standalone_mode=False)
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    os.close(writer)
+    return process, os.fdopen(reader)
+
+
+def run_and_kill(arguments: list[str], moment: float) -> str:
+    """Start a training process, kill it `moment` seconds after its first row of history, or, where that is negative,
+    that long after its start. Returns what it was doing, or "finished"."""
+    process, output = start(arguments)
+    if moment >= 0:
+        for line in output:
+            if line.strip()[:1].isdigit():
+                break
+    time.sleep(abs(moment))
+    os.kill(process, signal.SIGKILL)
+    output.close()
+    _, status = os.waitpid(process, 0)
+    return ("training" if moment >= 0 else "starting") if os.WIFSIGNALED(status) else "finished"
+
+
+def run(arguments: list[str]) -> None:
+    """Let a training process end by itself."""
+    process, output = start(arguments)
+    output.read()
+    if os.waitpid(process, 0)[1] != 0:
+        raise click.ClickException(f"vae-train {' '.join(arguments)} failed")
+
+
+def same(one: Checkpoint, other: Checkpoint) -> bool:
+    """Whether weights and test losses are equal to the bit."""
+    return all(torch.equal(tensor, other.model_state[name]) for name, tensor in one.model_state.items()) and [
+        metrics.test_loss for metrics in one.history
+    ] == [metrics.test_loss for metrics in other.history]
+
+
+@click.command()
+@click.option("--kills", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the moments.")
+def main(kills: int, seed: int) -> None:
+    """Print how many kills a run survived, and whether it ended in the bits of an undisturbed one."""
+    torch.set_num_threads(1)  # no threads of the parent's that a fork would lose
+    moments = random.Random(seed)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        np.save(folder / "images.npy", np.random.default_rng(0).integers(0, 256, (1200, 12, 12), np.uint8))
+        options = ["--dataset", str(folder / "images.npy"), *OPTIONS, "--runs", str(folder)]
+        fresh = [*options, "--epochs", "1000000", "--name", "killed"]
+        resume = ["--resume", str(folder / "killed")]
+        last, what, survived = folder / "killed" / "last.pt", Counter[str](), 0
+        for kill in range(kills):
+            has_begun = (folder / "killed" / "config.toml").is_file()
+            moment = -moments.uniform(0, 0.5) if moments.random() < 0.2 else moments.uniform(0, 0.5)
+            what[run_and_kill(resume if has_begun else fresh, moment)] += 1
+            unfinished = list((folder / "killed").glob(".*.part"))
+            what["in the middle of a write"] += bool(unfinished)
+            checkpoints = [load_checkpoint(path) for path in (last, last.with_name("best.pt")) if path.is_file()]
+            survived += 1
+            epochs = checkpoints[0].epoch if checkpoints else 0
+            print(
+                f"kill {kill + 1:2d}: {epochs} epochs saved{', a half-written file beside' if unfinished else ''}",
+                flush=True,
+            )
+        total = str(load_checkpoint(last).epoch + 1)
+        run([*resume, "--epochs", total])
+        undisturbed = [*options, "--epochs", total, "--name", "undisturbed"]
+        run(undisturbed)
+        equal = [
+            same(load_checkpoint(folder / "killed" / file), load_checkpoint(folder / "undisturbed" / file))
+            for file in ("last.pt", "best.pt")
+        ]
+    print(f"{survived} of {kills} kills survived ({', '.join(f'{count} {when}' for when, count in what.items())})")
+    for file, is_equal in zip(("last.pt", "best.pt"), equal, strict=True):
+        verdict = "equals" if is_equal else "DIFFERS FROM"
+        print(f"after {total} epochs {file} {verdict} the undisturbed run's to the bit")
+    if not all(equal):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""How fast a bundle is on this machine, and how near that is to what the machine could do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from runtime.bundle import Bundle
+from runtime.errors import VaeRuntimeError
+from runtime.onnx_file import dense_weights
+from runtime.sampler import Sampler
+from runtime.session import GraphSession
+
+_BATCHES = (1, 8, 64, 512, 4096, 32768)
+_COLD_STARTS = 5
+_GEMM_SIZE = 1024
+# Peak memory as Linux counts it for the program alone: getrusage would count what the parent held at the fork, too.
+_COLD_PROGRAM = """
+import json, pathlib, sys
+from runtime.cli import sample
+sample(sys.argv[1:], standalone_mode=False)
+status = pathlib.Path("/proc/self/status")
+lines = status.read_text().splitlines() if status.exists() else []
+print(json.dumps({"peak_kb": next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), None)}))
+"""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Seeds to uint8 images, for one size of call."""
+
+    batch: int
+    threads: int
+    images_per_s: float
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What was measured. Medians, but for the percentiles and peaks."""
+
+    precision: str
+    threads: int
+    cold_start_s: float
+    """From starting a process of `vae-sample --num 1` until it has ended."""
+    cold_peak_mb: float | None
+    """None where the system does not tell."""
+    latency_us: dict[str, float]
+    """Of one image in a warm process: p50, p90, p99."""
+    rates: list[Rate]
+    decoder_images_per_s: float
+    """The decoder alone in onnxruntime, at the best of a few batches and with onnxruntime's own threads."""
+    gemm_gflops: float
+    """Of a float32 matrix product of 1024×1024×1024 in NumPy."""
+    gemm_images_per_s: float | None
+    """What that makes for the decoder's matrix products; None where it is not a chain of dense layers."""
+
+
+def run_bench(folder: Path, *, precision: str = "float32", threads: int | None = None, seconds: float = 0.5) -> Bench:
+    """Measure the bundle in `folder`. seconds: for each figure. Raises BundleError where the bundle is unusable."""
+    bundle = Bundle.open(folder)
+    sampler = Sampler(bundle, precision=precision, threads=threads)
+    cold_start_s, cold_peak_mb = _cold_start(folder, precision)
+    one = _timings(lambda i: sampler.sample(1, first=i), seconds)
+    counts = sorted({1, sampler.threads})
+    rates = [
+        _rate(each, batch, seconds)
+        for each in (Sampler(bundle, precision=precision, threads=count) for count in counts)
+        for batch in _BATCHES
+    ]
+    gemm_gflops = _gemm_gflops(seconds)
+    weights = dense_weights(bundle.read(bundle.graph_file("decoder", "onnx")))
+    return Bench(
+        precision=precision,
+        threads=sampler.threads,
+        cold_start_s=cold_start_s,
+        cold_peak_mb=cold_peak_mb,
+        latency_us={f"p{q}": float(np.percentile(one, q)) * 1e6 for q in (50, 90, 99)},
+        rates=rates,
+        decoder_images_per_s=bare_decoder_rate(bundle, precision, sampler.threads, seconds),
+        gemm_gflops=gemm_gflops,
+        gemm_images_per_s=None if weights is None else gemm_gflops * 1e9 / (2 * weights),
+    )
+
+
+def bare_decoder_rate(bundle: Bundle, precision: str, threads: int, seconds: float) -> float:
+    """Images per second of the decoder graph alone: latents ready, no rounding, the best of a few batches."""
+    graph = GraphSession(bundle, "decoder", precision=precision, threads=threads)
+    random = np.random.default_rng(0)
+    best = 0.0
+    for batch in (64, 128, 256, 512, 1024):
+        z = random.standard_normal((batch, bundle.manifest.metadata.latent_dim), np.float32)
+        best = max(best, batch / median(_timings(lambda i: graph.run(z), seconds / 2)))  # noqa: B023 (called here)
+    return best
+
+
+def _rate(sampler: Sampler, batch: int, seconds: float) -> Rate:
+    timings = _timings(lambda i: sampler.sample(batch, first=i * batch), seconds)
+    return Rate(batch, sampler.threads, batch / median(timings))
+
+
+def _timings(call: Callable[[int], object], seconds: float) -> list[float]:
+    """Seconds of each of as many calls as there is time for, at least three; one more, at first, is not counted."""
+    call(0)
+    timings: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(timings) < 3 or time.perf_counter() < end:
+        started = time.perf_counter()
+        call(len(timings))
+        timings.append(time.perf_counter() - started)
+    return timings
+
+
+def _gemm_gflops(seconds: float) -> float:
+    random = np.random.default_rng(0)
+    a, b = random.standard_normal((2, _GEMM_SIZE, _GEMM_SIZE), np.float32)
+    out = np.empty_like(a)
+    return float(2 * _GEMM_SIZE**3 / min(_timings(lambda i: np.matmul(a, b, out=out), seconds)) / 1e9)
+
+
+def _cold_start(folder: Path, precision: str) -> tuple[float, float | None]:
+    """Seconds and peak megabytes of fresh processes that draw one image into a file."""
+    timings, peaks = [], []
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = [str(folder), "--num", "1", "--precision", precision, "--output", str(Path(scratch) / "one.png")]
+        for _ in range(_COLD_STARTS + 1):
+            started = time.perf_counter()
+            done = subprocess.run([sys.executable, "-c", _COLD_PROGRAM, *arguments], capture_output=True, text=True)
+            timings.append(time.perf_counter() - started)
+            if done.returncode:
+                raise VaeRuntimeError(f"a fresh process could not draw one image: {done.stderr.strip()}")
+            peaks.append(json.loads(done.stdout.splitlines()[-1])["peak_kb"])
+    known = [peak / 1000 for peak in peaks if peak is not None]
+    return median(timings[1:]), max(known) if known else None

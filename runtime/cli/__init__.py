@@ -1,0 +1,8 @@
+"""The runtime's commands: thin doors that check, call, and say what was written."""
+
+from runtime.cli.bench import bench
+from runtime.cli.reconstruct import reconstruct
+from runtime.cli.sample import sample
+from runtime.cli.verify import verify
+
+__all__ = ["bench", "reconstruct", "sample", "verify"]

@@ -1,0 +1,58 @@
+"""`vae-bench`: cold start, latency, throughput and memory of a bundle on this machine, beside the machine's limits."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from runtime.cli.command import RuntimeCommand, bundle_argument, json_option, precision_option, threads_option
+
+if TYPE_CHECKING:
+    from runtime.bench import Bench
+
+
+@click.command(cls=RuntimeCommand)
+@bundle_argument
+@precision_option
+@threads_option
+@click.option(
+    "--seconds", type=click.FloatRange(0.01, 60), default=0.5, show_default=True, help="Time spent on each figure."
+)
+@json_option
+def bench(bundle: Path, precision: str, threads: int | None, seconds: float, as_json: bool) -> None:
+    """Measure BUNDLE on this machine  [default: runs/latest/bundle]. Takes about ten seconds."""
+    from runtime.bench import run_bench
+    from runtime.machine import cpu, versions
+
+    measured = run_bench(bundle, precision=precision, threads=threads, seconds=seconds)
+    if as_json:
+        click.echo(json.dumps({**asdict(measured), "cpu": cpu(), "versions": versions()}, indent=2))
+        return
+    processor = cpu()
+    click.echo(f"{processor['architecture']}, {processor['model']}, {measured.threads} threads, {precision}\n")
+    _print_table(measured)
+
+
+def _print_table(measured: Bench) -> None:
+    peak = "" if measured.cold_peak_mb is None else f", {measured.cold_peak_mb:.0f} MB at most"
+    latency = ", ".join(f"{name} {value:,.0f}" for name, value in measured.latency_us.items())
+    click.echo(f"cold start, one image on disk   {measured.cold_start_s:.2f} s{peak}")
+    click.echo(f"one image, warm                 µs: {latency}\n")
+    counts = sorted({rate.threads for rate in measured.rates})
+    head = "".join(f"{f'{count} thread' + 's' * (count > 1):>14}" for count in counts)
+    click.echo(f"seeds to uint8 images, images/s by batch\n{'batch':>8}{head}")
+    rates = {(rate.batch, rate.threads): rate.images_per_s for rate in measured.rates}
+    for batch in sorted({rate.batch for rate in measured.rates}):
+        click.echo(f"{batch:8,}" + "".join(f"{rates[batch, count]:14,.0f}" for count in counts))
+    best = max(rates.values())
+    limit = measured.decoder_images_per_s
+    click.echo(f"\nthe decoder alone in onnxruntime   {limit:10,.0f} images/s: {best / limit:.0%} of it reached")
+    gemm = f"float32 matrix product in NumPy    {measured.gemm_gflops:10,.0f} GFLOP/s"
+    if measured.gemm_images_per_s is not None:
+        share = best / measured.gemm_images_per_s
+        gemm += f", {measured.gemm_images_per_s:,.0f} images/s: {share:.0%} reached"
+    click.echo(gemm)

@@ -1,0 +1,72 @@
+"""What the commands share: how they end, and the options that mean the same in each."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from runtime.errors import VaeRuntimeError
+
+DEFAULT_BUNDLE = Path("runs/latest/bundle")
+
+
+class RuntimeCommand(click.Command):
+    """A command that ends a user's mistake in one sentence and exit code 1, and SIGTERM as it ends Ctrl-C."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            with _terminable():
+                return super().invoke(ctx)
+        except VaeRuntimeError as error:
+            raise click.ClickException(str(error)) from error
+        except MemoryError as error:
+            raise click.ClickException(
+                "not enough memory; ask for fewer images, or write to a .npy, which needs no more for more of them"
+            ) from error
+        except KeyboardInterrupt as error:
+            raise click.ClickException("stopped; nothing was written") from error
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt, so that a job that is being stopped can tidy up."""
+    if threading.current_thread() is not threading.main_thread():  # signals belong to the main thread
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+bundle_argument = click.argument("bundle", type=click.Path(path_type=Path), default=DEFAULT_BUNDLE)
+threads_option = click.option(
+    "--threads", type=click.IntRange(1, 1024), help="Threads that compute.  [default: the processors usable here]"
+)
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["float32", "int8", "fp16"]),
+    default="float32",
+    show_default=True,
+    help="Which of the bundle's graphs to run; int8 is faster on a CPU, fp16 only smaller.",
+)
+scale_option = click.option(
+    "--scale",
+    type=click.IntRange(1, 32),
+    default=3,
+    show_default=True,
+    help="PNG grid: each pixel as a square of this size.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")

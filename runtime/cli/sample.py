@@ -1,0 +1,156 @@
+"""`vae-sample`: seeds to images, from a grid of 64 to a file of millions."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from runtime.cli.command import RuntimeCommand, bundle_argument, precision_option, scale_option, threads_option
+from runtime.cli.progress import progress
+
+if TYPE_CHECKING:
+    from runtime.job import SampleJob
+    from runtime.sampler import Sampler
+
+_STDOUT = Path("-")
+_MOST_IN_GRID = 10_000
+_RESUMABLE = (".npy", "")
+
+
+def _parse_shard(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, int]:
+    """Which part, from 0, of how many, as in 0/4."""
+    which, _, parts = value.partition("/")
+    if not (which.isdecimal() and parts.isdecimal() and int(which) < int(parts)):
+        raise click.BadParameter(f"{value!r} should be I/N with I from 0 to N - 1, as in 0/4")
+    return int(which), int(parts)
+
+
+@click.command(cls=RuntimeCommand)
+@bundle_argument
+@click.option("--num", type=click.IntRange(min=1), default=64, show_default=True, help="How many images.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Which pictures.")
+@click.option(
+    "--first", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Index of the first one."
+)
+@click.option(
+    "--shard",
+    metavar="I/N",
+    callback=_parse_shard,
+    default="0/1",
+    show_default=True,
+    help="Only part I, from 0, of N parts of these images; the parts in order make the whole.",
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0, 100),
+    default=1.0,
+    show_default=True,
+    help="Standard deviation of the latents: lower is more typical, higher more unusual.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("samples.png"),
+    show_default=True,
+    help="NAME.png: a grid. NAME.npy: uint8 (num, H, W, C). NAME.npz: images, latents and indices. "
+    "NAME without an ending: a folder of numbered PNGs. -: raw pixels on stdout.",
+)
+@click.option("--resume", is_flag=True, help="Go on with an interrupted .npy or folder; begin where there is none.")
+@precision_option
+@scale_option
+@threads_option
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1, 2**24),
+    help="Images written at a time.  [default: about a thousand small ones]",
+)
+def sample(
+    bundle: Path,
+    num: int,
+    seed: int,
+    first: int,
+    shard: tuple[int, int],
+    temperature: float,
+    output: Path,
+    resume: bool,
+    precision: str,
+    scale: int,
+    threads: int | None,
+    batch_size: int | None,
+) -> None:
+    """Draw images from BUNDLE, a folder made by vae-export  [default: runs/latest/bundle].
+
+    Image I of a seed is the same picture whatever --num, --first, the machine or the language.
+    """
+    _check(output, num, first, resume)
+    from runtime.job import SampleJob
+    from runtime.sampler import Sampler
+
+    sampler = Sampler(bundle, precision=precision, threads=threads)
+    job = SampleJob.of(sampler, num, seed=seed, first=first, temperature=temperature, shard=shard)
+    started = time.perf_counter()
+    drawn = _write(sampler, job, output, resume=resume, scale=scale, batch_size=batch_size)
+    rate = f"{drawn / (time.perf_counter() - started):,.0f} images/s" if drawn else "all of them there already"
+    click.echo(
+        f"{'stdout' if output == _STDOUT else output}: {job.num:,} image{'s' * (job.num > 1)} of seed {seed}, {rate}",
+        err=output == _STDOUT,
+    )
+
+
+def _check(output: Path, num: int, first: int, resume: bool) -> None:
+    if first + num > 2**63:
+        raise click.BadParameter(f"--first + --num should be at most 2**63 but is {first + num}", param_hint="--num")
+    if output != _STDOUT and output.suffix not in (".png", ".npy", ".npz", ""):
+        raise click.BadParameter(
+            f"{output} should end in .png, .npy or .npz, have no ending (a folder), or be - (stdout)",
+            param_hint="--output",
+        )
+    if resume and (output == _STDOUT or output.suffix not in _RESUMABLE):
+        raise click.BadParameter("only a .npy or a folder can be resumed", param_hint="--resume")
+    if output.suffix == ".png" and num > _MOST_IN_GRID:
+        raise click.BadParameter(
+            f"a grid holds at most {_MOST_IN_GRID:,} images; write {num:,} to a .npy or to a folder",
+            param_hint="--output",
+        )
+
+
+def _write(sampler: Sampler, job: SampleJob, output: Path, *, resume: bool, scale: int, batch_size: int | None) -> int:
+    done = 0
+    with progress(job.num) as show:
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            show(count)
+
+        try:
+            if output == _STDOUT:
+                from runtime.outputs.raw import write_raw
+
+                return write_raw(sampler, job, sys.stdout.buffer, batch_size=batch_size, advance=advance)
+            if output.suffix == ".npy":
+                from runtime.outputs.npy import write_npy
+
+                return write_npy(sampler, job, output, resume=resume, batch_size=batch_size, advance=advance)
+            if output.suffix == ".npz":
+                from runtime.outputs.npz import write_npz
+
+                return write_npz(sampler, job, output, batch_size=batch_size, advance=advance)
+            if output.suffix == ".png":
+                from runtime.outputs.picture import write_picture
+
+                return write_picture(sampler, job, output, columns=math.ceil(math.sqrt(job.num)), scale=scale)
+            from runtime.outputs.folder import write_folder
+
+            return write_folder(sampler, job, output, resume=resume, batch_size=batch_size, advance=advance)
+        except KeyboardInterrupt as interrupt:
+            if output == _STDOUT or output.suffix not in _RESUMABLE:
+                raise
+            raise click.ClickException(
+                f"{output}: stopped at {done:,} of {job.num:,} images; the same command with --resume goes on"
+            ) from interrupt

@@ -1,0 +1,45 @@
+"""`vae-web`: a thin door to the latent explorer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from runtime.errors import VaeRuntimeError
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path), default=Path("runs/latest/bundle"))
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Of the address; 0 is any free one."
+)
+@click.option("--open/--no-open", "open_browser", default=True, show_default=True, help="Open the page in the browser.")
+@click.option(
+    "--site",
+    type=click.Path(path_type=Path),
+    help="Folder of the page, as `make web` builds it in a checkout.  [default: web/dist of this checkout]",
+)
+def web(bundle: Path, port: int, open_browser: bool, site: Path | None) -> None:
+    """Explore BUNDLE in the browser  [default: runs/latest/bundle].
+
+    Serves the latent explorer and the bundle on this machine alone (127.0.0.1), until Ctrl-C. The page is built in a
+    checkout of vae-toolchain by `make web`, which needs Node; an installed package brings the server, not the page.
+    """
+    from runtime.bundle import Bundle
+    from runtime.web import find_site, make_server
+
+    try:
+        server = make_server(Bundle.open(bundle), find_site(site), port)
+    except VaeRuntimeError as error:
+        raise click.ClickException(str(error)) from error
+    address = f"http://127.0.0.1:{server.server_port}/"
+    click.echo(f"{bundle} at {address} (Ctrl-C stops)")
+    if open_browser:
+        click.launch(address)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        click.echo("stopped")
+    finally:
+        server.server_close()

@@ -1,0 +1,95 @@
+"""What made an output: written beside it, and compared before an interrupted one goes on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import InputError, OutputError
+from runtime.files import replacing
+from runtime.machine import cpu, versions
+from runtime.sampler import Sampler
+
+
+@dataclass(frozen=True)
+class SampleJob:
+    """A range of images. Equal jobs give equal bytes on one machine."""
+
+    pair_id: str
+    """Of the bundle's weights."""
+    decoder_sha256: str
+    precision: str
+    seed: int
+    temperature: float
+    image_shape: tuple[int, int, int]
+    """Height, width, channels."""
+    first: int
+    """Index of the first image."""
+    num: int
+
+    @classmethod
+    def of(
+        cls, sampler: Sampler, num: int, *, seed: int, first: int, temperature: float, shard: tuple[int, int] = (0, 1)
+    ) -> SampleJob:
+        """Part `shard` (which, of how many) of the images `first` … `first + num - 1`.
+
+        The parts are as equal as can be, and in their order they make the whole. Raises InputError where there are
+        more parts than images.
+        """
+        which, parts = shard
+        if parts > num:
+            raise InputError(f"{num} images cannot be divided into {parts} shards; choose at most {num}")
+        start, stop = num * which // parts, num * (which + 1) // parts
+        record = sampler.bundle.manifest.files[sampler.decoder_file]
+        return cls(
+            pair_id=sampler.bundle.manifest.metadata.pair_id,
+            decoder_sha256=record.sha256,
+            precision=sampler.precision,
+            seed=seed,
+            temperature=temperature,
+            image_shape=sampler.pixels_shape,
+            first=first + start,
+            num=stop - start,
+        )
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of one image."""
+        height, width, channels = self.image_shape
+        return height * width * channels
+
+    def to_json(self) -> str:
+        """One line: the job, and the versions and processor that it runs on."""
+        return json.dumps({"job": asdict(self), "versions": versions(), "cpu": cpu()}, sort_keys=True) + "\n"
+
+
+def write_record(job: SampleJob, path: Path) -> None:
+    """Put the job's line into the file `path`."""
+    with replacing(path) as temporary:
+        temporary.write_text(job.to_json(), encoding="utf-8")
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The job in a file of `write_record`. Raises OutputError where it is missing or is none."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))["job"]
+        if not isinstance(record, dict):
+            raise TypeError
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(
+            f"{path}: holds no record of what was being made, so it cannot go on; remove it and begin again"
+        ) from error
+    return record
+
+
+def check_same(job: SampleJob, path: Path, *, ignoring: tuple[str, ...] = ()) -> None:
+    """Raise OutputError, naming the first difference, where the record at `path` is of another job."""
+    found = read_record(path)
+    for name, value in json.loads(json.dumps(asdict(job))).items():
+        if name not in ignoring and found.get(name) != value:
+            raise OutputError(
+                f"{path}: was begun with {name} {found.get(name)}, which is now {value}; "
+                "use the same options, or another --output"
+            )

@@ -1,0 +1,84 @@
+"""A folder of numbered PNGs, one for each image, named by its index, so that shards can share one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.blocks import in_threads
+from runtime.errors import OutputError
+from runtime.images import write_png
+from runtime.job import SampleJob, check_same, write_record
+from runtime.outputs.space import require_space
+from runtime.sampler import Sampler
+
+RECORD_NAME = "vae-sample.json"
+_BYTES_ON_DISK = 4096  # the least that a file takes on common file systems
+_FILES_IN_TASK = 64
+
+
+def write_folder(
+    sampler: Sampler,
+    job: SampleJob,
+    folder: Path,
+    *,
+    resume: bool,
+    batch_size: int | None = None,
+    advance: Callable[[int], object] = lambda count: None,
+) -> int:
+    """Write image I of `job` to `folder`/I.png, I with at least eight digits, in several threads.
+
+    resume: leave out the files that are there, each of which is complete. Returns how many this call drew. Raises
+    OutputError where the disk is too small or refuses, or where the folder holds something else.
+    """
+    require_space(folder / RECORD_NAME, job.num * _BYTES_ON_DISK)
+    record = folder / RECORD_NAME
+    if record.exists():
+        check_same(job, record, ignoring=("first", "num"))
+    elif any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise OutputError(f"{folder}: holds something that vae-sample did not write; choose another --output")
+    else:
+        write_record(job, record)
+    start, stop = _first_missing(job, folder) if resume else job.first, job.first + job.num
+    advance(start - job.first)
+    if start == stop:
+        return 0
+    at = start
+    try:
+        for pixels in sampler.stream(
+            stop - start, seed=job.seed, first=start, temperature=job.temperature, batch_size=batch_size
+        ):
+            _write_all(folder, at, pixels, sampler.threads)
+            at += len(pixels)
+            advance(len(pixels))
+    except OSError as error:
+        raise OutputError(
+            f"cannot write into {folder}: {error.strerror or error}; the images there are complete, "
+            "and --resume adds the others"
+        ) from error
+    return stop - start
+
+
+def _first_missing(job: SampleJob, folder: Path) -> int:
+    """Index of the first image that is not there; images are written in order, but for the last few of a batch."""
+    indices = range(job.first, job.first + job.num)
+    return next((index for index in indices if not _file(folder, index).exists()), indices.stop)
+
+
+def _write_all(folder: Path, first: int, pixels: npt.NDArray[np.uint8], threads: int) -> None:
+    def work(starts: Iterator[int]) -> None:
+        for start in starts:
+            for i in range(start, min(start + _FILES_IN_TASK, len(pixels))):
+                path = _file(folder, first + i)
+                temporary = path.with_name(f".{path.name}")  # renamed when whole: a file that is there is complete
+                write_png(temporary, pixels[i])
+                temporary.replace(path)
+
+    in_threads(work, range(0, len(pixels), _FILES_IN_TASK), threads)
+
+
+def _file(folder: Path, index: int) -> Path:
+    return folder / f"{index:08d}.png"

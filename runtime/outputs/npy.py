@@ -1,0 +1,127 @@
+"""A `.npy` of any length, written in order, that can be interrupted at any moment and resumed to the same bytes.
+
+While it grows, the file is called `NAME.npy.part`, with the job in `NAME.npy.part.json`; a finished one is `NAME.npy`,
+with the job in `NAME.npy.json`. It is appended to rather than mapped into memory: pages of a mapped file count as the
+process's own and would grow with it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from runtime.errors import OutputError
+from runtime.job import SampleJob, check_same, write_record
+from runtime.outputs.space import require_space
+from runtime.sampler import Sampler
+
+
+def write_npy(
+    sampler: Sampler,
+    job: SampleJob,
+    path: Path,
+    *,
+    resume: bool,
+    batch_size: int | None = None,
+    advance: Callable[[int], object] = lambda count: None,
+) -> int:
+    """Write the images of `job` to `path` as uint8 (num, H, W, C).
+
+    resume: go on with what an interrupted call left; where it left nothing, begin. advance: told how many images more
+    are in the file. Returns how many this call drew. Raises OutputError where the disk is full or refuses, or where
+    there is an interrupted file that `resume` does not ask for or that is of another job; what was written then stays,
+    to be resumed.
+    """
+    part, record = path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.json")
+    part_record = part.with_name(f"{part.name}.json")
+    if resume and not part.exists() and path.exists() and record.exists():
+        check_same(job, record)
+        advance(job.num)
+        return 0
+    if part.exists() and not resume:
+        raise OutputError(f"{part}: an interrupted run left it; add --resume to go on with it, or remove it")
+    present = _size(part)
+    require_space(path, job.num * job.image_bytes - present)
+    try:
+        if present:
+            check_same(job, part_record)
+        else:
+            write_record(job, part_record)
+        with part.open("r+b" if present else "w+b") as file:
+            done = _prepare(file, sampler, job, part)
+            advance(done)
+            if done < job.num:
+                for pixels in sampler.stream(
+                    job.num - done,
+                    seed=job.seed,
+                    first=job.first + done,
+                    temperature=job.temperature,
+                    batch_size=batch_size,
+                ):
+                    file.write(pixels.data)
+                    advance(len(pixels))
+            file.flush()
+            os.fsync(file.fileno())
+        part_record.replace(record)
+        part.replace(path)
+        return job.num - done
+    except OSError as error:
+        left = f"; {part} stays, and --resume goes on with it once there is room" if _size(part) else ""
+        raise OutputError(f"cannot write {path}: {error.strerror or error}{left}") from error
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _prepare(file: BinaryIO, sampler: Sampler, job: SampleJob, path: Path) -> int:
+    """Put the file's position where the next image goes, and say how many images are before it.
+
+    What follows the last whole block is cut off, and that block is drawn again: where it differs, this machine does not
+    continue what another began.
+    """
+    file.seek(0)
+    header = _header(job)
+    found = file.read(len(header))
+    if found != header[: len(found)]:
+        raise OutputError(f"{path}: does not begin as an array of these images; remove it and begin again")
+    if len(found) < len(header):
+        file.seek(0)
+        file.truncate()
+        file.write(header)
+        return 0
+    images = min(job.num, (file.seek(0, os.SEEK_END) - len(header)) // job.image_bytes)
+    aligned = max(0, images - (job.first + images) % sampler.block)
+    done = images if images == job.num else aligned
+    check = max(0, done - sampler.block)
+    if done:
+        file.seek(len(header) + check * job.image_bytes)
+        (again,) = sampler.stream(
+            done - check,
+            seed=job.seed,
+            first=job.first + check,
+            temperature=job.temperature,
+            batch_size=done - check,
+        )
+        if file.read(again.nbytes) != again.tobytes():
+            raise OutputError(
+                f"{path}: its last images differ from what this machine draws for the same indices; "
+                "resume on the machine and with the versions that began it, or remove it and begin again"
+            )
+    file.seek(len(header) + done * job.image_bytes)
+    file.truncate()
+    return done
+
+
+def _header(job: SampleJob) -> bytes:
+    """The first bytes of the `.npy`, the same for the same job."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        buffer, {"descr": "|u1", "fortran_order": False, "shape": (job.num, *job.image_shape)}
+    )
+    return buffer.getvalue()

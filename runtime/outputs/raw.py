@@ -1,0 +1,37 @@
+"""Raw uint8 pixels into an open stream, for another program to read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import BinaryIO
+
+from runtime.errors import OutputError
+from runtime.job import SampleJob
+from runtime.sampler import Sampler
+
+
+def write_raw(
+    sampler: Sampler,
+    job: SampleJob,
+    stream: BinaryIO,
+    *,
+    batch_size: int | None = None,
+    advance: Callable[[int], object] = lambda count: None,
+) -> int:
+    """Write the images of `job` to `stream`, (H, W, C) each, one after the other, with nothing around them.
+    Returns num.
+
+    Raises BrokenPipeError where the reader stops reading, and OutputError where writing fails otherwise.
+    """
+    try:
+        for pixels in sampler.stream(
+            job.num, seed=job.seed, first=job.first, temperature=job.temperature, batch_size=batch_size
+        ):
+            stream.write(pixels.data)
+            advance(len(pixels))
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"cannot write to stdout: {error.strerror or error}") from error
+    return job.num

@@ -1,0 +1,158 @@
+"""Re-check a bundle where it will run: its files, its graphs, and the golden values that travelled with it."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.bundle import Bundle
+from runtime.errors import BundleError, VaeRuntimeError
+from runtime.noise import standard_normal
+from runtime.sampler import Sampler
+from runtime.session import PRECISIONS, GraphSession
+
+GOLDEN_NAME = "golden.npz"
+LARGEST_ERROR = 1e-5
+"""Of a float output, as |x − golden| / max(1, |golden|): the bound that the export's parity check sets for images."""
+_MOST_GOLDEN_BYTES = 2**26
+
+_Golden = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that was looked at."""
+
+    checks: list[Check]
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything holds."""
+        return all(check.passed for check in self.checks)
+
+
+def verify_bundle(folder: Path) -> Report:
+    """Check the bundle in `folder`. Raises BundleError only where its manifest cannot be read."""
+    bundle = Bundle.open(folder)
+    checks = [_try(name, partial(_file, bundle, name)) for name in sorted(bundle.manifest.files)]
+    for graph in sorted(bundle.manifest.graphs):
+        for precision, file_format in PRECISIONS.items():
+            if file_format in bundle.manifest.graphs[graph].files:
+                checks.append(_try(f"{graph} {precision}", partial(_opens, bundle, graph, precision)))
+    if GOLDEN_NAME not in bundle.manifest.files:
+        checks.append(Check(GOLDEN_NAME, False, "the bundle holds no golden values; run vae-export again"))
+        return Report(checks)
+    try:
+        golden = _read_golden(bundle)
+    except BundleError as error:
+        checks.append(Check(GOLDEN_NAME, False, str(error)))
+        return Report(checks)
+    for name, check in _golden_checks(bundle).items():
+        checks.append(_try(f"golden {name}", partial(check, golden)))
+    return Report(checks)
+
+
+class _DiffersError(VaeRuntimeError):
+    """A golden value is not what this machine computes."""
+
+
+def _try(name: str, check: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, check())
+    except VaeRuntimeError as error:
+        return Check(name, False, str(error))
+    except KeyError as error:
+        return Check(name, False, f"{GOLDEN_NAME} holds no array {error}")
+
+
+def _file(bundle: Bundle, name: str) -> str:
+    return f"{len(bundle.read(name)):,} bytes, sha256 as listed"
+
+
+def _opens(bundle: Bundle, graph: str, precision: str) -> str:
+    GraphSession(bundle, graph, precision=precision)
+    return f"opens, pair id {bundle.manifest.metadata.pair_id}"
+
+
+def _read_golden(bundle: Bundle) -> _Golden:
+    """Arrays of the file, none of which may hold objects or grow beyond reason when it is unpacked."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(bundle.read(GOLDEN_NAME))) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > _MOST_GOLDEN_BYTES:
+            raise BundleError(f"{GOLDEN_NAME}: unpacks to {size:,} bytes, which golden values never do")
+        with np.load(io.BytesIO(bundle.read(GOLDEN_NAME)), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except BundleError:
+        raise
+    except Exception as error:  # zipfile and NumPy let through whatever damaged bytes make them run into
+        raise BundleError(f"{bundle.folder / GOLDEN_NAME}: cannot be read: {error}") from error
+
+
+def _golden_checks(bundle: Bundle) -> dict[str, Callable[[_Golden], str]]:
+    """Name → check, for each graph that the bundle holds in ONNX."""
+    metadata = bundle.manifest.metadata
+
+    def latents(golden: _Golden) -> str:
+        found = standard_normal(int(golden["seed"]), golden["index"], metadata.latent_dim)
+        if found.tobytes() != golden["latents"].astype(np.float32).tobytes():
+            raise _DiffersError("latents differ; this processor or NumPy does not compute IEEE arithmetic")
+        return f"{found.size} latents equal to the bit"
+
+    def graph(name: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Callable[[_Golden], str]:
+        def check(golden: _Golden) -> str:
+            given = [np.array(1, np.float32) if key == "temperature" else golden[key] for key in inputs]
+            found = GraphSession(bundle, name).run(*given)
+            return "; ".join(_compare(array, golden[key]) for array, key in zip(found, outputs, strict=True))
+
+        return check
+
+    def sampler(golden: _Golden) -> str:
+        found = Sampler(bundle).sample_indices(golden["index"], seed=int(golden["seed"]))
+        return _compare(found, golden["sampler_image"])
+
+    checks: dict[str, Callable[[_Golden], str]] = {"latents": latents}
+    present = {name for name, found in bundle.manifest.graphs.items() if PRECISIONS["float32"] in found.files}
+    if "decoder" in present:
+        checks["decoder"] = graph("decoder", ("latents",), ("decoder_image",))
+        checks["vae-sample"] = sampler
+    if "encoder" in present:
+        checks["encoder"] = graph("encoder", ("encoder_image",), ("encoder_mean", "encoder_log_var"))
+    if "sampler" in present:
+        checks["sampler"] = graph("sampler", ("seed", "index", "temperature"), ("sampler_image",))
+    if "reconstructor" in present:
+        checks["reconstructor"] = graph("reconstructor", ("reconstructor_image_in",), ("reconstructor_image_out",))
+    return checks
+
+
+def _compare(found: npt.NDArray[Any], golden: npt.NDArray[Any]) -> str:
+    """Says how far `found` is from `golden`; raises _DiffersError where that is too far, or no such array."""
+    if found.shape != golden.shape or found.dtype != golden.dtype:
+        raise _DiffersError(f"should be {golden.dtype} {golden.shape} but is {found.dtype} {found.shape}")
+    difference = np.abs(found.astype(np.float64) - golden)
+    if found.dtype == np.uint8:
+        worst = float(difference.max(initial=0))
+        text, limit = f"at most {worst:.0f} grey level{'s' * (worst != 1)} apart", 1.0
+    else:
+        worst = float((difference / np.maximum(1, np.abs(golden))).max(initial=0))
+        text, limit = f"largest error {worst:.1e}", LARGEST_ERROR
+    if not worst <= limit:  # also where it is NaN
+        raise _DiffersError(f"{text}, more than {limit:g}")
+    return text

@@ -1,0 +1,103 @@
+"""Smaller variants: what they keep, what they cost, and when they are refused."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from export import variants
+from export.errors import ExportError, ValuesError
+from export.variants import FP16, INT8, make_variant, measure_variant
+from runtime.noise import standard_normal
+from trainer.checkpoint import load_checkpoint
+from trainer.run import Run
+
+GRAPHS = ("decoder", "encoder", "sampler", "reconstructor")
+LATENT_DIM = 5
+Pixels = np.ndarray
+
+
+@pytest.fixture(scope="module")
+def images(tiny_run: Run) -> Pixels:
+    return load_checkpoint(tiny_run.best).reference_images.numpy()
+
+
+@pytest.fixture
+def files(bundle: Path) -> dict[str, bytes]:
+    return {graph: (bundle / f"{graph}.onnx").read_bytes() for graph in GRAPHS}
+
+
+def decode(content: bytes, z: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return session.run(None, {"z": z})[0]
+
+
+def test_int8_keeps_the_latents_and_does_not_depend_on_the_batch(files: Mapping[str, bytes], images: Pixels) -> None:
+    small = make_variant(INT8, files, images, LATENT_DIM)
+    report = measure_variant(INT8, files, small, images, LATENT_DIM)
+    assert report.psnr_db > variants.SMALLEST_PSNR_DB
+    z = standard_normal(9, np.arange(50), LATENT_DIM)
+    together = decode(small["decoder"], z)
+    alone = np.concatenate([decode(small["decoder"], z[i : i + 1]) for i in range(len(z))])
+    assert (together == alone).all()
+
+
+def test_int8_rounds_weighted_nodes_and_nothing_else(files: Mapping[str, bytes], images: Pixels) -> None:
+    model = onnx.load_from_string(make_variant(INT8, files, images, LATENT_DIM)["sampler"])
+    tables = {tensor.name: tensor for tensor in model.graph.initializer}
+    assert any(tensor.dims == [65_536] and tensor.data_type == onnx.TensorProto.FLOAT for tensor in tables.values())
+    sigmoid = next(node for node in model.graph.node if node.op_type == "Sigmoid")
+    producers = {node.output[0]: node for node in model.graph.node}
+    assert producers[producers[sigmoid.input[0]].input[0]].op_type == "Gemm"  # logits reach it unrounded
+
+
+def test_int8_has_a_scale_for_each_channel(files: Mapping[str, bytes], images: Pixels) -> None:
+    model = onnx.load_from_string(make_variant(INT8, files, images, LATENT_DIM)["decoder"])
+    int8 = {tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.INT8}
+    sizes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    scales = [
+        sizes[node.input[1]] for node in model.graph.node if node.input[0] in int8 and len(sizes[node.input[0]]) == 2
+    ]
+    assert [list(scale) for scale in scales] == [[16], [24], [144]]
+
+
+def test_fp16_weights_halve_the_weights_and_compute_in_float32(files: Mapping[str, bytes], images: Pixels) -> None:
+    small = make_variant(FP16, files, images, LATENT_DIM)
+    z = standard_normal(9, np.arange(50), LATENT_DIM)
+    model = onnx.load_from_string(files["decoder"])
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.dtype == np.float32:
+            rounded = values.astype(np.float16).astype(np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(rounded, tensor.name))
+    assert (decode(small["decoder"], z) == decode(model.SerializeToString(), z)).all()
+    assert measure_variant(FP16, files, small, images, LATENT_DIM).psnr_db > 60
+
+
+def test_a_variant_that_loses_too_much_is_refused_unless_forced(
+    files: Mapping[str, bytes], images: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = make_variant(INT8, files, images, LATENT_DIM)
+    monkeypatch.setattr(variants, "SMALLEST_PSNR_DB", 200.0)
+    with pytest.raises(ExportError, match=r"PSNR against float32 is .* dB, below the 200 dB"):
+        measure_variant(INT8, files, small, images, LATENT_DIM)
+    measure_variant(INT8, files, small, images, LATENT_DIM, force=True)
+
+
+def test_a_variant_with_other_latents_is_refused(files: Mapping[str, bytes], images: Pixels) -> None:
+    model = onnx.load_from_string(files["sampler"])
+    table = next(tensor for tensor in model.graph.initializer if list(tensor.dims) == [65_536])
+    rounded = onnx.numpy_helper.to_array(table).astype(np.float16).astype(np.float32)
+    table.CopyFrom(onnx.numpy_helper.from_array(rounded, table.name))
+    with pytest.raises(ValuesError, match="latents are not those of the contract"):
+        measure_variant(FP16, files, {**files, "sampler": model.SerializeToString()}, images, LATENT_DIM)
+
+
+def test_a_slower_variant_says_so() -> None:
+    make: Callable[..., variants.VariantReport] = variants.VariantReport
+    slower = make(INT8, 30, 100, 50.0, 0.1, images_per_s=90.0, float_images_per_s=100.0)
+    assert slower.speed().endswith("0.90 times: not faster on this machine")
+    assert slower.quality() == "30 bytes against 100 (30%), PSNR 50.0 dB, ELBO -0.100 nats per image"

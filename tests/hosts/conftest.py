@@ -1,0 +1,119 @@
+"""What the tests of other hosts share: the hosts that this machine has, the built examples, a served explorer."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.hosts.helpers import NODE_EXAMPLE, ROOT, WEB, Served, missing, run
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+# Debian's Chromium as root in a container, and silent: no sandbox, no GPU, no traffic of its own.
+_CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+_table: list[str] = []
+_figures: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def host_bundle(_exported: Path) -> Path:
+    """The bundle that the hosts run: the tiny one of the tests, or the one that VAE_BUNDLE names."""
+    return Path(os.environ["VAE_BUNDLE"]).resolve() if "VAE_BUNDLE" in os.environ else _exported
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """Node, with onnxruntime-node beside the example."""
+    found = shutil.which("node")
+    if found is None:
+        missing("Node is not installed")
+    if not (NODE_EXAMPLE / "node_modules" / "onnxruntime-node").is_dir():
+        missing("examples/node/node_modules holds no onnxruntime-node")
+    return found
+
+
+@pytest.fixture(scope="session")
+def cpp_build() -> Path:
+    """The folder with the built examples and probes in C++; kept, so that only the first run compiles."""
+    for program in ("cmake", "c++"):
+        if shutil.which(program) is None:
+            missing(f"{program} is not installed")
+    folder = ROOT / "build" / "hosts"
+    run("cmake", "-S", ROOT / "tests" / "hosts" / "cpp", "-B", folder, f"-DPYTHON={sys.executable}")
+    run("cmake", "--build", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def site() -> Path:
+    """The built page."""
+    if shutil.which("node") is None:
+        missing("Node is not installed")
+    if not (WEB / "node_modules" / "onnxruntime-web").is_dir():
+        missing("web/node_modules holds no onnxruntime-web")
+    run("node", WEB / "build.mjs")
+    return WEB / "dist"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, without a window."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("the Python package playwright is not installed")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        missing("Chromium is not installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=_CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def explorer(host_bundle: Path, site: Path) -> Iterator[str]:
+    """Address of the explorer with `host_bundle`."""
+    served = Served(host_bundle, site)
+    yield served.address
+    served.close()
+
+
+@pytest.fixture(scope="session")
+def conformance_table() -> list[str]:
+    """Rows that are printed when all tests are done."""
+    return _table
+
+
+@pytest.fixture(scope="session")
+def figures() -> list[str]:
+    """Measurements that are printed when all tests are done."""
+    return _figures
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _table:
+        terminalreporter.section("conformance of the hosts")
+        terminalreporter.line("| host | latents | largest image difference | one image |")
+        terminalreporter.line("| --- | --- | --- | --- |")
+        for row in _table:
+            terminalreporter.line(row)
+    if _figures:
+        terminalreporter.section("the latent explorer")
+        for figure in _figures:
+            terminalreporter.line(figure)

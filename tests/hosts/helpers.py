@@ -1,0 +1,58 @@
+"""Plain helpers of the tests of other hosts.
+
+A host that is missing skips its tests and says why; with VAE_REQUIRE_HOSTS=1, which `make test-hosts` sets, it fails
+them.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from runtime.bundle import Bundle
+from runtime.web import make_server
+
+ROOT = Path(__file__).parent.parent.parent
+NODE_EXAMPLE = ROOT / "examples" / "node"
+WEB = ROOT / "web"
+
+
+def missing(what: str) -> NoReturn:
+    """This machine lacks a host: skips the test, or fails it where hosts are required."""
+    if os.environ.get("VAE_REQUIRE_HOSTS"):
+        pytest.fail(f"{what}; VAE_REQUIRE_HOSTS forbids skipping")
+    pytest.skip(f"{what}; `make test-hosts` installs it")
+
+
+def run(*command: object, cwd: Path = ROOT, env: dict[str, str] | None = None, timeout: float = 600) -> str:
+    """Output of a command that must succeed."""
+    result = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+class Served:
+    """`vae-web` in this process."""
+
+    def __init__(self, folder: Path, site: Path) -> None:
+        self.server = make_server(Bundle.open(folder), site, 0)
+        self.address = f"http://127.0.0.1:{self.server.server_port}/"
+        self._thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self._thread.join()

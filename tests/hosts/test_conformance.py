@@ -1,0 +1,170 @@
+"""The same seed draws the same picture in every host: latents to the bit as NumPy's, images to one grey level."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import pytest
+
+from runtime import Bundle, Sampler
+from runtime.noise import standard_normal
+from tests.hosts.helpers import NODE_EXAMPLE, ROOT, WEB, missing, run
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+HERE = Path(__file__).parent
+TABLE = ROOT / "runtime" / "normal_table_v1.f32"
+SEEDS = (0, 7, 2**32 + 1, 2**63 - 1)
+INDICES = (0, 1, 5, 2**31, 2**32 + 5, 2**53 + 1, 2**63 - 1)
+
+
+@dataclass
+class Drawn:
+    """What a host made of SEEDS and INDICES, seed by seed."""
+
+    version: str
+    latents: bytes
+    """float32, little-endian."""
+    images: bytes
+    ms: float
+    """Median time from seed and index to the pixels of one image."""
+
+
+@pytest.fixture(scope="session")
+def open_sampler(host_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The bundle's sampler.onnx with its latents as a second output, and their name."""
+    model = onnx.load(host_bundle / "sampler.onnx")
+    (scaling,) = (node for node in model.graph.node if "temperature" in node.input)
+    (latents,) = (name for name in scaling.input if name != "temperature")
+    model.graph.output.append(onnx.helper.make_tensor_value_info(latents, onnx.TensorProto.FLOAT, None))
+    path = tmp_path_factory.mktemp("open") / "sampler.onnx"
+    onnx.save(model, path)
+    return path, latents
+
+
+@pytest.fixture(scope="session")
+def request_file(host_bundle: Path, open_sampler: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the hosts in JavaScript are asked for; numbers as text, since theirs are exact up to 2**53 only."""
+    path = tmp_path_factory.mktemp("request") / "request.json"
+    sampler, latents = open_sampler
+    path.write_text(
+        json.dumps(
+            {
+                "sampler": str(sampler),
+                "latents": latents,
+                "table": str(TABLE),
+                "latentDim": Bundle.open(host_bundle).manifest.metadata.latent_dim,
+                "seeds": [str(seed) for seed in SEEDS],
+                "indices": [str(index) for index in INDICES],
+            }
+        )
+    )
+    return path
+
+
+def check(name: str, drawn: Drawn, folder: Path, table: list[str]) -> None:
+    """Hold a host against NumPy's noise and this project's own sampler, and note its row of the table."""
+    sampler = Sampler(folder)
+    expected = np.concatenate([standard_normal(seed, INDICES, sampler.latent_dim) for seed in SEEDS])
+    found = np.frombuffer(drawn.latents, "<u4").reshape(expected.shape)
+    equal = found == expected.view("<u4")
+    pictures = np.concatenate([sampler.sample_indices(INDICES, seed=seed) for seed in SEEDS])
+    pixels = np.frombuffer(drawn.images, np.uint8).reshape(pictures.shape)
+    levels = int(np.abs(pixels.astype(int) - pictures).max())
+    bits = "bit-identical" if equal.all() else f"{np.mean(~equal):.1%} differ"
+    table.append(f"| {name}: {drawn.version} | {bits} | {levels} of 255 | {drawn.ms:.2f} ms |")
+    assert equal.all()
+    assert levels <= 1
+
+
+def test_python_with_onnxruntime_alone(
+    host_bundle: Path, open_sampler: tuple[Path, str], conformance_table: list[str]
+) -> None:
+    path, latents = open_sampler
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def draw(seed: int, indices: npt.ArrayLike) -> list[Any]:
+        numbers = {"seed": np.array(seed), "index": np.array(indices), "temperature": np.array(1, np.float32)}
+        return session.run([latents, "image"], numbers)
+
+    found = [draw(seed, INDICES) for seed in SEEDS]
+    times = []
+    for index in range(220):
+        start = time.perf_counter()
+        draw(0, [index])
+        times.append(1000 * (time.perf_counter() - start))
+    drawn = Drawn(
+        f"onnxruntime {onnxruntime.__version__}, Python {sys.version_info.major}.{sys.version_info.minor}",
+        b"".join(z.tobytes() for z, _ in found),
+        b"".join(image.tobytes() for _, image in found),
+        float(np.median(times[20:])),
+    )
+    check("Python", drawn, host_bundle, conformance_table)
+
+
+def test_node(node: str, host_bundle: Path, request_file: Path, conformance_table: list[str]) -> None:
+    answer = json.loads(run(node, HERE / "probe.mjs", NODE_EXAMPLE, WEB / "src", request_file))
+    assert answer["own"] == answer["graph"], "noise.js and the graph's own noise differ in Node"
+    drawn = Drawn(answer["version"], bytes.fromhex(answer["graph"]), bytes.fromhex(answer["images"]), answer["ms"])
+    check("Node", drawn, host_bundle, conformance_table)
+
+
+def test_chromium(
+    browser: Browser,
+    explorer: str,
+    host_bundle: Path,
+    open_sampler: tuple[Path, str],
+    request_file: Path,
+    conformance_table: list[str],
+) -> None:
+    """The page's own modules: its noise, the sampler's noise in WebAssembly, and pictures by both ways."""
+    page = browser.new_page()
+    page.goto(explorer)
+    page.wait_for_selector("#badge[data-state=passed]")
+    request = json.loads(request_file.read_text())
+    request["bytes"] = base64.b64encode(open_sampler[0].read_bytes()).decode()
+    answer = page.evaluate((HERE / "probe_page.js").read_text(), request)
+    page.close()
+    assert answer["own"] == answer["graph"], "noise.js and the graph's own noise differ in Chromium"
+    version = f"onnxruntime-web {answer['version']}, Chromium {browser.version.split('.')[0]}"
+    for images in ("images", "decoded"):
+        rows: list[str] = []
+        drawn = Drawn(version, bytes.fromhex(answer["own"]), bytes.fromhex(answer[images]), answer["ms"])
+        check("Browser", drawn, host_bundle, rows)
+    conformance_table += rows
+
+
+def test_cpp_with_libtorch(cpp_build: Path, host_bundle: Path, tmp_path: Path, conformance_table: list[str]) -> None:
+    program = cpp_build / "probe_libtorch"
+    drawn = draw_in_cpp([program, host_bundle / "sampler.pt"], tmp_path)
+    check("C++", drawn, host_bundle, conformance_table)
+
+
+def test_cpp_with_opencv(cpp_build: Path, host_bundle: Path, tmp_path: Path, conformance_table: list[str]) -> None:
+    program = cpp_build / "probe_opencv"
+    if not program.exists():
+        missing("OpenCV is not installed (Debian: libopencv-dnn-dev)")
+    latent_dim = Bundle.open(host_bundle).manifest.metadata.latent_dim
+    drawn = draw_in_cpp([program, host_bundle / "decoder.onnx", TABLE, latent_dim], tmp_path)
+    check("C++", drawn, host_bundle, conformance_table)
+
+
+def test_the_noise_in_cpp_gives_its_known_answers(cpp_build: Path) -> None:
+    assert "to the bit" in run(cpp_build / "examples" / "noise_test", TABLE)
+
+
+def draw_in_cpp(command: list[object], folder: Path) -> Drawn:
+    files = folder / "latents", folder / "images"
+    answer = json.loads(run(*command, *files, *SEEDS, "--", *INDICES))
+    return Drawn(answer["version"], files[0].read_bytes(), files[1].read_bytes(), answer["ms"])

@@ -1,0 +1,353 @@
+"""Damaged and hostile bundles, images and arrays: one sentence, never a crash, never a file outside the folder."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+from PIL import Image
+
+from runtime.bundle import Bundle
+from runtime.cli import reconstruct, sample, verify
+from runtime.errors import BundleError, InputError
+from runtime.image_inputs import load_images
+from runtime.manifest import Manifest
+from runtime.onnx_file import dense_weights, refuse_external_data
+from runtime.sampler import Sampler
+from runtime.session import GraphSession
+from runtime.verify import verify_bundle
+
+# VAE_FUZZ multiplies the number of inputs, for a longer search than a test suite has time for.
+EXAMPLES = 60 * int(os.environ.get("VAE_FUZZ", "1"))
+fuzz = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize="VAE_FUZZ" not in os.environ,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from(["../../etc/passwd", "/etc/passwd", ".hidden", "decoder.onnx\0", "N", "\ud800", 10**30, -1]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where in a JSON tree there is something to replace."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, inner in items for place in places(inner, (*path, key)))]
+
+
+def replaced(root: Any, path: tuple[Any, ...], value: Any) -> Any:
+    if not path:
+        return value
+    copy = dict(root) if isinstance(root, dict) else list(root)
+    copy[path[0]] = replaced(copy[path[0]], path[1:], value)
+    return copy
+
+
+def damaged(data: st.DataObject, content: bytes) -> bytes:
+    """Flip, cut out, insert or repeat a few bytes."""
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, max(0, len(content) - 1)))
+        size = data.draw(st.integers(0, 40))
+        new = data.draw(st.binary(max_size=8) | st.just(content[at : at + size]))
+        content = content[:at] + new + content[at + data.draw(st.sampled_from([0, len(new), size, len(content)])) :]
+    return content
+
+
+def relist(folder: Path, name: str, content: bytes) -> None:
+    """Put `content` into the bundle and into its manifest, as one would who means harm."""
+    (folder / name).write_bytes(content)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"][name] = {"bytes": max(1, len(content)), "sha256": hashlib.sha256(content).hexdigest()}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def files_around(folder: Path) -> set[Path]:
+    return {path for path in folder.parent.rglob("*") if folder not in path.parents}
+
+
+@fuzz
+@given(data=st.data())
+def test_a_manifest_with_anything_anywhere_opens_or_is_refused(bundle: Path, data: st.DataObject) -> None:
+    original = (bundle / "manifest.json").read_text()
+    root = json.loads(original)
+    for _ in range(data.draw(st.integers(1, 3))):
+        root = replaced(root, data.draw(st.sampled_from(places(root))), data.draw(json_values))
+        if not isinstance(root, dict):
+            break
+    around = files_around(bundle)
+    try:
+        (bundle / "manifest.json").write_text(json.dumps(root))
+        try:
+            opened = Bundle.open(bundle)
+            assert Manifest.from_json(opened.manifest.to_json().encode()) == opened.manifest
+            Sampler(opened).sample(3)
+        except BundleError:
+            pass
+    finally:
+        (bundle / "manifest.json").write_text(original)
+    assert files_around(bundle) == around
+
+
+@fuzz
+@given(data=st.data())
+def test_a_damaged_manifest_opens_or_is_refused(bundle: Path, data: st.DataObject) -> None:
+    with contextlib.suppress(BundleError):
+        Manifest.from_json(damaged(data, (bundle / "manifest.json").read_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("format_version",), 2, "format_version should be 1"),
+        (("metadata", "noise_version"), 2, "noise_version is 2"),
+        (("files", "decoder.onnx", "bytes"), -1, "bytes should be an integer"),
+        (("files", "decoder.onnx", "bytes"), 2**62, "bytes should be an integer"),
+        (("graphs", "decoder", "files", "onnx"), "/etc/passwd", "plain names"),
+        (("graphs", "decoder", "files", "onnx"), "../decoder.onnx", "plain names"),
+        (("graphs", "decoder", "files", "onnx"), "encoder.onnx", "should have the inputs"),
+        (("metadata", "image_shape"), [1, 24, 6], r"graphs\.\w+\.\w+ should be"),
+        (("metadata", "latent_dim"), 6, r"graphs\.\w+\.\w+ should be"),
+        (("metadata", "pair_id"), "0123456789abcdef", "come from different exports"),
+        (("metadata", "provenance"), {"weight": float("nan")}, "no number of JSON"),
+    ],
+)
+def test_a_manifest_that_lies_is_refused_by_name(
+    bundle: Path, place: tuple[str, ...], value: object, message: str
+) -> None:
+    root = json.loads((bundle / "manifest.json").read_text())
+    (bundle / "manifest.json").write_text(json.dumps(replaced(root, place, value)))
+    with pytest.raises(BundleError, match=message):
+        Sampler(bundle)
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"\xff\xfe{}", b"[" * 100_000, b'{"a": 1e999}', b'{"a": "\\ud800"}', b"9" * 9999]
+)
+def test_what_is_no_json_of_ours_is_refused(bundle: Path, text: bytes) -> None:
+    (bundle / "manifest.json").write_bytes(text)
+    with pytest.raises(BundleError, match=r"manifest\.json"):
+        Bundle.open(bundle)
+
+
+def test_a_link_that_leads_out_of_the_folder_is_not_followed(bundle: Path, tmp_path: Path) -> None:
+    shutil.move(bundle / "decoder.onnx", tmp_path / "decoder.onnx")
+    (bundle / "decoder.onnx").symlink_to(tmp_path / "decoder.onnx")
+    with pytest.raises(BundleError, match="leads out"):
+        Sampler(bundle)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
+@pytest.mark.parametrize("name", ["manifest.json", "decoder.onnx"])
+def test_a_pipe_in_place_of_a_file_does_not_hang(bundle: Path, name: str) -> None:
+    (bundle / name).unlink()
+    os.mkfifo(bundle / name)
+    with pytest.raises(BundleError, match="no regular file"):
+        Sampler(bundle)
+
+
+@pytest.mark.parametrize("change", ["truncate", "flip", "append", "swap"])
+def test_a_changed_file_is_found_by_size_or_hash(bundle: Path, change: str) -> None:
+    path = bundle / "decoder.onnx"
+    content = path.read_bytes()
+    flipped = bytes([content[100] ^ 1])
+    path.write_bytes(
+        {
+            "truncate": content[:-1],
+            "flip": content[:100] + flipped + content[101:],
+            "append": content + b"\0",
+            "swap": (bundle / "encoder.onnx").read_bytes(),
+        }[change]
+    )
+    with pytest.raises(BundleError, match=r"decoder\.onnx: .*copy the bundle again"):
+        Sampler(bundle)
+
+
+@fuzz
+@given(data=st.data())
+def test_a_damaged_graph_with_the_right_hash_draws_or_is_refused(bundle: Path, data: st.DataObject) -> None:
+    original, manifest = (bundle / "decoder.onnx").read_bytes(), (bundle / "manifest.json").read_bytes()
+    try:
+        relist(bundle, "decoder.onnx", damaged(data, original))
+        with np.errstate(all="ignore"):
+            assert Sampler(bundle).sample(2).shape == (2, 12, 12, 1)
+    except BundleError:
+        pass
+    finally:
+        (bundle / "decoder.onnx").write_bytes(original)
+        (bundle / "manifest.json").write_bytes(manifest)
+
+
+@fuzz
+@given(content=st.binary(max_size=200))
+def test_any_bytes_are_a_protobuf_or_refused(content: bytes) -> None:
+    try:
+        refuse_external_data(content, Path("decoder.onnx"))
+        dense_weights(content)
+    except BundleError:
+        pass
+
+
+def external(tensor: TensorProto) -> TensorProto:
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "../secret.bin"
+    return tensor
+
+
+def in_initializer(model: onnx.ModelProto) -> None:
+    external(model.graph.initializer[0])
+
+
+def in_attribute(model: onnx.ModelProto) -> None:
+    tensor = external(helper.make_tensor("secret", TensorProto.FLOAT, [1], b"\0\0\0\0", raw=True))
+    model.graph.node.append(helper.make_node("Constant", [], ["secret"], value=tensor))
+
+
+def in_a_graph_within_a_graph(model: onnx.ModelProto) -> None:
+    inner = helper.make_graph([], "inner", [], [], initializer=[external(helper.make_tensor("x", 1, [0], []))])
+    model.graph.node.append(helper.make_node("If", ["condition"], ["out"], then_branch=inner, else_branch=inner))
+
+
+def in_a_function(model: onnx.ModelProto) -> None:
+    tensor = external(helper.make_tensor("secret", TensorProto.FLOAT, [0], []))
+    node = helper.make_node("Constant", [], ["y"], value=tensor)
+    model.functions.append(helper.make_function("own", "f", [], ["y"], [node], [helper.make_opsetid("", 18)]))
+
+
+def in_a_sparse_initializer(model: onnx.ModelProto) -> None:
+    values = external(helper.make_tensor("v", TensorProto.FLOAT, [0], []))
+    indices = helper.make_tensor("i", TensorProto.INT64, [0], [])
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [1]))
+
+
+@pytest.mark.parametrize(
+    "hide", [in_initializer, in_attribute, in_a_graph_within_a_graph, in_a_function, in_a_sparse_initializer]
+)
+def test_a_graph_that_points_to_another_file_is_refused_wherever_it_hides_that(
+    bundle: Path, hide: Callable[[onnx.ModelProto], None]
+) -> None:
+    model = onnx.load_from_string((bundle / "decoder.onnx").read_bytes())
+    hide(model)
+    relist(bundle, "decoder.onnx", model.SerializeToString())
+    with pytest.raises(BundleError, match="data in another file"):
+        GraphSession(Bundle.open(bundle), "decoder")
+
+
+def test_the_weights_of_dense_layers_are_counted(bundle: Path) -> None:
+    assert dense_weights((bundle / "decoder.onnx").read_bytes()) == 5 * 16 + 16 * 24 + 24 * 144
+
+
+def picture(file_format: str) -> bytes:
+    random = np.random.default_rng(0)
+    buffer = io.BytesIO()
+    Image.fromarray(random.integers(0, 255, (9, 11, 3), np.uint8)).save(buffer, file_format)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"])
+@fuzz
+@given(data=st.data())
+def test_a_damaged_image_is_read_or_refused(tmp_path: Path, file_format: str, data: st.DataObject) -> None:
+    path = tmp_path / "image.png"
+    path.write_bytes(damaged(data, picture(file_format)))
+    try:
+        assert load_images([path], (1, 12, 12)).pixels.shape == (1, 12, 12, 1)
+    except InputError as error:
+        assert str(path) in str(error)  # noqa: PT017 (it may also succeed)
+
+
+@fuzz
+@given(data=st.data())
+def test_a_damaged_array_is_read_or_refused(tmp_path: Path, data: st.DataObject) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros((3, 12, 12, 1), np.uint8))
+    path = tmp_path / "images.npy"
+    path.write_bytes(damaged(data, buffer.getvalue()))
+    try:
+        assert load_images([path], (1, 12, 12)).pixels.shape[1:] == (12, 12, 1)
+    except InputError as error:
+        assert str(path) in str(error)  # noqa: PT017 (it may also succeed)
+
+
+def test_an_array_that_claims_terabytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "images.npy"
+    with path.open("wb") as file:
+        shape = (2**40, 12, 12, 1)
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    with pytest.raises(InputError, match="cannot be read as an array"):
+        load_images([path], (1, 12, 12))
+
+
+def test_an_array_of_objects_is_never_unpickled(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match="cannot be read as an array"):
+        load_images([tmp_path / "images.npy"], (1, 12, 12))
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+@pytest.mark.parametrize("side", [10_000, 50_000, 2**31 - 1])
+def test_a_decompression_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, side: int) -> None:
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(10**6))) + chunk(b"IEND", b"")
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    with pytest.raises(InputError, match=r"bomb\.png"):
+        load_images([tmp_path / "bomb.png"], (1, 12, 12))
+
+
+@fuzz
+@given(data=st.data())
+def test_damaged_golden_values_fail_the_check_and_nothing_else(bundle: Path, data: st.DataObject) -> None:
+    original, manifest = (bundle / "golden.npz").read_bytes(), (bundle / "manifest.json").read_bytes()
+    try:
+        relist(bundle, "golden.npz", damaged(data, original))
+        verify_bundle(bundle)
+    finally:
+        (bundle / "golden.npz").write_bytes(original)
+        (bundle / "manifest.json").write_bytes(manifest)
+
+
+@pytest.mark.parametrize("command", [sample, verify, reconstruct])
+def test_a_command_ends_a_damaged_bundle_in_one_sentence_and_leaves_nothing(
+    command: Any, bundle: Path, tmp_path: Path
+) -> None:
+    (bundle / "manifest.json").write_bytes(b"{")
+    Image.new("L", (12, 12)).save(tmp_path / "a.png")
+    arguments = [str(tmp_path / "a.png"), "--bundle", str(bundle)] if command is reconstruct else [str(bundle)]
+    if command is not verify:
+        arguments += ["--output", str(tmp_path / "out.png")]
+    before = files_around(bundle)
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: ")
+    assert len(result.output.splitlines()) == 1
+    assert files_around(bundle) == before

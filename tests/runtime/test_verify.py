@@ -1,0 +1,88 @@
+"""`vae-verify` and `vae-bench`: what they say, and that a check can fail."""
+
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from runtime.cli import bench, verify
+from runtime.verify import verify_bundle
+
+
+def change_golden(bundle: Path, name: str, change: float) -> None:
+    """Add `change` to one number of a golden array and list the file anew."""
+    with np.load(bundle / "golden.npz") as archive:
+        arrays = dict(archive)
+    flat = arrays[name].reshape(-1)
+    flat[0] = flat[0] + change if flat[0] < 100 else flat[0] - change
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    content = buffer.getvalue()
+    (bundle / "golden.npz").write_bytes(content)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["files"]["golden.npz"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_fresh_bundle_passes_every_check(bundle: Path) -> None:
+    result = CliRunner().invoke(verify, [str(bundle)])
+    assert result.exit_code == 0, result.output
+    report = verify_bundle(bundle)
+    names = {check.name for check in report.checks}
+    assert set(json.loads((bundle / "manifest.json").read_text())["files"]) <= names
+    assert {"golden latents", "golden decoder", "golden encoder", "golden sampler", "golden reconstructor"} <= names
+    assert f"all {len(report.checks)} checks passed" in result.output
+
+
+@pytest.mark.parametrize(
+    ("array", "change", "check"),
+    [
+        ("latents", 1e-6, "golden latents"),
+        ("decoder_image", 3e-5, "golden decoder"),
+        ("encoder_mean", 1e-3, "golden encoder"),
+        ("encoder_log_var", 1e-3, "golden encoder"),
+        ("sampler_image", 2, "golden sampler"),
+        ("reconstructor_image_out", 2, "golden reconstructor"),
+    ],
+)
+def test_a_golden_value_that_is_not_reproduced_fails_its_check(
+    bundle: Path, array: str, change: float, check: str
+) -> None:
+    change_golden(bundle, array, change)
+    report = verify_bundle(bundle)
+    assert check in {found.name for found in report.checks if not found.passed}
+
+
+def test_one_grey_level_is_within_the_promise(bundle: Path) -> None:
+    change_golden(bundle, "sampler_image", 1)
+    assert verify_bundle(bundle).passed
+
+
+def test_a_damaged_file_fails_by_name_with_exit_code_1_also_in_json(bundle: Path) -> None:
+    (bundle / "encoder.onnx").write_bytes(b"damaged")
+    result = CliRunner().invoke(verify, [str(bundle), "--json"])
+    assert result.exit_code == 1
+    report = json.loads(result.stdout)
+    assert not report["passed"]
+    assert "encoder.onnx" in {check["name"] for check in report["checks"] if not check["passed"]}
+
+
+def test_a_bundle_without_golden_values_does_not_pass(bundle: Path) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    del manifest["files"]["golden.npz"]
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    assert not verify_bundle(bundle).passed
+
+
+def test_the_benchmark_measures_everything_that_it_names(bundle: Path) -> None:
+    result = CliRunner().invoke(bench, [str(bundle), "--seconds", "0.01", "--threads", "2", "--json"])
+    assert result.exit_code == 0, result.output
+    measured = json.loads(result.stdout)
+    assert {rate["threads"] for rate in measured["rates"]} == {1, 2}
+    assert all(rate["images_per_s"] > 0 for rate in measured["rates"])
+    assert measured["latency_us"]["p50"] <= measured["latency_us"]["p99"]
+    assert min(measured[key] for key in ("cold_start_s", "gemm_gflops", "decoder_images_per_s")) > 0

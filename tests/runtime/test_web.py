@@ -1,0 +1,113 @@
+"""The server behind `vae-web`: the page and the bundle, with the headers that threads need, and nothing else."""
+
+from __future__ import annotations
+
+import http.client
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runtime import Bundle
+from runtime.errors import InputError, OutputError
+from runtime.web import find_site, make_server
+
+COMMAND = Path(sys.executable).parent / "vae-web"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A page of two files, with a secret beside its folder."""
+    folder = tmp_path / "site"
+    (folder / "vendor").mkdir(parents=True)
+    (folder / "index.html").write_text("<!doctype html>")
+    (folder / "vendor" / "a.wasm").write_bytes(b"\0asm")
+    (tmp_path / "secret").write_text("secret")
+    return folder
+
+
+@pytest.fixture
+def port(site: Path, bundle: Path) -> Iterator[int]:
+    (bundle / "notes.txt").write_text("not in the manifest")
+    server = make_server(Bundle.open(bundle), site, 0)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def ask(port: int, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request(method, path, headers=headers)
+    response = connection.getresponse()
+    answer = response.status, dict(response.getheaders()), response.read()
+    connection.close()
+    return answer
+
+
+def test_page_and_bundle_are_served(port: int, bundle: Path) -> None:
+    assert ask(port, "/?bundle=bundle#tab=draw")[2] == b"<!doctype html>"
+    assert ask(port, "/bundle/manifest.json")[2] == (bundle / "manifest.json").read_bytes()
+    assert ask(port, "/bundle/decoder.onnx")[2] == (bundle / "decoder.onnx").read_bytes()
+    assert ask(port, "/vendor/a.wasm")[1]["Content-Type"] == "application/wasm"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/secret", "/../secret", "/%2e%2e/secret", "/bundle/../../secret", "/bundle/notes.txt", "/bundle/", "//secret"],
+)
+def test_nothing_else_is_served(port: int, path: str) -> None:
+    assert ask(port, path)[0] == 404
+
+
+def test_headers_isolate_the_page_so_that_wasm_may_use_threads(port: int) -> None:
+    _, headers, _ = ask(port, "/")
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+
+
+def test_a_foreign_name_for_this_machine_is_refused(port: int) -> None:
+    assert ask(port, "/", Host="attacker.example")[0] == 403
+    assert ask(port, "/", Host=f"localhost:{port}")[0] == 200
+
+
+def test_only_reading_is_possible(port: int) -> None:
+    status, headers, body = ask(port, "/bundle/decoder.onnx", "HEAD")
+    assert (status, body) == (200, b"")
+    assert int(headers["Content-Length"]) > 0
+    assert ask(port, "/", "PUT")[0] == 501
+
+
+def test_a_page_that_is_not_built_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="run `make web`"):
+        find_site(tmp_path)
+
+
+def test_a_port_in_use_is_one_sentence(port: int, site: Path, bundle: Path) -> None:
+    with pytest.raises(OutputError, match=f"127.0.0.1:{port}.*choose another --port"):
+        make_server(Bundle.open(bundle), site, port)
+
+
+def test_the_command_says_where_it_serves_and_stops_at_ctrl_c(site: Path, bundle: Path) -> None:
+    command = [COMMAND, bundle, "--site", site, "--port", "0", "--no-open"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        port = int(line.split("127.0.0.1:")[1].split("/")[0])
+        assert ask(port, "/")[0] == 200
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+        assert process.stdout.read() == "stopped\n"
+
+
+def test_the_command_without_a_bundle_is_one_sentence(tmp_path: Path) -> None:
+    result = subprocess.run([COMMAND, "--no-open"], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: runs/latest/bundle/manifest.json: No such file")
+    assert "Traceback" not in result.stderr

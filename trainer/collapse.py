@@ -1,0 +1,53 @@
+"""The collapse watch: says when a latent dimension, or the whole posterior, stops carrying anything about the image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trainer.checkpoint import EpochMetrics
+from trainer.settings import Settings
+
+_ALIVE, _DEAD = 0.1, 0.01  # nats of KL: what counts as active in Vahdat & Kautz 2020, and a tenth of it
+_PATIENCE = 3  # epochs in which a fresh model may find its first active dimension
+
+
+def collapse_warning(history: Sequence[EpochMetrics], settings: Settings) -> str | None:
+    """One line on what the newest epoch lost, with the option that cures it; None where there is nothing new to say.
+
+    The whole posterior is reported when its last active dimension is lost, or when none has come to life by the third
+    epoch. Single dimensions are reported the first time that any is lost, which is when its KL falls below 0.01 nat
+    after having been over 0.1: a model that has more of them than it needs goes on to lose some in many epochs, and
+    the history counts those that are left.
+    """
+    newest = history[-1]
+    if newest.active_units == 0:
+        before = [metrics.active_units > 0 for metrics in history[:-1]]
+        is_news = before[-1:] == [True] or (len(history) == _PATIENCE and not any(before))
+        if not is_news:
+            return None
+        return (
+            f"the posterior has collapsed: no latent dimension is active, KL {newest.test_kl:.2g} nats; "
+            f"{_cure(settings)}"
+        )
+    lost = _lost(history)
+    if not lost or any(_lost(history[:epochs]) for epochs in range(1, len(history))):
+        return None
+    which = f"dimension {lost[0]} has" if len(lost) == 1 else f"dimensions {', '.join(map(str, lost))} have"
+    return f"latent {which} collapsed, KL under {_DEAD:g} nat; to keep them all, {_cure(settings)}"
+
+
+def _lost(history: Sequence[EpochMetrics]) -> list[int]:
+    """Dimensions that carried something in an earlier epoch and carry nothing in the newest."""
+    return [
+        dimension
+        for dimension, kl in enumerate(history[-1].test_kl_per_dimension)
+        if kl < _DEAD and any(earlier.test_kl_per_dimension[dimension] > _ALIVE for earlier in history[:-1])
+    ]
+
+
+def _cure(settings: Settings) -> str:
+    if settings.beta > 1:
+        return "try a lower --beta, or --free-bits 0.5"
+    if settings.free_bits == 0 and settings.bound == "elbo":
+        return "try --free-bits 0.5" + ("" if settings.kl_warmup else " or --kl-warmup 5")
+    return "try a longer --kl-warmup or a smaller --latent-dim"

@@ -1,0 +1,1 @@
+"""Honest evaluation: what `vae-evaluate` measures, one measurement a file."""

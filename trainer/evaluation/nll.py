@@ -1,0 +1,204 @@
+"""Importance-weighted negative log-likelihood: a bound on −log p(x) that tightens as the samples grow."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from trainer.objectives import NLL
+from trainer.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from trainer.model import VAE
+
+# Latent samples decoded at once. On the CPU their logits (3 MB for 28×28) stay in the cache between the passes over
+# them: 1000 rows cost 8 µs a sample on one core, 10,000 rows half as much again.
+_CPU_ROWS, _GPU_ROWS = 1000, 100_000
+_CURVE = (1, 5, 50, 500, 5000, 50_000)
+_COARSE = 50  # samples of every image where only some images get all k
+# As many factors σ(|l|) are multiplied before one logarithm is taken: each is in [1/2, 1], so no product underflows.
+_LARGEST_PRODUCT = 16
+
+
+@dataclass(frozen=True)
+class ImportanceNll:
+    """What `importance_nll` finds. All in nats per image, means over images."""
+
+    k: int
+    nll: float
+    """The bound with k samples."""
+    standard_error: float
+    """Of `nll`, over images; the randomness of the samples is in it, since each image has its own."""
+    curve: dict[int, float]
+    """The bound for fewer samples too, each from all samples taken, in disjoint groups; 1 is the ELBO."""
+    effective_samples: float
+    """(Σ w)² / Σ w² of the k weights, median over images. Near 1, one sample decides and the bound is loose."""
+    images: int
+    images_with_k: int
+    """So many of the images, evenly spaced, had k samples; the others 50, see `importance_nll`."""
+    seconds: float
+
+
+def importance_nll(
+    model: VAE,
+    image: Tensor,
+    *,
+    k: int,
+    likelihood: str = "bernoulli",
+    images_with_k: int | None = None,
+    seed: int = 0,
+    advance: Callable[[int], object] = lambda samples: None,
+) -> ImportanceNll:
+    """−log (1/k) Σ p(x, z_i) / q(z_i | x) with z_i from q(z | x) (Burda et al. 2016, equation 8).
+
+    image: float32 (N, C, H, W) in [0, 1] on the model's device. likelihood: of the decoder, a name in `objectives.NLL`;
+    Bernoulli's for gray images is the expected value over their binarisation, see `bernoulli_nll`. The noise of image i
+    is a function of (seed, i) alone. Memory does not grow with N · k. advance: called with the number of samples done,
+    see `sample_count`.
+
+    images_with_k: how many images get k samples; None means all. The rest get 50, and the estimate for all N is their
+    bound at 50 plus the mean gain from 50 to k of the others. That gain varies little between images, so a tenth of
+    the work has nearly the standard error of the whole.
+    """
+    started = time.perf_counter()
+    numbers = torch.arange(len(image), device=image.device)
+    if images_with_k is None or not _is_two_phase(len(image), k, images_with_k):
+        ks, bounds, effective = _bounds(model, image, numbers, k, likelihood, seed, advance)
+        return _summary(ks, bounds.mean(0), _error(bounds[:, -1]), effective, len(image), len(image), started)
+    chosen = numbers[torch.arange(images_with_k, device=image.device) * len(image) // images_with_k]
+    coarse_ks, coarse, _ = _bounds(model, image, numbers, _COARSE, likelihood, seed, advance)
+    ks, fine, effective = _bounds(model, image[chosen], chosen, k, likelihood, seed, advance)
+    gain = fine - fine[:, len(coarse_ks) - 1 : len(coarse_ks)]  # over 50 samples
+    means = torch.cat([coarse.mean(0)[:-1], coarse.mean(0)[-1] + gain.mean(0)[len(coarse_ks) - 1 :]])
+    error = math.hypot(_error(coarse[:, -1]), _error(gain[:, -1]))
+    return _summary(ks, means, error, effective, len(image), len(chosen), started)
+
+
+def sample_count(images: int, k: int, images_with_k: int | None = None) -> int:
+    """Samples that `importance_nll` takes: what its `advance` adds up to."""
+    if images_with_k is None or not _is_two_phase(images, k, images_with_k):
+        return images * k
+    return images * _COARSE + images_with_k * k
+
+
+def _is_two_phase(images: int, k: int, images_with_k: int) -> bool:
+    return images_with_k < images and k > _COARSE
+
+
+@torch.no_grad()
+def _bounds(
+    model: VAE,
+    image: Tensor,
+    numbers: Tensor,
+    k: int,
+    likelihood: str,
+    seed: int,
+    advance: Callable[[int], object],
+) -> tuple[list[int], Tensor, Tensor]:
+    """Sample sizes up to k, the bound of each image for each of them (N, len), and the effective samples at k (N,).
+
+    numbers: int64 (N,), which noise each image gets.
+    """
+    ks = [*(size for size in _CURVE if size < k), k]
+    rows = _CPU_ROWS if image.device.type == "cpu" else _GPU_ROWS
+    at_once = max(1, rows // k)
+    bounds, effective = [], []
+    for start in range(0, len(image), at_once):
+        block = slice(start, start + at_once)
+        log_w = _log_weights(
+            model, image[block], numbers[block].tolist(), k, rows, likelihood, seed, advance
+        )  # (block, k) float64
+        bounds.append(torch.stack([_grouped_bound(log_w, size) for size in ks], dim=1).cpu())
+        effective.append(torch.exp(2 * log_w.logsumexp(1) - (2 * log_w).logsumexp(1)).cpu())
+    return ks, torch.cat(bounds), torch.cat(effective)
+
+
+def _error(values: Tensor) -> float:
+    return float(values.std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
+
+
+def _summary(
+    ks: list[int], means: Tensor, error: float, effective: Tensor, images: int, images_with_k: int, started: float
+) -> ImportanceNll:
+    curve = {size: -mean for size, mean in zip(ks, means.tolist(), strict=True)}
+    return ImportanceNll(
+        k=ks[-1],
+        nll=curve[ks[-1]],
+        standard_error=error,
+        curve=curve,
+        effective_samples=float(effective.median()),
+        images=images,
+        images_with_k=images_with_k,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def log_likelihood(logits: Tensor, image: Tensor, likelihood: str) -> Tensor:
+    """log p(x | z) for every sample of every image: logits (N, S, P), image (N, P) → (N, S). May overwrite logits.
+
+    Like the training loss, the Gaussian's is without its constant.
+    """
+    if likelihood == "bernoulli":
+        return _bernoulli_log_likelihood(logits, image)
+    repeated = image[:, None].expand_as(logits)
+    return -NLL[likelihood](logits.flatten(0, 1), repeated.flatten(0, 1)).view(logits.shape[:2])
+
+
+def _bernoulli_log_likelihood(logits: Tensor, image: Tensor) -> Tensor:
+    """Σ_pixels x l − softplus(l).
+
+    With softplus(l) = (l + |l|) / 2 − log σ(|l|) the linear part is a matrix product, and the logarithms of many
+    sigmoids are one logarithm of their product: a tenth of the time of `binary_cross_entropy_with_logits`.
+    Float32 rounding leaves an error of about 1e-4 nats at 784 pixels.
+    """
+    images, samples, pixels = logits.shape
+    linear = torch.bmm(logits, (image - 0.5)[:, :, None])[:, :, 0]  # (N, S)
+    magnitude = logits.abs_()
+    linear -= 0.5 * magnitude.sum(2)
+    factors = next(size for size in range(min(_LARGEST_PRODUCT, pixels), 0, -1) if pixels % size == 0)
+    products = magnitude.sigmoid_().view(images, samples, factors, pixels // factors).prod(2)
+    return linear + products.log_().sum(2)
+
+
+def _log_weights(
+    model: VAE,
+    image: Tensor,
+    numbers: list[int],
+    k: int,
+    rows: int,
+    likelihood: str,
+    seed: int,
+    advance: Callable[[int], object],
+) -> Tensor:
+    """log p(x, z) − log q(z | x) of k samples of each image: float64 (N, k)."""
+    mean, log_var = (encoded[:, None] for encoded in model.encode(image))  # (N, 1, L)
+    noise = torch.stack([_noise(k, mean.shape[2], seed, number, image.device) for number in numbers])
+    parts = []
+    for start in range(0, k, rows):
+        epsilon = noise[:, start : start + rows]  # (N, S, L)
+        z = torch.addcmul(mean, torch.exp(0.5 * log_var), epsilon)
+        logits = model.decode_logits(z.flatten(0, 1)).view(*z.shape[:2], -1)  # (N, S, P)
+        # The constants of both normal densities cancel.
+        log_prior_over_posterior = 0.5 * (epsilon.square() - z.square() + log_var).double().sum(2)
+        parts.append(log_likelihood(logits, image.flatten(1), likelihood).double() + log_prior_over_posterior)
+        advance(z.shape[0] * z.shape[1])
+    return torch.cat(parts, dim=1)
+
+
+def _noise(k: int, latent_dim: int, seed: int, number: int, device: torch.device) -> Tensor:
+    generator = torch.Generator(device).manual_seed(derive_seed(seed, "evaluation", number))
+    return torch.randn(k, latent_dim, device=device, generator=generator)
+
+
+def _grouped_bound(log_w: Tensor, size: int) -> Tensor:
+    """The bound of `size` samples, averaged over all disjoint groups of that many: (N, k) → (N,)."""
+    groups = log_w.shape[1] // size
+    grouped = log_w[:, : groups * size].unflatten(1, (groups, size))
+    bound: Tensor = (grouped.logsumexp(2) - math.log(size)).mean(1)
+    return bound

@@ -1,0 +1,120 @@
+"""The two halves of a VAE as plain modules: fully connected, and convolutional with residual blocks.
+
+Encoders map images (N, C, H, W) to features (N, F); decoders map latents (N, L) to logits (N, C, H, W). Everything
+here can be scripted and exported to ONNX, and in evaluation mode batch normalisation is a fixed scale and shift.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
+"""Nonlinearities by name."""
+
+
+def mlp_encoder(image_shape: tuple[int, int, int], hidden: Sequence[int], activation: str, norm: bool) -> nn.Sequential:
+    """Flatten, then fully connected layers of the sizes in `hidden`: F is the last of them."""
+    return nn.Sequential(nn.Flatten(), *_dense([math.prod(image_shape), *hidden], activation, norm))
+
+
+def mlp_decoder(
+    latent_dim: int, hidden: Sequence[int], image_shape: tuple[int, int, int], activation: str, norm: bool
+) -> nn.Sequential:
+    """The mirror image of `mlp_encoder`: `hidden` is given in the encoder's order."""
+    return nn.Sequential(
+        *_dense([latent_dim, *reversed(hidden)], activation, norm),
+        nn.Linear(hidden[0], math.prod(image_shape)),
+        nn.Unflatten(1, image_shape),
+    )
+
+
+def conv_encoder(
+    image_shape: tuple[int, int, int], channels: Sequence[int], activation: str, norm: bool
+) -> nn.Sequential:
+    """One stage for each entry of `channels`, which halves the sides and then, from the second on, has a residual
+    block: at full width it would cost half of all arithmetic for little. F = channels[-1] · sides of the last stage."""
+    layers: list[nn.Module] = []
+    for stage, (inputs, outputs) in enumerate(pairwise([image_shape[0], *channels])):
+        layers += [
+            nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=not norm),
+            *_finish(outputs, activation, norm),
+        ]
+        if stage > 0:
+            layers.append(ResidualBlock(outputs, activation, norm))
+    return nn.Sequential(*layers, nn.Flatten())
+
+
+def conv_decoder(
+    latent_dim: int, channels: Sequence[int], image_shape: tuple[int, int, int], activation: str, norm: bool
+) -> nn.Sequential:
+    """The mirror image of `conv_encoder`: `channels` is given in the encoder's order."""
+    sides = _sides(image_shape, len(channels))
+    layers: list[nn.Module] = [
+        nn.Linear(latent_dim, channels[-1] * math.prod(sides[-1]), bias=not norm),
+        nn.Unflatten(1, (channels[-1], *sides[-1])),
+        *_finish(channels[-1], activation, norm),
+    ]
+    for stage in range(len(channels) - 1, 0, -1):
+        layers += [
+            ResidualBlock(channels[stage], activation, norm),
+            _upsample(channels[stage], channels[stage - 1], sides[stage - 1], bias=not norm),
+            *_finish(channels[stage - 1], activation, norm),
+        ]
+    return nn.Sequential(*layers, _upsample(channels[0], image_shape[0], image_shape[1:], bias=True))
+
+
+def feature_count(image_shape: tuple[int, int, int], hidden: Sequence[int], conv: bool) -> int:
+    """F, what the encoder hands to its two heads."""
+    return hidden[-1] * math.prod(_sides(image_shape, len(hidden))[-1]) if conv else hidden[-1]
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(act(conv(x))), both convolutions 3×3 on the same channels, then the activation (He et al. 2016).
+
+    The second convolution starts at zero, so that a fresh block is the identity and depth costs no stability.
+    """
+
+    def __init__(self, channels: int, activation: str, norm: bool) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1, bias=not norm)
+        self.between = nn.Sequential(*_finish(channels, activation, norm))
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.activation = ACTIVATIONS[activation]()
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.second(self.between(self.first(x)))
+        return self.activation(x)  # type: ignore[no-any-return]
+
+
+def _dense(sizes: Sequence[int], activation: str, norm: bool) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes):
+        layers.append(nn.Linear(inputs, outputs, bias=not norm))
+        layers += [nn.BatchNorm1d(outputs), ACTIVATIONS[activation]()] if norm else [ACTIVATIONS[activation]()]
+    return layers
+
+
+def _finish(channels: int, activation: str, norm: bool) -> list[nn.Module]:
+    """What follows a convolution."""
+    return [*([nn.BatchNorm2d(channels)] if norm else []), ACTIVATIONS[activation]()]
+
+
+def _sides(image_shape: tuple[int, int, int], stages: int) -> list[tuple[int, int]]:
+    """Height and width after each stage; stages halve them, rounding up."""
+    height, width = image_shape[1:]
+    sides = []
+    for _ in range(stages):
+        height, width = (height + 1) // 2, (width + 1) // 2
+        sides.append((height, width))
+    return sides
+
+
+def _upsample(inputs: int, outputs: int, size: tuple[int, int], bias: bool) -> nn.ConvTranspose2d:
+    """Doubles the sides to `size`; an odd target is one row or column less."""
+    extra = (1 - size[0] % 2, 1 - size[1] % 2)
+    return nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=extra, bias=bias)

@@ -1,0 +1,69 @@
+"""Options that read other options: `--config` and `--resume`, and what a run writes down to be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from trainer.config import Value, read_config, to_toml
+from trainer.errors import SettingsError
+from trainer.settings import Settings
+
+_NOT_WRITTEN = {"config", "resume", "runs", "name", "help", "tensorboard"}
+"""Options that say where results go, not what they are."""
+
+
+def config_callback(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Make the options in the file the defaults of all others; what the command line says goes before."""
+    if value is not None:
+        _use_as_defaults(ctx, value)
+    return value
+
+
+def resume_callback(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Make the options of the run in that folder the defaults of all others."""
+    if value is not None:
+        if not (value / "config.toml").is_file():
+            raise click.BadParameter(f"{value} is not the folder of a run, it has no config.toml")
+        _use_as_defaults(ctx, value / "config.toml")
+    return value
+
+
+def config_of(command: click.Command, settings: Settings, given: Mapping[str, Value | None]) -> str:
+    """The text of a `config.toml` that repeats a run.
+
+    given: what the options other than settings were, by name; None is left out.
+    """
+    values = {key: _to_value(value) for key, value in {**asdict(settings), **given}.items()}
+    values["clip_norm"] = settings.clip_norm or 0  # None must not let the preset speak again
+    options = {key: values.get(name) for key, name in _names(command).items()}
+    return to_toml(
+        {key: value for key, value in options.items() if value is not None},
+        "vae-train --config FILE repeats this run, on the same machine bit for bit.",
+    )
+
+
+def _use_as_defaults(ctx: click.Context, path: Path) -> None:
+    names = _names(ctx.command)
+    try:
+        options = read_config(path, names)
+    except SettingsError as error:
+        raise click.UsageError(str(error), ctx) from error
+    ctx.default_map = {names[key]: value for key, value in options.items()}
+
+
+def _names(command: click.Command) -> dict[str, str]:
+    """From names in a file to names in Python, of all options that decide what a run results in."""
+    names = [param.name for param in command.params if param.name and param.name not in _NOT_WRITTEN]
+    return {name.replace("_", "-"): name for name in names}
+
+
+def _to_value(value: object) -> Value | None:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return str(value)

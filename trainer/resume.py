@@ -1,0 +1,28 @@
+"""Going on with a run: which of its settings may change, and which may not."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+from trainer.checkpoint import Checkpoint
+from trainer.errors import SettingsError
+from trainer.settings import Settings
+
+
+def check_resumable(settings: Settings, data_sha256: str, checkpoint: Checkpoint) -> None:
+    """Raises SettingsError, naming every difference, unless `settings` and data are those of `checkpoint`.
+
+    More epochs are allowed, except where the learning rate is a function of their number.
+    """
+    before = checkpoint.settings
+    if settings.schedule == "constant" and settings.epochs >= checkpoint.epoch:
+        before = replace(before, epochs=settings.epochs)
+    old, new = asdict(before), asdict(settings)
+    differences = [f"{key} is {new[key]} but was {old[key]}" for key in new if new[key] != old[key]]
+    if data_sha256 != checkpoint.data.sha256:
+        differences.append(f"the data have the hash {data_sha256[:8]}… but had {checkpoint.data.sha256[:8]}…")
+    if differences:
+        raise SettingsError(
+            f"this run cannot go on with other settings: {'; '.join(differences)}; "
+            "leave them out, or start a new run; only --epochs may grow, under a constant learning rate"
+        )

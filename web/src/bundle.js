@@ -1,0 +1,129 @@
+/** A bundle that vae-export made, from beside the page or from the visitor's disk, each file held against the manifest. */
+
+import { NOISE_VERSION } from "./noise.js";
+
+/** Every message is a sentence for whoever must fix it. */
+export class BundleError extends Error {}
+
+const FORMAT_VERSION = 1;
+const GRAPHS = ["decoder", "encoder", "sampler", "reconstructor"];
+const PLAIN_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
+
+export class Bundle {
+  #read;
+
+  constructor(place, manifest, read) {
+    this.place = place;
+    this.manifest = manifest;
+    this.metadata = manifest.metadata;
+    this.#read = read;
+  }
+
+  /** From a folder beside the page, or below it. Throws BundleError where it is missing, damaged or of another kind. */
+  static async fromAddress(path) {
+    const folder = new URL(path.endsWith("/") ? path : `${path}/`, document.baseURI);
+    if (folder.origin !== location.origin)
+      throw new BundleError(`${folder.href}: lies on another origin; this page loads bundles from its own only`);
+    return Bundle.#open(path, async (name) => {
+      const response = await fetch(new URL(name, folder));
+      if (!response.ok) throw new BundleError(`${path}: ${name} cannot be loaded (${response.status})`);
+      return new Uint8Array(await response.arrayBuffer());
+    });
+  }
+
+  /** From files that the visitor chose or dropped: an array of File. */
+  static async fromFiles(files) {
+    const byName = new Map(files.map((file) => [file.name, file]));
+    const place = files[0]?.webkitRelativePath?.split("/")[0] || "the chosen folder";
+    return Bundle.#open(place, async (name) => {
+      if (!byName.has(name)) throw new BundleError(`${place}: holds no ${name}; choose a folder that vae-export made`);
+      return new Uint8Array(await byName.get(name).arrayBuffer());
+    });
+  }
+
+  static async #open(place, read) {
+    const text = new TextDecoder().decode(await read("manifest.json"));
+    return new Bundle(place, parseManifest(text), read);
+  }
+
+  /** True where the bundle has this graph as an ONNX file. */
+  has(graph) {
+    return Boolean(this.manifest.graphs[graph]?.files.onnx);
+  }
+
+  /** The bytes of a graph's ONNX file, proven to be the manifest's and of this bundle's model. */
+  async graph(name) {
+    if (!this.has(name)) throw new BundleError(`${this.place}: holds no ${name} as ONNX; run vae-export again`);
+    const file = this.manifest.graphs[name].files.onnx;
+    const bytes = await this.file(file);
+    // The metadata sits in every graph as plain text: that ties the files of one export together.
+    if (!contains(bytes, `"pair_id": "${this.metadata.pair_id}"`))
+      throw new BundleError(
+        `${file}: belongs to another model than manifest.json (pair id ${this.metadata.pair_id}); ` +
+          `the files come from different exports: run vae-export again`,
+      );
+    return bytes;
+  }
+
+  /** The bytes of any file that the manifest lists. */
+  async file(name) {
+    const expected = this.manifest.files[name];
+    if (!expected) throw new BundleError(`manifest.json: lists no ${name}; run vae-export again`);
+    const bytes = await this.#read(name);
+    if (bytes.length !== expected.bytes)
+      throw new BundleError(
+        `${name}: should be ${expected.bytes.toLocaleString("en")} bytes but is ${bytes.length.toLocaleString("en")}; ` +
+          `copy the bundle again`,
+      );
+    // Browsers offer hashes on https and on this machine only; elsewhere the size and the pair id must do.
+    if (crypto.subtle && (await sha256(bytes)) !== expected.sha256)
+      throw new BundleError(`${name}: its sha256 differs from the one in manifest.json; copy the bundle again`);
+    return bytes;
+  }
+}
+
+function parseManifest(text) {
+  let root;
+  try {
+    root = JSON.parse(text);
+  } catch (error) {
+    throw new BundleError(`manifest.json: not valid JSON (${error.message}); run vae-export again`);
+  }
+  if (root?.format_version !== FORMAT_VERSION)
+    throw new BundleError(
+      `manifest.json: format_version should be ${FORMAT_VERSION} but is ${JSON.stringify(root?.format_version)}; ` +
+        `run vae-export again`,
+    );
+  const { metadata, graphs, files } = root;
+  const expect = (condition, what) => {
+    if (!condition) throw new BundleError(`manifest.json: ${what}; run vae-export again`);
+  };
+  const size = (value) => Number.isInteger(value) && value > 0 && value <= 2 ** 20;
+  expect(metadata && graphs && files, "should hold metadata, graphs and files");
+  expect(size(metadata.latent_dim), "metadata.latent_dim should be a positive integer");
+  const shape = metadata.image_shape;
+  expect(Array.isArray(shape) && shape.length === 3 && shape.every(size), "metadata.image_shape should be three sizes");
+  expect([1, 3].includes(shape[0]), `metadata.image_shape has ${shape[0]} channels where this page shows 1 or 3`);
+  expect(
+    metadata.noise_version === NOISE_VERSION,
+    `noise_version is ${metadata.noise_version} but this page draws version ${NOISE_VERSION}`,
+  );
+  for (const name of GRAPHS.filter((name) => graphs[name])) {
+    const file = graphs[name].files?.onnx;
+    expect(file === undefined || (PLAIN_NAME.test(file) && files[file]), `graphs.${name} should name a listed file`);
+  }
+  return root;
+}
+
+async function sha256(bytes) {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** Whether an ASCII text occurs in the bytes. Metadata is written near one end, so the search begins at the back. */
+function contains(bytes, text) {
+  const wanted = new TextEncoder().encode(text);
+  for (let at = bytes.lastIndexOf(wanted[0]); at >= 0; at = at ? bytes.lastIndexOf(wanted[0], at - 1) : -1)
+    if (wanted.every((byte, i) => bytes[at + i] === byte)) return true;
+  return false;
+}

@@ -1,0 +1,197 @@
+/** Draw or drop a picture, and see what the encoder makes of it: its latents, and the reconstruction through their means. */
+
+import { readGolden } from "./golden.js";
+import { Latest } from "./latest.js";
+import { fromCanvas, savePng, show } from "./pixels.js";
+import { FARTHEST } from "./state.js";
+
+const INKED = 24; // a grey level from which a pixel counts as drawn
+
+export function draw(app) {
+  const board = document.getElementById("board");
+  const pen = board.getContext("2d", { willReadFrequently: true });
+  const input = document.getElementById("draw-input");
+  const output = document.getElementById("draw-output");
+  const bars = document.getElementById("draw-latents");
+  const centre = document.getElementById("draw-centre");
+  const width = document.getElementById("draw-width");
+  const file = document.getElementById("draw-file");
+  const latest = new Latest(app.fail);
+  let owner = null;
+  let dark = true; // whether the model's own pictures have dark borders
+  let mean = null;
+  let last = null;
+
+  board.onpointerdown = (event) => {
+    board.setPointerCapture(event.pointerId);
+    last = null;
+    stroke(event);
+  };
+  board.onpointermove = (event) => {
+    if (!board.hasPointerCapture(event.pointerId)) return;
+    for (const point of event.getCoalescedEvents?.() ?? [event]) stroke(point);
+  };
+  centre.onchange = encode;
+  document.getElementById("draw-clear").onclick = clear;
+  document.getElementById("draw-open").onclick = () => file.click();
+  file.onchange = () => file.files[0] && dropped(file.files[0]);
+  document.getElementById("draw-explore").onclick = () => {
+    const edits = new Map([...mean].map((value, dim) => [dim, value]));
+    app.store.set({ tab: "explore", edits });
+  };
+  document.getElementById("draw-save").onclick = () => savePng("reconstruction.png", [input, output], 2, 8);
+
+  return { keys: [], render, dropped };
+
+  /** Prepares the board for a model: its size, its background, its own test pictures to begin with. */
+  async function render() {
+    if (owner === app.model) return;
+    owner = app.model;
+    document.getElementById("draw-none").hidden = owner.bundle.has("encoder");
+    document.getElementById("draw-room").hidden = !owner.bundle.has("encoder");
+    if (!owner.bundle.has("encoder")) return;
+    document.getElementById("draw-color").hidden = owner.channels === 1;
+    if (owner.bundle.manifest.files["golden.json"]) await examples();
+    clear();
+  }
+
+  async function examples() {
+    const model = owner;
+    const { encoder_image: pictures } = readGolden(await model.bundle.file("golden.json"));
+    dark = borderLevel(pictures, model) < 0.2;
+    centre.checked = dark && model.channels === 1;
+    centre.closest("label").hidden = !dark;
+    const row = document.getElementById("draw-examples");
+    row.replaceChildren();
+    for (let i = 0; i < pictures.length / model.size; i++) {
+      const button = document.createElement("button");
+      button.className = "tile";
+      button.setAttribute("aria-label", `Take test image ${i}`);
+      const canvas = document.createElement("canvas");
+      show(canvas, model, pictures, i);
+      button.append(canvas);
+      button.onclick = () => take(canvas);
+      row.append(button);
+    }
+  }
+
+  function clear() {
+    pen.fillStyle = dark ? "#000" : "#fff";
+    pen.fillRect(0, 0, board.width, board.height);
+    board.dataset.empty = "true";
+    encode();
+  }
+
+  function stroke(event) {
+    const { left, top, width: shown } = board.getBoundingClientRect();
+    const scale = board.width / shown;
+    const point = [(event.clientX - left) * scale, (event.clientY - top) * scale];
+    pen.lineCap = pen.lineJoin = "round";
+    pen.lineWidth = Number(width.value);
+    pen.strokeStyle = owner.channels === 3 ? document.getElementById("draw-color").value : dark ? "#fff" : "#000";
+    pen.beginPath();
+    pen.moveTo(...(last ?? point));
+    pen.lineTo(...point);
+    pen.stroke();
+    last = point;
+    delete board.dataset.empty;
+    encode();
+  }
+
+  /** A picture as it is, without centring: the board then shows just what the encoder sees. */
+  function take(source) {
+    centre.checked = false;
+    pen.imageSmoothingEnabled = source.width > owner.width;
+    pen.imageSmoothingQuality = "high";
+    pen.fillStyle = "#000";
+    pen.fillRect(0, 0, board.width, board.height);
+    pen.drawImage(source, 0, 0, board.width, board.height);
+    delete board.dataset.empty;
+    encode();
+  }
+
+  /** An image file of the visitor's; ink on paper becomes light on dark where the model knows only that. */
+  async function dropped(blob) {
+    let bitmap;
+    try {
+      bitmap = await createImageBitmap(blob);
+    } catch {
+      app.fail(new Error(`${blob.name}: is no image that this browser can read`));
+      return;
+    }
+    const small = document.createElement("canvas");
+    [small.width, small.height] = [owner.width, owner.height];
+    small.getContext("2d").drawImage(bitmap, 0, 0, owner.width, owner.height);
+    take(bitmap);
+    if (dark && owner.channels === 1 && borderLevel(fromCanvas(owner, small), owner) > 0.5) {
+      pen.globalCompositeOperation = "difference";
+      pen.fillStyle = "#fff";
+      pen.fillRect(0, 0, board.width, board.height);
+      pen.globalCompositeOperation = "source-over";
+      centre.checked = true;
+      encode();
+    }
+  }
+
+  function encode() {
+    return latest.ask(async () => {
+      const model = app.model;
+      [input.width, input.height] = [model.width, model.height];
+      const context = input.getContext("2d", { willReadFrequently: true });
+      context.fillStyle = dark ? "#000" : "#fff";
+      context.fillRect(0, 0, model.width, model.height);
+      context.imageSmoothingQuality = "high";
+      const box = centre.checked && !board.dataset.empty ? inkBox() : [0, 0, board.width, board.height, 0, 0, model.width, model.height];
+      context.drawImage(board, ...box);
+      const picture = fromCanvas(model, input);
+      show(input, model, picture);
+      const posterior = await model.encode(picture);
+      mean = posterior.mean;
+      show(output, model, await model.decode(mean));
+      showLatents(posterior);
+      document.getElementById("draw-result").dataset.done = board.dataset.empty ? "empty" : "drawn";
+    });
+  }
+
+  /** Where the drawing lies on the board and where it goes: 20/28 of the picture, centre of mass in the middle, as in MNIST. */
+  function inkBox() {
+    const { data } = pen.getImageData(0, 0, board.width, board.height);
+    let [left, right, top, bottom, weight, sumX, sumY] = [board.width, -1, board.height, -1, 0, 0, 0];
+    for (let i = 0; i < data.length; i += 4) {
+      const level = Math.max(data[i], data[i + 1], data[i + 2]);
+      if (level < INKED) continue;
+      const [x, y] = [(i / 4) % board.width, Math.floor(i / 4 / board.width)];
+      [left, right, top, bottom] = [Math.min(left, x), Math.max(right, x), Math.min(top, y), Math.max(bottom, y)];
+      [weight, sumX, sumY] = [weight + level, sumX + level * x, sumY + level * y];
+    }
+    const { width: w, height: h } = app.model;
+    if (right < 0) return [0, 0, board.width, board.height, 0, 0, w, h];
+    const scale = ((20 / 28) * Math.min(w, h)) / Math.max(right - left + 1, bottom - top + 1);
+    const [x, y] = [w / 2 - scale * (sumX / weight - left), h / 2 - scale * (sumY / weight - top)];
+    const [inkWidth, inkHeight] = [right - left + 1, bottom - top + 1];
+    return [left, top, inkWidth, inkHeight, x, y, scale * inkWidth, scale * inkHeight];
+  }
+
+  function showLatents({ mean, logVar }) {
+    bars.replaceChildren(
+      ...[...mean].map((value, dim) => {
+        const bar = document.createElement("i");
+        const [share, spread] = [value / FARTHEST, Math.exp(0.5 * logVar[dim]) / FARTHEST];
+        bar.style.setProperty("--mean", Math.max(-1, Math.min(1, share)).toFixed(3));
+        bar.style.setProperty("--spread", Math.min(1, spread).toFixed(3));
+        bar.title = `z${dim}: ${value.toFixed(2)} ± ${Math.exp(0.5 * logVar[dim]).toFixed(2)}`;
+        return bar;
+      }),
+    );
+  }
+}
+
+/** Mean level of the outermost pixels of pictures Float32Array (N · C · H · W), in [0, 1]. */
+function borderLevel(pictures, { width, height }) {
+  let [sum, count] = [0, 0];
+  pictures.forEach((value, i) => {
+    const [x, y] = [i % width, Math.floor(i / width) % height];
+    if (x === 0 || y === 0 || x === width - 1 || y === height - 1) [sum, count] = [sum + value, count + 1];
+  });
+  return sum / count;
+}

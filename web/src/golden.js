@@ -1,0 +1,90 @@
+/** The bundle's golden values, run in this browser: is this the model that was exported, to how many digits? */
+
+import { toLevel } from "./pixels.js";
+
+const LARGEST_ERROR = 1e-5; // |x - reference| / max(1, |reference|), on images and means: the bundle's own promise
+const LARGEST_LEVELS = 1; // of 255
+
+/**
+ * Runs every check that the bundle has graphs for. Returns rows { name, figure, limit, passed }.
+ * progress: told the name of each check before it runs.
+ */
+export async function checkGolden(model, progress = () => {}) {
+  const golden = readGolden(await model.bundle.file("golden.json"));
+  const rows = [];
+  const has = (graph) => model.bundle.has(graph);
+  const add = async (name, limit, measure) => {
+    progress(name);
+    const { figure, passed } = await measure();
+    rows.push({ name, figure, limit, passed });
+  };
+  const [seed] = golden.seed;
+  const indices = [...golden.index];
+
+  await add("Latents of the seed", "every bit", () => {
+    const found = new Uint32Array(model.latents(seed, indices).buffer);
+    const expected = new Uint32Array(golden.latents.buffer);
+    const equal = found.filter((bits, i) => bits === expected[i]).length;
+    return { figure: `${equal} of ${expected.length} equal`, passed: equal === expected.length };
+  });
+  await add("Decoder", `${LARGEST_ERROR}`, async () => error(await model.decode(golden.latents), golden.decoder_image));
+  await add("Pictures on screen", "1 grey level", async () => {
+    const levels = toRows(model, (await model.decode(golden.latents)).map(toLevel), indices.length);
+    return difference(levels, golden.sampler_image);
+  });
+  if (has("sampler")) {
+    await add("Sampler", "1 grey level", async () => difference(await model.sample(seed, indices), golden.sampler_image));
+    await model.release("sampler");
+  }
+  if (has("encoder"))
+    await add("Encoder", `${LARGEST_ERROR}`, async () => {
+      const { mean, logVar } = await model.encode(golden.encoder_image);
+      const [first, second] = [error(mean, golden.encoder_mean), error(logVar, golden.encoder_log_var)];
+      return first.value > second.value ? first : second;
+    });
+  if (has("reconstructor")) {
+    await add("Reconstructor", "1 grey level", async () =>
+      difference(await model.reconstruct(golden.reconstructor_image_in), golden.reconstructor_image_out),
+    );
+    await model.release("reconstructor");
+  }
+  return rows;
+}
+
+/** The bytes of golden.json as typed arrays by name. */
+export function readGolden(bytes) {
+  const types = { float32: Float32Array, uint8: Uint8Array, int64: BigInt64Array };
+  const arrays = JSON.parse(new TextDecoder().decode(bytes));
+  return Object.fromEntries(
+    Object.entries(arrays).map(([name, { dtype, data }]) => [
+      name,
+      dtype === "int64" ? types.int64.from(data, BigInt) : types[dtype].from(data),
+    ]),
+  );
+}
+
+function error(found, expected) {
+  const value = found.reduce((most, x, i) => worse(most, Math.abs(x - expected[i]) / Math.max(1, Math.abs(expected[i]))), 0);
+  return { value, figure: value.toExponential(1), passed: value <= LARGEST_ERROR };
+}
+
+function difference(found, expected) {
+  const value = found.reduce((most, x, i) => worse(most, Math.abs(x - expected[i])), 0);
+  return { value, figure: `${value} grey level${value === 1 ? "" : "s"}`, passed: value <= LARGEST_LEVELS };
+}
+
+/** The larger one, where NaN is larger than everything. */
+function worse(a, b) {
+  return Number.isNaN(a) || a >= b ? a : b;
+}
+
+/** (N, C, H, W) → (N, H, W, C). */
+function toRows(model, planes, count) {
+  const { channels, size } = model;
+  const plane = size / channels;
+  const out = new Uint8Array(planes.length);
+  for (let n = 0; n < count; n++)
+    for (let c = 0; c < channels; c++)
+      for (let i = 0; i < plane; i++) out[n * size + i * channels + c] = planes[n * size + c * plane + i];
+  return out;
+}

@@ -1,0 +1,124 @@
+/** A bundle's graphs in onnxruntime-web: latents to pictures, pictures to latents, and the noise of a seed. */
+
+import * as ort from "./vendor/ort.wasm.min.mjs";
+import { BundleError } from "./bundle.js";
+import { Noise } from "./noise.js";
+
+const HERE = new URL(".", import.meta.url);
+ort.env.wasm.wasmPaths = new URL("vendor/", HERE).href;
+ort.env.wasm.numThreads = threads();
+ort.env.logLevel = "error";
+
+export const ORT_VERSION = ort.env.versions.common;
+const BATCH = 64; // pictures a call: enough to fill the registers, few enough to leave the page responsive
+
+/** Threads need headers that few servers send (vae-web does), and one is the fastest for models of this size. */
+function threads() {
+  const asked = Number(new URLSearchParams(location.search).get("threads") ?? 1);
+  return self.crossOriginIsolated ? Math.max(1, Math.min(asked, navigator.hardwareConcurrency)) : 1;
+}
+
+let table; // one for all bundles
+
+export class Model {
+  #sessions = new Map();
+  #noise;
+
+  /** Opens the decoder; the other graphs follow when they are first asked for. */
+  static async open(bundle) {
+    const model = new Model();
+    model.bundle = bundle;
+    model.latentDim = bundle.metadata.latent_dim;
+    [model.channels, model.height, model.width] = bundle.metadata.image_shape;
+    model.size = model.channels * model.height * model.width;
+    table ??= fetch(new URL("normal_table_v1.f32", HERE)).then((response) => {
+      if (!response.ok) throw new Error("normal_table_v1.f32 is missing beside the page; build the page again");
+      return response.arrayBuffer();
+    });
+    const [scores] = await Promise.all([table, model.session("decoder")]);
+    model.#noise = new Noise(scores);
+    // A wrong shape shows itself here, before anything is drawn.
+    await model.decode(new Float32Array(model.latentDim));
+    return model;
+  }
+
+  /** Latents of samples of a seed: Float32Array (N · L). seed, indices: BigInt. */
+  latents(seed, indices, temperature = 1) {
+    return this.#noise.latents(seed, indices, this.latentDim, temperature);
+  }
+
+  /** Latents Float32Array (N · L) → pictures Float32Array (N · C · H · W) in [0, 1]. */
+  async decode(z) {
+    const count = z.length / this.latentDim;
+    const pictures = new Float32Array(count * this.size);
+    for (let start = 0; start < count; start += BATCH) {
+      const rows = z.subarray(start * this.latentDim, Math.min(count, start + BATCH) * this.latentDim);
+      const input = new ort.Tensor("float32", rows, [rows.length / this.latentDim, this.latentDim]);
+      const { image } = await this.run("decoder", { z: input });
+      if (image.data.length !== input.dims[0] * this.size)
+        throw new BundleError(
+          `decoder.onnx: makes pictures of ${image.dims.slice(1).join("×")} ` +
+            `where manifest.json says ${this.bundle.metadata.image_shape.join("×")}; run vae-export again`,
+        );
+      pictures.set(image.data, start * this.size);
+      if (start + BATCH < count) await new Promise(requestAnimationFrame); // lets the page answer in between
+    }
+    return pictures;
+  }
+
+  /** Pictures Float32Array (N · C · H · W) in [0, 1] → posterior mean and log-variance, Float32Array (N · L) each. */
+  async encode(pictures) {
+    const dims = [pictures.length / this.size, this.channels, this.height, this.width];
+    const { mean, log_var } = await this.run("encoder", { image: new ort.Tensor("float32", pictures, dims) });
+    return { mean: mean.data, logVar: log_var.data };
+  }
+
+  /** Samples as the whole generator draws them: uint8 (N · H · W · C). */
+  async sample(seed, indices, temperature = 1) {
+    const { image } = await this.run("sampler", {
+      seed: new ort.Tensor("int64", [seed], []),
+      index: new ort.Tensor("int64", indices, [indices.length]),
+      temperature: new ort.Tensor("float32", [temperature], []),
+    });
+    return image.data;
+  }
+
+  /** Pixels uint8 (N · H · W · C) → their reconstructions, likewise. */
+  async reconstruct(pixels) {
+    const dims = [pixels.length / this.size, this.height, this.width, this.channels];
+    const { reconstruction } = await this.run("reconstructor", { image: new ort.Tensor("uint8", pixels, dims) });
+    return reconstruction.data;
+  }
+
+  /** Runs a graph on named tensors. Throws BundleError where the graph refuses them. */
+  async run(graph, inputs) {
+    const session = await this.session(graph);
+    try {
+      return await session.run(inputs);
+    } catch (error) {
+      throw new BundleError(`${graph}.onnx: cannot run: ${error.message}; run vae-export again`);
+    }
+  }
+
+  /** The onnxruntime session of a graph, opened once. */
+  session(graph) {
+    if (!this.#sessions.has(graph)) this.#sessions.set(graph, this.#load(graph));
+    return this.#sessions.get(graph);
+  }
+
+  async #load(graph) {
+    const bytes = await this.bundle.graph(graph);
+    try {
+      return await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"], graphOptimizationLevel: "all" });
+    } catch (error) {
+      throw new BundleError(`${graph}.onnx: onnxruntime cannot load it: ${error.message}; copy the bundle again`);
+    }
+  }
+
+  /** Frees a graph that is not needed again. */
+  async release(graph) {
+    const session = this.#sessions.get(graph);
+    this.#sessions.delete(graph);
+    await (await session)?.release();
+  }
+}

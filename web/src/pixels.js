@@ -1,0 +1,73 @@
+/** Pixels: between the graphs' arrays, canvases and files. */
+
+/** A value in [0, 1] as a grey level 0 … 255: 255 · x in float32, rounded half to even, clipped. */
+export function toLevel(value) {
+  const scaled = Math.fround(value * 255);
+  const floor = Math.floor(scaled);
+  const rest = scaled - floor;
+  const rounded = rest > 0.5 || (rest === 0.5 && floor % 2 === 1) ? floor + 1 : floor;
+  return Math.max(0, Math.min(255, rounded));
+}
+
+/** Picture number `at` of Float32Array (N · C · H · W) as ImageData. */
+export function toImageData(model, pictures, at = 0) {
+  const { width, height, channels, size } = model;
+  const out = new ImageData(width, height);
+  const plane = width * height;
+  for (let i = 0; i < plane; i++) {
+    for (let c = 0; c < 3; c++) out.data[4 * i + c] = toLevel(pictures[at * size + (channels === 3 ? c : 0) * plane + i]);
+    out.data[4 * i + 3] = 255;
+  }
+  return out;
+}
+
+/** Draws a picture into a canvas of just its size; CSS makes it as large as it should look. */
+export function show(canvas, model, pictures, at = 0) {
+  if (canvas.width !== model.width || canvas.height !== model.height) {
+    canvas.width = model.width;
+    canvas.height = model.height;
+  }
+  canvas.getContext("2d").putImageData(toImageData(model, pictures, at), 0, 0);
+}
+
+/** A canvas with one picture. */
+export function pictureCanvas(model, pictures, at = 0) {
+  const canvas = document.createElement("canvas");
+  show(canvas, model, pictures, at);
+  return canvas;
+}
+
+/** What a canvas of the model's size shows, as Float32Array (C · H · W) in [0, 1]; gray by Rec. 601 luma. */
+export function fromCanvas(model, canvas) {
+  const { data } = canvas.getContext("2d", { willReadFrequently: true }).getImageData(0, 0, model.width, model.height);
+  const plane = model.width * model.height;
+  const out = new Float32Array(model.size);
+  for (let i = 0; i < plane; i++) {
+    const [red, green, blue] = data.subarray(4 * i, 4 * i + 3);
+    if (model.channels === 1) out[i] = Math.round(0.299 * red + 0.587 * green + 0.114 * blue) / 255;
+    else [red, green, blue].forEach((level, c) => (out[c * plane + i] = level / 255));
+  }
+  return out;
+}
+
+/** Saves canvases as one PNG, in rows of `columns`, each pixel `scale` squares wide, 2 black pixels apart and around. */
+export async function savePng(name, canvases, columns, scale = 4) {
+  const { width, height } = canvases[0];
+  const gap = canvases.length > 1 ? 2 : 0;
+  const sheet = document.createElement("canvas");
+  sheet.width = scale * (columns * (width + gap) + gap);
+  sheet.height = scale * (Math.ceil(canvases.length / columns) * (height + gap) + gap);
+  const context = sheet.getContext("2d");
+  context.fillStyle = "#000";
+  context.fillRect(0, 0, sheet.width, sheet.height);
+  context.imageSmoothingEnabled = false;
+  canvases.forEach((canvas, i) => {
+    const [x, y] = [gap + (i % columns) * (width + gap), gap + Math.floor(i / columns) * (height + gap)];
+    context.drawImage(canvas, scale * x, scale * y, scale * width, scale * height);
+  });
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await new Promise((resolve) => sheet.toBlob(resolve, "image/png")));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}

@@ -1,0 +1,102 @@
+/** What the page shows, kept in its address, so that a link shows the same picture. */
+
+import { LARGEST } from "./noise.js";
+
+export const TABS = ["gallery", "explore", "morph", "draw"];
+export const HOTTEST = 2; // temperature
+export const FARTHEST = 4; // of a latent from 0, in standard deviations
+const MOST = 600; // pictures in the gallery
+
+const START = { tab: "gallery", seed: 0n, temperature: 1, count: 60, index: 0n, edits: new Map(), axes: null, from: 0n, to: 1n, at: 0.5 };
+
+/** State from an address's hash; whatever cannot be read stays as at the start. */
+export function readAddress(hash) {
+  const given = new URLSearchParams(hash.replace(/^#/, ""));
+  const whole = (key, otherwise) => parseWhole(given.get(key) ?? "") ?? otherwise;
+  const number = (key, low, high, otherwise) => parseNumber(given.get(key), low, high) ?? otherwise;
+  const edits = new Map();
+  for (const pair of (given.get("edits") ?? "").split(",")) {
+    const [dim, value] = pair.split(":");
+    const [i, z] = [parseNumber(dim, 0, 2 ** 20), parseNumber(value, -1000, 1000)];
+    if (Number.isInteger(i) && z !== null) edits.set(i, z);
+  }
+  const axes = (given.get("axes") ?? "").split(",").map((dim) => parseNumber(dim, 0, 2 ** 20));
+  return {
+    tab: TABS.includes(given.get("tab")) ? given.get("tab") : START.tab,
+    seed: whole("seed", START.seed),
+    temperature: number("t", 0, HOTTEST, START.temperature),
+    count: Math.round(number("n", 1, MOST, START.count)),
+    index: whole("index", START.index),
+    edits,
+    axes: axes.length === 2 && axes.every(Number.isInteger) && axes[0] !== axes[1] ? axes : START.axes,
+    from: whole("from", START.from),
+    to: whole("to", START.to),
+    at: number("at", 0, 1, START.at),
+  };
+}
+
+/** The hash of a state: what differs from the start, of what its tab shows. */
+export function toAddress(state) {
+  const out = new URLSearchParams();
+  const put = (key, value, otherwise) => value !== otherwise && out.set(key, `${value}`);
+  put("tab", state.tab, "");
+  put("seed", state.seed, START.seed);
+  put("t", state.temperature, START.temperature);
+  if (state.tab === "gallery") put("n", state.count, START.count);
+  if (state.tab === "explore") {
+    put("index", state.index, START.index);
+    put("edits", [...state.edits].map(([dim, z]) => `${dim}:${+z.toFixed(4)}`).join(","), "");
+    if (state.axes) put("axes", state.axes.join(","), "");
+  }
+  if (state.tab === "morph") {
+    put("from", state.from, START.from);
+    put("to", state.to, START.to);
+    put("at", +state.at.toFixed(3), START.at);
+  }
+  return `#${out.toString().replaceAll("%2C", ",").replaceAll("%3A", ":")}`;
+}
+
+/** A seed or an index as BigInt, or null where the text is none. */
+export function parseWhole(text) {
+  const number = /^\d{1,19}$/.test(text.trim()) ? BigInt(text.trim()) : null;
+  return number !== null && number <= LARGEST ? number : null;
+}
+
+function parseNumber(text, low, high) {
+  const number = text?.trim() ? Number(text) : NaN;
+  return Number.isFinite(number) && number >= low && number <= high ? number : null;
+}
+
+/** A state with listeners, mirrored in the address. */
+export class Store {
+  #listeners = [];
+  #pending = null;
+
+  constructor() {
+    this.state = readAddress(location.hash);
+    addEventListener("hashchange", () => {
+      if (location.hash !== toAddress(this.state)) this.set(readAddress(location.hash));
+    });
+  }
+
+  /** listener: called with the state and the keys that changed. */
+  listen(listener) {
+    this.#listeners.push(listener);
+  }
+
+  set(changes) {
+    const keys = new Set(Object.keys(changes));
+    Object.assign(this.state, changes);
+    for (const listener of this.#listeners) listener(this.state, keys);
+    // Browsers allow a hundred address changes in ten seconds; a drag makes more.
+    this.#pending ??= setTimeout(() => {
+      this.#pending = null;
+      history.replaceState(null, "", toAddress(this.state));
+    }, 200);
+  }
+
+  /** The address of what is shown now. */
+  link() {
+    return `${location.href.split("#")[0]}${toAddress(this.state)}`;
+  }
+}
