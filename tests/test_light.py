@@ -22,8 +22,8 @@ def imported_packages(folder: str) -> set[str]:
     return names - set(sys.stdlib_module_names)
 
 
-def test_runtime_imports_nothing_but_its_four_dependencies() -> None:
-    assert imported_packages("runtime") <= {"runtime", "numpy", "onnxruntime", "PIL", "click"}
+def test_runtime_imports_nothing_but_its_five_dependencies() -> None:
+    assert imported_packages("runtime") <= {"runtime", "numpy", "onnxruntime", "PIL", "click", "tqdm"}
 
 
 def test_trainer_imports_neither_export_nor_runtime() -> None:

@@ -1,6 +1,6 @@
 """Take the screenshots of the latent explorer that the README shows, into docs/.
 
-    make test-hosts
+    make web test-hosts
     .venv/bin/python tools/explorer_pictures.py runs/latest/bundle
 
 Needs Debian's Chromium and the package playwright, which `make test-hosts` installs.
@@ -25,7 +25,9 @@ FIVE = [(0.68, 0.2), (0.38, 0.2), (0.34, 0.47), (0.55, 0.42), (0.67, 0.58), (0.6
 
 def main() -> None:
     with serving(Path(sys.argv[1])) as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
+        )
 
         def shot(name: str, hash_: str, theme: str, size: tuple[int, int]) -> None:
             context = browser.new_context(viewport={"width": size[0], "height": size[1]}, reduced_motion="reduce")

@@ -12,11 +12,12 @@ _PATIENCE = 3  # epochs in which a fresh model may find its first active dimensi
 
 
 def collapse_warning(history: Sequence[EpochMetrics], settings: Settings) -> str | None:
-    """One line on what the newest epoch lost, with the option that cures it; None where nothing was lost.
+    """One line on what the newest epoch lost, with the option that cures it; None where there is nothing new to say.
 
     The whole posterior is reported when its last active dimension is lost, or when none has come to life by the third
-    epoch; a dimension in the epoch in
-    which its KL falls below 0.01 nat after having been over 0.1.
+    epoch. Single dimensions are reported the first time that any is lost, which is when its KL falls below 0.01 nat
+    after having been over 0.1: a model that has more of them than it needs goes on to lose some in many epochs, and
+    the history counts those that are left.
     """
     newest = history[-1]
     if newest.active_units == 0:
@@ -28,17 +29,20 @@ def collapse_warning(history: Sequence[EpochMetrics], settings: Settings) -> str
             f"the posterior has collapsed: no latent dimension is active, KL {newest.test_kl:.2g} nats; "
             f"{_cure(settings)}"
         )
-    lost = [
-        dimension
-        for dimension, kl in enumerate(newest.test_kl_per_dimension)
-        if kl < _DEAD
-        and any(earlier.test_kl_per_dimension[dimension] > _ALIVE for earlier in history[:-1])
-        and history[-2].test_kl_per_dimension[dimension] >= _DEAD
-    ]
-    if not lost:
+    lost = _lost(history)
+    if not lost or any(_lost(history[:epochs]) for epochs in range(1, len(history))):
         return None
     which = f"dimension {lost[0]} has" if len(lost) == 1 else f"dimensions {', '.join(map(str, lost))} have"
-    return f"latent {which} collapsed, KL under {_DEAD:g} nat; {_cure(settings)}"
+    return f"latent {which} collapsed, KL under {_DEAD:g} nat; to keep them all, {_cure(settings)}"
+
+
+def _lost(history: Sequence[EpochMetrics]) -> list[int]:
+    """Dimensions that carried something in an earlier epoch and carry nothing in the newest."""
+    return [
+        dimension
+        for dimension, kl in enumerate(history[-1].test_kl_per_dimension)
+        if kl < _DEAD and any(earlier.test_kl_per_dimension[dimension] > _ALIVE for earlier in history[:-1])
+    ]
 
 
 def _cure(settings: Settings) -> str:

@@ -71,7 +71,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(
     tmp_path: Path, random_checkpoint: Callable[..., Checkpoint]
 ) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ExportError, match="holds something that is no bundle"):
+    with pytest.raises(ExportError, match="holds something that is no part of a bundle"):
         export_bundle(random_checkpoint(), tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 

@@ -98,7 +98,7 @@ def test_a_manifest_that_describes_another_shape_is_refused(bundle: Path) -> Non
     content = json.loads(path.read_text())
     content["graphs"]["decoder"]["inputs"][0]["shape"] = ["N", 6]
     path.write_text(json.dumps(content))
-    with pytest.raises(BundleError, match=r'input "z" should be float32 \(N, 6\) but decoder.onnx has .* \(N, 5\)'):
+    with pytest.raises(BundleError, match=r"decoder.inputs should be 'z' float32 \(N, 5\) but is 'z' float32 \(N, 6\)"):
         Sampler(bundle)
 
 
@@ -107,7 +107,7 @@ def test_a_manifest_that_describes_another_name_is_refused(bundle: Path) -> None
     content = json.loads(path.read_text())
     content["graphs"]["encoder"]["outputs"][1]["name"] = "variance"
     path.write_text(json.dumps(content))
-    with pytest.raises(BundleError, match=r"encoder.onnx should have the outputs mean, variance but has mean, log_var"):
+    with pytest.raises(BundleError, match=r"encoder.outputs should be .*'log_var' .* but is .*'variance'"):
         Reconstructor(bundle)
 
 
@@ -120,5 +120,5 @@ def test_a_file_that_is_no_graph_is_refused(bundle: Path) -> None:
     content = json.loads(path.read_text())
     content["files"]["decoder.onnx"] = {"bytes": len(garbage), "sha256": hashlib.sha256(garbage).hexdigest()}
     path.write_text(json.dumps(content))
-    with pytest.raises(BundleError, match="onnxruntime cannot load it"):
+    with pytest.raises(BundleError, match="is no ONNX file"):
         Sampler(bundle)

@@ -42,8 +42,8 @@ def history(*kls: tuple[float, ...]) -> list[EpochMetrics]:
     ]
 
 
-def test_a_dimension_is_reported_once_when_it_is_lost_and_never_if_it_was_never_used(tiny_settings: Settings) -> None:
-    epochs = history((0.5, 0.001), (0.05, 0.001), (0.005, 0.001), (0.004, 0.001))
+def test_the_first_lost_dimension_is_reported_once_and_one_never_used_is_not(tiny_settings: Settings) -> None:
+    epochs = history((0.5, 0.001, 0.5), (0.05, 0.001, 0.5), (0.005, 0.001, 0.5), (0.004, 0.001, 0.001))
     found = [collapse_warning(epochs[:n], tiny_settings) for n in (1, 2, 3, 4)]
     assert [text is not None for text in found] == [False, False, True, False]
     assert found[2] is not None

@@ -126,7 +126,7 @@ def test_glyphs_are_the_same_on_every_call_and_leave_the_global_random_state_alo
 
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="unknown data set 'minst'; expected mnist, glyphs, or the path"):
+    with pytest.raises(DataError, match="unknown data set 'minst'; expected mnist, fashion-mnist, kmnist"):
         load("minst", tmp_path)
 
 
