@@ -4,5 +4,6 @@ from runtime.cli.bench import bench
 from runtime.cli.reconstruct import reconstruct
 from runtime.cli.sample import sample
 from runtime.cli.verify import verify
+from runtime.cli.web import web
 
-__all__ = ["bench", "reconstruct", "sample", "verify"]
+__all__ = ["bench", "reconstruct", "sample", "verify", "web"]

@@ -12,7 +12,7 @@ ort.env.logLevel = "error";
 export const ORT_VERSION = ort.env.versions.common;
 const BATCH = 64; // pictures a call: enough to fill the registers, few enough to leave the page responsive
 
-/** Threads need headers that few servers send (vae-web does), and one is the fastest for models of this size. */
+/** Threads need headers that few servers send (vae-web does), and start later: for small models they gain nothing. */
 function threads() {
   const asked = Number(new URLSearchParams(location.search).get("threads") ?? 1);
   return self.crossOriginIsolated ? Math.max(1, Math.min(asked, navigator.hardwareConcurrency)) : 1;

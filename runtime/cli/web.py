@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from runtime.errors import VaeRuntimeError
+from runtime.cli.command import RuntimeCommand, bundle_argument
 
 
-@click.command()
-@click.argument("bundle", type=click.Path(path_type=Path), default=Path("runs/latest/bundle"))
+@click.command(cls=RuntimeCommand)
+@bundle_argument
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Of the address; 0 is any free one."
 )
@@ -29,17 +29,12 @@ def web(bundle: Path, port: int, open_browser: bool, site: Path | None) -> None:
     from runtime.bundle import Bundle
     from runtime.web import find_site, make_server
 
-    try:
-        server = make_server(Bundle.open(bundle), find_site(site), port)
-    except VaeRuntimeError as error:
-        raise click.ClickException(str(error)) from error
-    address = f"http://127.0.0.1:{server.server_port}/"
-    click.echo(f"{bundle} at {address} (Ctrl-C stops)")
-    if open_browser:
-        click.launch(address)
-    try:
-        server.serve_forever()
-    except KeyboardInterrupt:
-        click.echo("stopped")
-    finally:
-        server.server_close()
+    with make_server(Bundle.open(bundle), find_site(site), port) as server:
+        address = f"http://127.0.0.1:{server.server_port}/"
+        click.echo(f"{bundle} at {address} (Ctrl-C stops)")
+        if open_browser:
+            click.launch(address)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            click.echo("stopped")
