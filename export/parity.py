@@ -42,7 +42,7 @@ _LARGE_SEED = 2**62 + 12_345  # both halves of the key and of the counter take p
 _LARGE_INDEX = 2**40
 _LOOKUPS_PER_ENTRY = 18  # random look-ups that leave none of the table's 65,536 entries out but once in a thousand
 
-Errors = dict[tuple[str, str], float]
+Errors = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,11 @@ def check_graph(
     }
     eager = engines.eager(spec)
     measurements = _measure(spec, eager, cases, expected, eager_errors=None)
-    eager_errors = {(entry.output, entry.inputs): entry.max_error for entry in measurements}
+    # The largest over all inputs: on one kind of input eager PyTorch may be exact by luck, and then no other could pass.
+    eager_errors = {
+        port.name: max((entry.max_error for entry in measurements if entry.output == port.name), default=0.0)
+        for port in spec.outputs
+    }
     for engine in engines.exported(spec, bundle, strict=strict):
         measurements += _measure(spec, engine, cases, expected, eager_errors)
     return measurements
@@ -143,7 +147,7 @@ def _measure(
                 errors[port.name] = float(np.maximum(errors[port.name], error))  # keeps NaN
         for port in spec.outputs:
             pixels = port.dtype == "uint8"
-            limit = PIXEL_LIMIT if pixels else _limit(port.name, case, eager_errors)
+            limit = PIXEL_LIMIT if pixels else _limit(port.name, eager_errors)
             measure = LEVELS if pixels else RELATIVE
             entry = Measurement(spec.name, engine.name, port.name, case, measure, errors[port.name], limit)
             measurements.append(_proven(entry))
@@ -220,11 +224,11 @@ def _check_form(spec: GraphSpec, engine: Engine, outputs: Arrays, expected: Arra
             raise TypesError(f"{place} should be {port.dtype} but is {output.dtype}; nothing was published")
 
 
-def _limit(output: str, case: str, eager_errors: Errors | None) -> float:
+def _limit(output: str, eager_errors: Errors | None) -> float:
     hard = HARD_LIMIT if output in HARD_OUTPUTS else np.inf
     if eager_errors is None:
         return hard
-    return min(hard, max(EAGER_FACTOR * eager_errors[output, case], SMALLEST_LIMIT))
+    return min(hard, max(EAGER_FACTOR * eager_errors[output], SMALLEST_LIMIT))
 
 
 def _proven(entry: Measurement) -> Measurement:
