@@ -86,7 +86,7 @@ def check_graph(
     }
     eager = engines.eager(spec)
     measurements = _measure(spec, eager, cases, expected, eager_errors=None)
-    # The largest over all inputs: on one kind of input eager PyTorch may be exact by luck, and then no other could pass.
+    # The largest over all inputs: on one kind of them eager PyTorch may be exact by luck, and nothing else would pass.
     eager_errors = {
         port.name: max((entry.max_error for entry in measurements if entry.output == port.name), default=0.0)
         for port in spec.outputs
