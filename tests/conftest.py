@@ -21,7 +21,7 @@ from trainer.settings import Settings
 
 torch.set_num_threads(1)  # the models here are so small that a second thread only gets in the way
 
-TINY = Settings("tiny", hidden=(24, 16), latent_dim=5, batch_size=50, epochs=2, clip_norm=1.0, learning_rate=0.01)
+TINY = Settings("tiny", hidden=(24, 16), latent_dim=5, batch_size=50, epochs=8, clip_norm=1.0, learning_rate=0.01)
 
 
 @pytest.fixture(scope="session")
