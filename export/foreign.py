@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import pickle
 import re
 import struct
-import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +20,7 @@ from export.errors import ExportError
 from export.source import Source
 from runtime.images import to_uint8
 from runtime.noise import standard_normal
-from trainer.checkpoint import load_checkpoint
+from trainer.checkpoint import load_checkpoint, read_plain
 from trainer.errors import SettingsError
 from trainer.model import VAE, ModelConfig
 
@@ -104,27 +101,20 @@ def load_source(path: Path, data_dir: Path) -> Source:
 
 def _read(path: Path) -> Mapping[str, Any]:
     """What a file holds, told apart by its first bytes: torch (zip or pickle) or safetensors."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(9)
-        if head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < path.stat().st_size:
-            return _read_safetensors(path)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)  # then it loads, or is refused
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ExportError(f"{path}: no such file; train a model with vae-train, or name a checkpoint") from None
-    except IsADirectoryError:
-        raise ExportError(f"{path}: is a folder; name the checkpoint in it, such as {path / 'best.pt'}") from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        # torch's own text runs over a screenful and recommends weights_only=False, which would run what is inside.
-        raise ExportError(
-            f"{path}: cannot be read as a checkpoint; it is truncated, damaged, or holds more than tensors and plain "
-            f"values ({type(error).__name__}); nothing in it was run"
-        ) from error
+    content = _read_safetensors(path) if _is_safetensors(path) else read_plain(path)
     if not isinstance(content, Mapping):
         raise ExportError(f"{path}: should hold a state dict but holds a {type(content).__name__}")
     return content
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether the file begins as safetensors do: the size of a JSON object, and that object."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+        return head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < path.stat().st_size
+    except OSError:  # reading it as torch's will say what is wrong
+        return False
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

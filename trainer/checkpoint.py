@@ -123,7 +123,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
     Raises CheckpointError where it is missing, damaged, of another format version, or not a checkpoint of ours.
     """
-    content = _read(path)
+    content = read_plain(path)
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: not a checkpoint of vae-train, it holds a {type(content).__name__}")
     if "format_version" in content and content["format_version"] != FORMAT_VERSION:
         raise CheckpointError(
             f"{path}: format_version should be {FORMAT_VERSION} but is {content['format_version']!r}; "
@@ -156,21 +158,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def current_versions() -> dict[str, str]:
-    """What made a checkpoint: Python, torch, numpy and this project."""
-    return {
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "numpy": np.__version__,
-        "vae-toolchain": version("vae-toolchain"),
-    }
+def read_plain(path: Path) -> object:
+    """What torch saved in a file, on the CPU; only tensors and plain values, no code in it is ever run.
 
-
-def _read(path: Path) -> dict[str, Any]:
+    Raises CheckpointError where it is missing, damaged, or holds anything else.
+    """
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected pickle protocol")  # a bare pickle is refused below
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content: object = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file; train a model with vae-train, or name a checkpoint") from None
     except IsADirectoryError:
@@ -179,11 +175,19 @@ def _read(path: Path) -> dict[str, Any]:
         # torch's own text runs over a screenful and recommends weights_only=False, which would run what is inside.
         raise CheckpointError(
             f"{path}: cannot be read as a checkpoint; it is truncated, damaged, or holds more than tensors and "
-            f"plain values ({type(error).__name__})"
+            f"plain values ({type(error).__name__}); nothing in it was run"
         ) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: not a checkpoint of vae-train, it holds a {type(content).__name__}")
     return content
+
+
+def current_versions() -> dict[str, str]:
+    """What made a checkpoint: Python, torch, numpy and this project."""
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "vae-toolchain": version("vae-toolchain"),
+    }
 
 
 def _metrics(row: dict[str, Any]) -> EpochMetrics:
