@@ -115,7 +115,7 @@ def train_epoch(
     # ---- everything random about this epoch ----
     order = torch.randperm(len(images), generator=generator(settings.seed, "order", epoch)).to(device)
     drawing = generator(settings.seed, "binarize", epoch, device=device)
-    shuffled = binarize(images[order], settings.binarize, drawing)
+    shuffled = binarize(images.index_select(0, order), settings.binarize, drawing)
     noise = _NoiseSource(settings, epoch, len(images), device)
 
     # ---- steps ----

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from trainer.flat import clip_norm_, span
 from trainer.gemm import linear, matmul
 from trainer.model import VAE
-from trainer.objectives import to_float
+from trainer.objectives import bernoulli_nll_value, to_float
 from trainer.settings import Settings
 
 
@@ -66,9 +66,8 @@ class MlpStep:
         output = self.decoder[-1]
         logits = linear(latent_inputs[-1], output.weight, output.bias).to(dtype)  # (B, pixels)
 
-        # ---- loss: see `bernoulli_nll` and `kl_per_dimension` ----
-        log_sigmoid = logits.abs().sigmoid_().log_()
-        reconstruction = logits.clamp_min(0).sub_(log_sigmoid).addcmul_(image, logits, value=-1).sum()
+        # ---- loss: see `kl_per_dimension` for the second term ----
+        reconstruction = bernoulli_nll_value(logits, image).sum()
         variance = std.square()
         kl = 0.5 * (mean.square() + variance - 1 - log_var).sum()
         self.totals += torch.stack([reconstruction + kl_weight * kl, reconstruction, kl])
@@ -115,7 +114,7 @@ def _backward(layers: Sequence[_Layer], inputs: Sequence[Tensor], gradient: Tens
     for i in reversed(range(len(layers))):
         layer = layers[i]
         layer.weight_gradient.copy_(matmul(gradient.t(), inputs[i]))
-        layer.bias_gradient.copy_(gradient.sum(0))
+        torch.sum(gradient, 0, out=layer.bias_gradient)
         if i > 0 or to_input:
             gradient = matmul(gradient, layer.weight)
         if i > 0:

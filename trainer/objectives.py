@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+_FACTORS = 8  # more would take fewer logarithms, but walk through memory in shorter pieces
+
 
 def bernoulli_nll(logits: Tensor, image: Tensor) -> Tensor:
     """−log p(image | z) of independent Bernoulli pixels, summed over pixels: (N,).
@@ -23,23 +25,33 @@ def bernoulli_nll(logits: Tensor, image: Tensor) -> Tensor:
 
 
 class _BernoulliNll(torch.autograd.Function):
-    """max(l, 0) − x l − log σ(|l|), summed over each row, with the gradient σ(l) − x in closed form.
-
-    The same value as `binary_cross_entropy_with_logits` to float32's rounding, without its log1p: on the CPU that one
-    function takes up to 0.6 ms for 128 images, a quarter of the whole training step.
-    """
+    """`bernoulli_nll_value` with its gradient σ(l) − x in closed form."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, image: Tensor) -> Tensor:
         ctx.save_for_backward(logits, image)
-        log_sigmoid = logits.abs().sigmoid_().log_()
-        return logits.clamp_min(0).sub_(log_sigmoid).addcmul_(image, logits, value=-1).sum(1)
+        return bernoulli_nll_value(logits, image)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         logits, image = ctx.saved_tensors
         return logits.sigmoid().sub_(image).mul_(gradient[:, None]), None
+
+
+def bernoulli_nll_value(logits: Tensor, image: Tensor) -> Tensor:
+    """Σ max(l, 0) − x l − log σ(|l|) over each row, without a gradient: float32 (N, pixels) twice → (N,).
+
+    The same value as `binary_cross_entropy_with_logits` to float32's rounding, without its log1p, which on the CPU
+    takes up to 0.6 ms for 128 images, a quarter of the whole training step. σ(|l|) lies in [½, 1], so that products of
+    eight are safe and one logarithm serves them all.
+    """
+    likely = logits.abs().sigmoid_()
+    whole = likely.shape[1] // _FACTORS * _FACTORS
+    log_sigmoid = likely[:, :whole].unflatten(1, (_FACTORS, -1)).prod(1).log_().sum(1)
+    if whole < likely.shape[1]:
+        log_sigmoid += likely[:, whole:].log().sum(1)
+    return logits.clamp_min(0).addcmul_(image, logits, value=-1).sum(1).sub_(log_sigmoid)
 
 
 def gaussian_nll(logits: Tensor, image: Tensor) -> Tensor:
