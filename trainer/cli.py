@@ -278,7 +278,7 @@ def _fit_with_progress(
     from trainer.loop import fit
     from trainer.tensorboard import Events
 
-    events = Events(run.folder) if tensorboard else None
+    events = Events(run.folder, checkpoint.history if checkpoint else ()) if tensorboard else None
     click.echo("epoch   train loss   test loss   reconstruction      KL   active    images/s")
     images, start = len(data.train_images), checkpoint.epoch if checkpoint else 0
     with tqdm(
