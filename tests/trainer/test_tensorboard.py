@@ -36,6 +36,12 @@ def expected(run: Path) -> Scalars:
     return values
 
 
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take longer than these tests."""
+    monkeypatch.setattr("trainer.plots.draw_run", lambda *arguments: [])
+
+
 def train_some(tmp_path: Path, *arguments: str) -> Path:
     pytest.importorskip("tensorboard")
     images = tmp_path / "images.npy"
