@@ -9,7 +9,9 @@ from click.testing import CliRunner
 
 from trainer.cli import train
 
-_NUMBER = re.compile(r"(-?\d+\.\d\d)(?= nats| entropy| excess| reconstruction| squared|\sKL)|(?<=1 × )(\d+\.\d\d)(?= KL)")
+_NUMBER = re.compile(
+    r"(-?\d+\.\d\d)(?= nats| entropy| excess| reconstruction| squared|\sKL)|(?<=1 × )(\d+\.\d\d)(?= KL)"
+)
 
 
 @pytest.mark.parametrize(
