@@ -66,7 +66,7 @@ def test_a_step_neither_waits_for_its_device_nor_reads_another(settings: Setting
 
 @pytest.mark.parametrize("settings", KINDS)
 def test_a_step_leaves_nothing_for_the_garbage_collector(settings: Settings) -> None:
-    """A cycle would keep the nodes of the warm-up's gradients alive, which belong to another stream than the capture's."""
+    """A cycle would keep the warm-up's gradient nodes alive, which belong to another stream than the capture's."""
     model = build_model(ModelConfig.of(settings, (1, 8, 8)), 0)
     weights = flatten_parameters(model)
     step = AutogradStep(model, weights, torch.optim.Adam([weights], fused=True), settings)
