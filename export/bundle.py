@@ -127,7 +127,9 @@ class _Builder:
         images, latent_dim = self.source.reference_images, metadata.latent_dim
         files = {name: (self.folder / graph.files["onnx"]).read_bytes() for name, graph in graphs.items()}
         small = make_variant(variant, files, images, latent_dim)
-        result = measure_variant(variant, files, small, images, latent_dim, force=self.force)
+        result = measure_variant(
+            variant, files, small, images, latent_dim, likelihood=self.source.likelihood, force=self.force
+        )
         for name, content in small.items():
             graphs[name].files[variant] = f"{name}{SUFFIXES[variant]}"
             self._write(graphs[name].files[variant], content)

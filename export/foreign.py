@@ -28,6 +28,7 @@ _WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")  # of DataParallel and torch
 _OURS = "format_version"  # in every checkpoint of vae-train
 _REFERENCE_IMAGES = 256
 _MNIST_SHAPE = (1, 28, 28)
+_LIKELIHOOD = "bernoulli"  # no state dict says; both layouts come from examples with this one
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ def load_source(path: Path, data_dir: Path) -> Source:
     return Source(
         model,
         images,
+        _LIKELIHOOD,
         {
             "architecture": model.architecture,
             "origin": f"a state dict with the layers {layout.name}, not trained by vae-toolchain",

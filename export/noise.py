@@ -47,8 +47,9 @@ class Noise(nn.Module):
             product0, product1 = c0 * self.multiplier0, c2 * self.multiplier1
             c0, c1 = ((product1 >> 32) ^ (c1 ^ key0)) & self.low, product1
             c2, c3 = ((product0 >> 32) ^ (c3 ^ key1)) & self.low, product0
-        # Word j of block b feeds latent 4 b + j.
-        words = torch.stack([c0, c1, c2, c3], dim=1).flatten(0, 1)[: self.latent_dim]  # (L, N)
+        # Word j of block b feeds latent 4 b + j: the rows (blocks, 4 N) are cut into quarters. Not by stacking and then
+        # flattening, which torch 2.11 cannot trace for a batch of any size.
+        words = torch.cat([c0, c1, c2, c3], dim=1).view(4 * len(self.blocks), -1)[: self.latent_dim]  # (L, N)
         low = torch.index_select(self.table, 0, (words & self.half_word).flatten())
         high = torch.index_select(self.table, 0, ((words >> 16) & self.half_word).flatten())
         normal = (low + high) * self.sqrt_half

@@ -14,7 +14,7 @@ from export.source import Source
 from runtime.images import to_float
 from runtime.noise import POSTERIOR_STREAM, standard_normal
 from trainer.model import VAE
-from trainer.objectives import bernoulli_nll
+from trainer.objectives import NLL
 
 ACTIVE_VARIANCE = 0.01
 """A latent is alive where its posterior mean varies more than this over images (Burda et al. 2016)."""
@@ -37,7 +37,7 @@ class Pruned:
         """One sentence for the screen and the card."""
         return (
             f"{len(self.kept)} of {self.latents} latents are alive and kept, "
-            f"NLL {self.nll_change_nats:+.3f} nats per image"
+            f"NLL ({self.source.likelihood}) {self.nll_change_nats:+.3f} nats per image"
         )
 
 
@@ -63,7 +63,7 @@ def prune_latents(source: Source) -> Pruned:
         replace(source, model=smaller, provenance=provenance),
         tuple(kept.tolist()),
         model.config.latent_dim,
-        _nll(smaller, image) - _nll(model, image),
+        _nll(smaller, image, source.likelihood) - _nll(model, image, source.likelihood),
     )
 
 
@@ -91,7 +91,7 @@ def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
 
 
 @torch.no_grad()
-def _nll(model: VAE, image: Tensor) -> float:
+def _nll(model: VAE, image: Tensor, likelihood: str) -> float:
     """Importance-weighted bound on −log p(image), mean over images, in nats (Burda et al. 2016)."""
     mean, log_var = model.encode(image)
     log_weights = []
@@ -100,6 +100,6 @@ def _nll(model: VAE, image: Tensor) -> float:
         noise = torch.from_numpy(standard_normal(0, index, model.config.latent_dim, stream=POSTERIOR_STREAM))
         z = model.reparameterize(mean, log_var, noise)
         log_prior_to_posterior = 0.5 * (noise.square() + log_var - z.square()).sum(1)
-        log_weights.append(log_prior_to_posterior - bernoulli_nll(model.decode_logits(z), image))
+        log_weights.append(log_prior_to_posterior - NLL[likelihood](model.decode_logits(z), image))
     bound = torch.logsumexp(torch.stack(log_weights).double(), 0) - np.log(_IMPORTANCE_SAMPLES)
     return float(-bound.mean())

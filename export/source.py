@@ -20,6 +20,8 @@ class Source:
     """In evaluation mode, on the CPU."""
     reference_images: npt.NDArray[np.uint8]
     """(N, H, W, C), at least 4: real test images that the export is checked on."""
+    likelihood: str
+    """Of a pixel, a name in `trainer.objectives.NLL`: what bounds on log p(x) are measured with."""
     provenance: dict[str, Any]
     """What was trained, on what, by which versions: plain values for JSON."""
 
@@ -31,6 +33,7 @@ class Source:
         return cls(
             model,
             checkpoint.reference_images.numpy(),
+            checkpoint.settings.likelihood,
             {
                 "architecture": model.architecture,
                 "data": {"name": checkpoint.data.name, "sha256": checkpoint.data.sha256},

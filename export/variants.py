@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
+import torch
 
 from export.engines import noise_part
 from export.errors import ExportError, ValuesError
@@ -18,6 +19,7 @@ from export.quantize import to_fp16_weights, to_int8
 from runtime.images import to_float
 from runtime.noise import POSTERIOR_STREAM, standard_normal
 from runtime.threads import usable_cpus
+from trainer.objectives import NLL
 
 SMALLEST_PSNR_DB = 35.0
 """Below this an eye begins to see the difference on a plain display; refused unless forced."""
@@ -43,8 +45,10 @@ class VariantReport:
     float_bytes: int
     psnr_db: float
     """Of 1,000 decoded images, full range against root mean square error, against the float32 file."""
+    likelihood: str
+    """Of a pixel: what the model was trained on."""
     elbo_loss_nats: float
-    """How much the evidence lower bound of the reference images falls, in nats per image."""
+    """How much the evidence lower bound of the reference images falls with that likelihood, in nats per image."""
     images_per_s: float
     float_images_per_s: float
 
@@ -52,7 +56,7 @@ class VariantReport:
         """Size and quality: what stays the same from run to run."""
         return (
             f"{self.bytes:,} bytes against {self.float_bytes:,} ({self.bytes / self.float_bytes:.0%}), "
-            f"PSNR {self.psnr_db:.1f} dB, ELBO {-self.elbo_loss_nats:+.3f} nats per image"
+            f"PSNR {self.psnr_db:.1f} dB, ELBO ({self.likelihood}) {-self.elbo_loss_nats:+.3f} nats per image"
         )
 
     def speed(self) -> str:
@@ -82,10 +86,12 @@ def measure_variant(
     reference_images: Pixels,
     latent_dim: int,
     *,
+    likelihood: str,
     force: bool = False,
 ) -> VariantReport:
     """Compare a variant with its float files in onnxruntime, in one run, on the processors usable here.
 
+    likelihood: that the model was trained on, a name in `trainer.objectives.NLL`.
     Raises ValuesError where an output depends on its batch or a latent changed, and ExportError where PSNR is below
     SMALLEST_PSNR_DB and not forced.
     """
@@ -100,13 +106,15 @@ def measure_variant(
             f"{file_format}: PSNR against float32 is {psnr:.1f} dB, below the {SMALLEST_PSNR_DB:g} dB that are "
             "allowed; leave the variant out, or --force it; nothing was published"
         )
+    elbo, small_elbo = (_elbo(content, reference_images, latent_dim, likelihood) for content in (files, variants))
     seconds = _seconds({"float": lambda: _run(decoder, z), "small": lambda: _run(small_decoder, z)})
     return VariantReport(
         file_format,
         bytes=sum(map(len, variants.values())),
         float_bytes=sum(map(len, files.values())),
         psnr_db=float(psnr),
-        elbo_loss_nats=_elbo(files, reference_images, latent_dim) - _elbo(variants, reference_images, latent_dim),
+        likelihood=likelihood,
+        elbo_loss_nats=elbo - small_elbo,
         images_per_s=_ROWS / seconds["small"],
         float_images_per_s=_ROWS / seconds["float"],
     )
@@ -149,15 +157,16 @@ def _check_batch_independence(
             )
 
 
-def _elbo(files: Mapping[str, bytes], reference_images: Pixels, latent_dim: int) -> float:
-    """Evidence lower bound with a Bernoulli likelihood, mean over the reference images, in nats."""
+def _elbo(files: Mapping[str, bytes], reference_images: Pixels, latent_dim: int, likelihood: str) -> float:
+    """Evidence lower bound, mean over the reference images, in nats."""
     image = to_float(reference_images)
     mean, log_var = (output.astype(np.float64) for output in _run(_session(files["encoder"]), image))
     noise = standard_normal(_TEST_SEED, np.arange(len(image)), latent_dim, stream=POSTERIOR_STREAM)
     z = (mean + np.exp(log_var / 2) * noise).astype(np.float32)
     decoded = _run(_session(files["decoder"]), z)[0].astype(np.float64)
     p = np.clip(decoded, _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
-    log_likelihood = (image * np.log(p) + (1 - image) * np.log1p(-p)).reshape(len(image), -1).sum(1)
+    logits = torch.from_numpy(np.log(p) - np.log1p(-p))
+    log_likelihood = -NLL[likelihood](logits, torch.from_numpy(image.astype(np.float64))).numpy()
     kl = 0.5 * (mean**2 + np.exp(log_var) - 1 - log_var).sum(1)
     return float((log_likelihood - kl).mean())
 

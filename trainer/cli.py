@@ -228,7 +228,7 @@ def train(
     # ---- show ----
     best = min(checkpoint.history, key=lambda metrics: metrics.test_loss)
     click.echo(f"\nbest    epoch {best.epoch}: test loss {best.test_loss:.2f} nats per image")
-    click.echo(_anatomy(settings, best, checkpoint.data.entropy_floor))
+    click.echo(_anatomy(settings, best, checkpoint.data.entropy_floor, depth))
     pictures = draw_run(checkpoint, data, run.pictures)
     images = write_test_images(data, run.folder / "test_images")
     click.echo(f"wrote   {run.best}, {run.last.name}, history.csv, history.jsonl, config.toml")
@@ -236,8 +236,8 @@ def train(
     click.echo(f"        {images}/ a few test images, to try vae-reconstruct on")
 
 
-def _anatomy(settings: Settings, best: EpochMetrics, floor: float | None) -> str:
-    """What the best test loss is made of, in words."""
+def _anatomy(settings: Settings, best: EpochMetrics, floor: float | None, channels: int) -> str:
+    """What the best test loss is made of, in words. floor: what the reconstruction cannot go below, if anything."""
     if settings.bound != "elbo":
         return (
             f"        the {settings.bound} bound of {settings.draws} draws; "
@@ -246,10 +246,12 @@ def _anatomy(settings: Settings, best: EpochMetrics, floor: float | None) -> str
     kl = f"{settings.beta:g} × {best.test_kl:.2f} KL"
     if settings.free_bits:
         kl += f", each dimension charged for at least {settings.free_bits:g}"
-    if not floor:
-        return f"        = {best.test_reconstruction:.2f} reconstruction + {kl}"
+    if not floor:  # black-and-white pixels have no entropy
+        reconstruction = "squared error" if settings.likelihood == "gaussian" else "reconstruction"
+        return f"        = {best.test_reconstruction:.2f} {reconstruction} + {kl}"
+    pixels = "gray pixels" if channels == 1 else "colours"
     return (
-        f"        = {floor:.2f} entropy of the gray pixels, which no model can avoid\n"
+        f"        = {floor:.2f} entropy of the {pixels}, which no model can avoid\n"
         f"        + {best.test_reconstruction - floor:.2f} excess + {kl}"
     )
 
@@ -278,7 +280,7 @@ def _fit_with_progress(
     from trainer.loop import fit
     from trainer.tensorboard import Events
 
-    events = Events(run.folder) if tensorboard else None
+    events = Events(run.folder, checkpoint.history if checkpoint else ()) if tensorboard else None
     click.echo("epoch   train loss   test loss   reconstruction      KL   active    images/s")
     images, start = len(data.train_images), checkpoint.epoch if checkpoint else 0
     with tqdm(

@@ -44,7 +44,7 @@ def test_every_graph_file_says_what_the_manifest_says(bundle: Path) -> None:
         model = onnx.load_from_string((bundle / f"{graph}.onnx").read_bytes())
         assert json.loads({entry.key: entry.value for entry in model.metadata_props}[METADATA_KEY]) == metadata
         extra = {METADATA_KEY: ""}
-        with pytest.warns(FutureWarning, match=r"torch\.jit\.load"):
+        with pytest.warns((FutureWarning, DeprecationWarning), match=r"torch\.jit\.load"):
             torch.jit.load(io.BytesIO((bundle / f"{graph}.pt").read_bytes()), _extra_files=extra)
         assert json.loads(extra[METADATA_KEY]) == metadata
 

@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from export import prune
 from export.errors import ExportError
-from export.prune import prune_latents
 from export.source import Source
+from runtime.images import to_float
 from trainer.checkpoint import Checkpoint
+from trainer.evaluation.nll import importance_nll
 
 Make = Callable[..., Checkpoint]
 
@@ -30,7 +32,7 @@ def source(random_checkpoint: Make) -> Source:
 
 
 def test_dead_latents_are_dropped_and_the_reconstructions_stay(source: Source) -> None:
-    pruned = prune_latents(source)
+    pruned = prune.prune_latents(source)
     assert pruned.kept == (1, 2, 4)
     assert pruned.source.model.config.latent_dim == 3
     image = torch.rand(9, 1, 8, 6)
@@ -42,14 +44,26 @@ def test_dead_latents_are_dropped_and_the_reconstructions_stay(source: Source) -
 
 
 def test_the_change_in_nll_is_small_for_dead_latents_and_said(source: Source) -> None:
-    pruned = prune_latents(source)
+    pruned = prune.prune_latents(source)
     assert abs(pruned.nll_change_nats) < 0.2
-    assert pruned.summary().startswith("3 of 5 latents are alive and kept, NLL ")
+    assert pruned.summary().startswith("3 of 5 latents are alive and kept, NLL (bernoulli) ")
     assert pruned.source.provenance["pruned"] == "3 of 5 latents kept, the others are dead"
 
 
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "continuous-bernoulli"])
+def test_the_nll_is_that_of_the_likelihood_the_model_was_trained_on(source: Source, likelihood: str) -> None:
+    image = torch.from_numpy(to_float(source.reference_images))
+    other_way = importance_nll(source.model, image, k=100, likelihood=likelihood)
+    nll = prune._nll(source.model, image, likelihood)
+    assert nll == pytest.approx(other_way.nll, abs=0.3)  # the same bound by other draws; likelihoods differ by nats
+
+    pruned = prune.prune_latents(replace(source, likelihood=likelihood))
+    assert pruned.nll_change_nats == prune._nll(pruned.source.model, image, likelihood) - nll
+    assert f", NLL ({likelihood}) " in pruned.summary()
+
+
 def test_nothing_changes_where_every_latent_is_alive(source: Source) -> None:
-    alive = prune_latents(prune_latents(source).source)
+    alive = prune.prune_latents(prune.prune_latents(source).source)
     assert alive.latents == 3
     assert alive.nll_change_nats == 0
 
@@ -57,4 +71,4 @@ def test_nothing_changes_where_every_latent_is_alive(source: Source) -> None:
 def test_a_model_without_live_latents_is_refused(source: Source) -> None:
     nn.init.zeros_(source.model.mean.weight)
     with pytest.raises(ExportError, match="no latent varies"):
-        prune_latents(replace(source))
+        prune.prune_latents(replace(source))

@@ -37,7 +37,7 @@ def decode(content: bytes, z: np.ndarray) -> np.ndarray:
 
 def test_int8_keeps_the_latents_and_does_not_depend_on_the_batch(files: Mapping[str, bytes], images: Pixels) -> None:
     small = make_variant(INT8, files, images, LATENT_DIM)
-    report = measure_variant(INT8, files, small, images, LATENT_DIM)
+    report = measure_variant(INT8, files, small, images, LATENT_DIM, likelihood="bernoulli")
     assert report.psnr_db > variants.SMALLEST_PSNR_DB
     z = standard_normal(9, np.arange(50), LATENT_DIM)
     together = decode(small["decoder"], z)
@@ -74,7 +74,7 @@ def test_fp16_weights_halve_the_weights_and_compute_in_float32(files: Mapping[st
             rounded = values.astype(np.float16).astype(np.float32)
             tensor.CopyFrom(onnx.numpy_helper.from_array(rounded, tensor.name))
     assert (decode(small["decoder"], z) == decode(model.SerializeToString(), z)).all()
-    assert measure_variant(FP16, files, small, images, LATENT_DIM).psnr_db > 60
+    assert measure_variant(FP16, files, small, images, LATENT_DIM, likelihood="bernoulli").psnr_db > 60
 
 
 def test_a_variant_that_loses_too_much_is_refused_unless_forced(
@@ -83,8 +83,8 @@ def test_a_variant_that_loses_too_much_is_refused_unless_forced(
     small = make_variant(INT8, files, images, LATENT_DIM)
     monkeypatch.setattr(variants, "SMALLEST_PSNR_DB", 200.0)
     with pytest.raises(ExportError, match=r"PSNR against float32 is .* dB, below the 200 dB"):
-        measure_variant(INT8, files, small, images, LATENT_DIM)
-    measure_variant(INT8, files, small, images, LATENT_DIM, force=True)
+        measure_variant(INT8, files, small, images, LATENT_DIM, likelihood="bernoulli")
+    measure_variant(INT8, files, small, images, LATENT_DIM, likelihood="bernoulli", force=True)
 
 
 def test_a_variant_with_other_latents_is_refused(files: Mapping[str, bytes], images: Pixels) -> None:
@@ -93,11 +93,44 @@ def test_a_variant_with_other_latents_is_refused(files: Mapping[str, bytes], ima
     rounded = onnx.numpy_helper.to_array(table).astype(np.float16).astype(np.float32)
     table.CopyFrom(onnx.numpy_helper.from_array(rounded, table.name))
     with pytest.raises(ValuesError, match="latents are not those of the contract"):
-        measure_variant(FP16, files, {**files, "sampler": model.SerializeToString()}, images, LATENT_DIM)
+        measure_variant(
+            FP16, files, {**files, "sampler": model.SerializeToString()}, images, LATENT_DIM, likelihood="bernoulli"
+        )
+
+
+def log_density(p: np.ndarray, image: np.ndarray, likelihood: str) -> np.ndarray:
+    """log p(x | z) of each pixel, from its textbook formula."""
+    if likelihood == "gaussian":
+        return -((p - image) ** 2)
+    bernoulli = image * np.log(p) + (1 - image) * np.log(1 - p)
+    if likelihood == "bernoulli":
+        return bernoulli
+    return bernoulli + np.log(2 * np.arctanh(1 - 2 * p) / (1 - 2 * p))  # Loaiza-Ganem & Cunningham 2019, equation 7
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "continuous-bernoulli"])
+def test_the_loss_in_elbo_is_that_of_the_likelihood_the_model_was_trained_on(
+    files: Mapping[str, bytes], images: Pixels, likelihood: str
+) -> None:
+    small = make_variant(INT8, files, images, LATENT_DIM)
+    image = (images / 255).transpose(0, 3, 1, 2)
+
+    def elbo(graphs: Mapping[str, bytes]) -> float:
+        encoder = onnxruntime.InferenceSession(graphs["encoder"], providers=["CPUExecutionProvider"])
+        mean, log_var = encoder.run(None, {"image": image.astype(np.float32)})
+        noise = standard_normal(variants._TEST_SEED, np.arange(len(image)), LATENT_DIM, stream=1)
+        p = decode(graphs["decoder"], mean + np.sqrt(np.exp(log_var)) * noise).astype(np.float64)
+        p = p.clip(1e-7, 1 - 1e-7)
+        kl = (mean**2 + np.exp(log_var) - log_var - 1).sum(1) / 2
+        return float((log_density(p, image, likelihood).sum((1, 2, 3)) - kl).mean())
+
+    report = measure_variant(INT8, files, small, images, LATENT_DIM, likelihood=likelihood)
+    assert report.elbo_loss_nats == pytest.approx(elbo(files) - elbo(small), abs=1e-3)
+    assert f"ELBO ({likelihood})" in report.quality()
 
 
 def test_a_slower_variant_says_so() -> None:
     make: Callable[..., variants.VariantReport] = variants.VariantReport
-    slower = make(INT8, 30, 100, 50.0, 0.1, images_per_s=90.0, float_images_per_s=100.0)
+    slower = make(INT8, 30, 100, 50.0, "gaussian", 0.1, images_per_s=90.0, float_images_per_s=100.0)
     assert slower.speed().endswith("0.90 times: not faster on this machine")
-    assert slower.quality() == "30 bytes against 100 (30%), PSNR 50.0 dB, ELBO -0.100 nats per image"
+    assert slower.quality() == "30 bytes against 100 (30%), PSNR 50.0 dB, ELBO (gaussian) -0.100 nats per image"

@@ -364,3 +364,25 @@ def test_a_folder_chosen_from_the_disk_replaces_the_bundle(
     page.wait_for_selector("#badge[data-state=passed]")
     expected = Sampler(bundle).sample(1, seed=7)[0].astype(int)
     assert np.abs(pixels(page, "#gallery-grid canvas") - expected).max() <= 1
+
+
+@pytest.mark.parametrize("system", ["dark", "light"])
+def test_colours_are_the_systems_until_the_visitor_chooses(browser: Browser, explorer: str, system: Any) -> None:
+    with Visitor(browser, explorer, color_scheme=system) as page:
+        opened(page, explorer)
+
+        def luminance(layer: str) -> float:
+            colour = page.evaluate(f"getComputedStyle(document.body).{layer}")
+            return sum(map(int, re.findall(r"\d+", colour)[:3])) / 3 / 255
+
+        def looks() -> str:
+            return "dark" if luminance("backgroundColor") < 0.2 and luminance("color") > 0.8 else "light"
+
+        other = "light" if system == "dark" else "dark"
+        assert looks() == system
+        page.emulate_media(color_scheme=other)
+        assert looks() == other
+        page.click("#theme")
+        assert looks() == system
+        page.emulate_media(color_scheme=system)
+        assert looks() == system

@@ -1,0 +1,41 @@
+"""What `vae-train` says the loss is made of is true of the data and the likelihood that it was trained with."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from trainer.cli import train
+
+_NUMBER = re.compile(
+    r"(-?\d+\.\d\d)(?= nats| entropy| excess| reconstruction| squared|\sKL)|(?<=1 × )(\d+\.\d\d)(?= KL)"
+)
+
+
+@pytest.mark.parametrize(
+    ("channels", "options", "words"),
+    [
+        (1, [], ["entropy of the gray pixels, which no model can avoid", "excess"]),
+        (3, [], ["entropy of the colours, which no model can avoid", "excess"]),
+        (1, ["--binarize", "dynamic"], ["reconstruction + 1 ×"]),
+        (3, ["--binarize", "static-threshold"], ["reconstruction + 1 ×"]),
+        (1, ["--likelihood", "gaussian"], ["squared error + 1 ×"]),
+        (1, ["--likelihood", "continuous-bernoulli"], ["reconstruction + 1 ×"]),
+    ],
+)
+def test_the_loss_is_the_sum_of_its_parts_under_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int, options: list[str], words: list[str]
+) -> None:
+    monkeypatch.setattr("trainer.plots.draw_run", lambda *arguments: [])  # pictures take longer than the test
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (40, 4, 4, channels), np.uint8))
+    small = ["--hidden", "4", "--latent-dim", "2", "--epochs", "1", "--runs", str(tmp_path / "runs")]
+    result = CliRunner().invoke(train, ["--dataset", str(tmp_path / "a.npy"), *small, *options])
+    assert result.exit_code == 0, result.output
+    said = result.output[result.output.index("best ") : result.output.index("wrote")]
+    assert all(word in said for word in words)
+    assert ("entropy" in said) == ("entropy" in words[0])
+    loss, *parts = (float(number) for match in _NUMBER.findall(said) for number in match if number)
+    assert len(parts) == (3 if "entropy" in said else 2)
+    assert loss == pytest.approx(sum(parts), abs=0.02)
