@@ -68,8 +68,13 @@ class Team:
         return cls(rank, size, local_rank)
 
     def leave(self) -> None:
-        """Close the connections, when the last sum is made."""
+        """Close the connections, when the last sum is made.
+
+        To be called by all, before Python ends: a thread of gloo that then still holds a tensor of the last sum aborts
+        the process (pytorch issue 190489), and waiting for the others gives it the time to let go.
+        """
         if self.size > 1:
+            dist.barrier()
             dist.destroy_process_group()
 
     @property
