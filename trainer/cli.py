@@ -199,6 +199,7 @@ def train(
                     "threads": torch.get_num_threads() if torch_device.type == "cpu" else None,
                     "graph": graph,
                 },
+                team.size,
             )
             write_atomically(run.config, text.encode())
             return run, None
