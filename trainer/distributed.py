@@ -37,10 +37,10 @@ class Team:
     def join(cls, settings: Settings, device: torch.device) -> Team:
         """Connect to the other processes that torchrun has started: over NCCL, one GPU each, or gloo on CPUs.
 
-        A process that torchrun did not start is alone. Raises SettingsError where the settings cannot be shared out
-        among so many processes, or there are not so many GPUs.
+        A process that torchrun did not start, or only one of, is alone. Raises SettingsError where the settings cannot
+        be shared out among so many processes, or there are not so many GPUs.
         """
-        if not dist.is_torchelastic_launched():
+        if not dist.is_torchelastic_launched() or os.environ["WORLD_SIZE"] == "1":
             return ALONE
         rank, size, local_rank = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
         if settings.batch_size < size:
@@ -48,7 +48,7 @@ class Team:
                 f"{size} processes cannot share a batch of {settings.batch_size} images, each needs at least one; "
                 f"start at most {settings.batch_size} with --nproc-per-node, or give --batch-size {size} or more"
             )
-        if size > 1 and settings.batch_norm and device.type == "cpu":
+        if settings.batch_norm and device.type == "cpu":
             raise SettingsError(
                 "--batch-norm needs the statistics of the whole batch, which torch gathers from several processes on "
                 "GPUs alone; train in one process, or without it"
