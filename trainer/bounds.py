@@ -4,6 +4,7 @@ of the best checkpoint all use one and the same."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -45,10 +46,18 @@ class Objective:
         """The objective that a run trains on."""
         return cls(settings.bound, settings.likelihood, settings.draws, settings.beta, settings.free_bits)
 
-    def terms(self, model: VAE, image: Tensor, noise: Tensor, kl_weight: float | Tensor | None = None) -> Terms:
+    def terms(
+        self,
+        model: VAE,
+        image: Tensor,
+        noise: Tensor,
+        kl_weight: float | Tensor | None = None,
+        total: Callable[[Tensor], Tensor] = lambda own: own,
+    ) -> Terms:
         """All terms for `image`, (N, C, H, W) in [0, 1], with `noise`, standard normal (N, draws, latent_dim).
 
-        kl_weight: stands in for β while it is warmed up; None means β.
+        kl_weight: stands in for β while it is warmed up; None means β. total: adds up over the processes that share a
+        batch, where `image` is a part of one; N may then be 0.
         """
         weight = self.beta if kl_weight is None else kl_weight
         mean, log_var = (head.to(image.dtype) for head in model.encode(image))  # (N, L) each, also under autocast
@@ -58,7 +67,7 @@ class Objective:
         if self.bound == "elbo":
             nll = self._nll(model, z, image)
             reconstruction = nll.mean(1)
-            loss = self.negative_elbo(reconstruction.mean(), kl.mean(0), weight) * len(image)
+            loss = self.negative_elbo(reconstruction.sum(), kl.sum(0), weight, images=len(image), total=total)
             return Terms(reconstruction, mean, kl, None, loss)
         if self.bound == "dreg":
             # log q must reach the encoder through z alone (Tucker et al. 2019, equation 6).
@@ -71,15 +80,25 @@ class Objective:
         log_weights = weight * log_ratio - nll
         return Terms(nll.mean(1), mean, kl, log_weights, self._importance_loss(log_weights, z))
 
-    def negative_elbo(self, reconstruction: Tensor, kl: Tensor, kl_weight: float | Tensor | None = None) -> Tensor:
-        """Mean loss per image of the evidence lower bound, () from the mean reconstruction () and the mean KL of each
-        dimension (latent_dim,).
+    def negative_elbo(
+        self,
+        reconstruction: Tensor,
+        kl: Tensor,
+        kl_weight: float | Tensor | None = None,
+        *,
+        images: int = 1,
+        total: Callable[[Tensor], Tensor] = lambda own: own,
+    ) -> Tensor:
+        """Loss of the evidence lower bound, () from reconstruction () and the KL of each dimension (latent_dim,), all
+        of them sums over so many images; or means, for one.
 
-        A dimension is charged for at least `free_bits` nats, so that it costs nothing to use it that much
-        (Kingma et al. 2016, section 2.6 and appendix C.8).
+        A dimension is charged for at least `free_bits` nats an image, so that it costs nothing to use it that much
+        (Kingma et al. 2016, section 2.6 and appendix C.8). What counts is the mean over the batch; total: see `terms`.
         """
-        charged = kl.clamp_min(self.free_bits) if self.free_bits else kl
-        return reconstruction + (self.beta if kl_weight is None else kl_weight) * charged.sum()
+        if self.free_bits:
+            least = torch.full_like(kl, images * self.free_bits)
+            kl = torch.where(total(kl.detach() - least) > 0, kl, least)
+        return reconstruction + (self.beta if kl_weight is None else kl_weight) * kl.sum()
 
     def _nll(self, model: VAE, z: Tensor, image: Tensor) -> Tensor:
         """−log p(x|z) of each draw: (N, k)."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from trainer.checkpoint import Checkpoint, EpochMetrics
     from trainer.data import ImageData
+    from trainer.distributed import Team
     from trainer.run import Run
 
 
@@ -163,6 +164,7 @@ def train(
     import torch
 
     from trainer.checkpoint import load_checkpoint
+    from trainer.distributed import Team
     from trainer.loop import choose_device
     from trainer.model import VAE, ModelConfig
     from trainer.plots import draw_run, write_test_images
@@ -177,35 +179,46 @@ def train(
         check_tensorboard()
     if threads is not None:
         torch.set_num_threads(threads)
-    data = load_data(dataset, data_dir, image_size, channels)
-    checkpoint = None
-    if resume is None:
-        run = Run.create(runs, name, f"{Path(data.name).stem}-{preset}")
-        text = config_of(
-            ctx.command,
-            settings,
-            {
-                "dataset": dataset or data.name,
-                "data_dir": None if data_dir is None else str(data_dir),
-                "image_size": image_size,
-                "channels": None if channels is None else str(channels),
-                "device": torch_device.type,
-                "threads": torch.get_num_threads() if torch_device.type == "cpu" else None,
-                "graph": graph,
-            },
-        )
-        write_atomically(run.config, text.encode())
-    else:
+    team = Team.join(settings, torch_device)  # alone, unless torchrun has started this process
+    data = team.in_turn(lambda: load_data(dataset, data_dir, image_size, channels))
+    team.check_agreement(settings, data.sha256)
+
+    def start() -> tuple[Run, Checkpoint | None]:
+        """A new run, or the one to go on with and its newest checkpoint."""
+        if resume is None:
+            run = Run.create(runs, name, f"{Path(data.name).stem}-{preset}")
+            text = config_of(
+                ctx.command,
+                settings,
+                {
+                    "dataset": dataset or data.name,
+                    "data_dir": None if data_dir is None else str(data_dir),
+                    "image_size": image_size,
+                    "channels": None if channels is None else str(channels),
+                    "device": torch_device.type,
+                    "threads": torch.get_num_threads() if torch_device.type == "cpu" else None,
+                    "graph": graph,
+                },
+                team.size,
+            )
+            write_atomically(run.config, text.encode())
+            return run, None
         run = Run.open(resume)
-        if run.last.is_file():
-            checkpoint = load_checkpoint(run.last)
-            check_resumable(settings, data.sha256, checkpoint)
+        if not run.last.is_file():
+            return run, None
+        checkpoint = load_checkpoint(run.last)
+        check_resumable(settings, data.sha256, checkpoint)
+        return run, checkpoint
+
+    run, checkpoint = team.from_first(start)
 
     # ---- say so ----
     depth, height, width = data.image_shape
     model = VAE(ModelConfig.of(settings, data.image_shape))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     where = f"cpu, {torch.get_num_threads()} threads" if torch_device.type == "cpu" else torch.cuda.get_device_name()
+    if team.size > 1:
+        where += f", in each of {team.size} processes"
     clip = f", clip {settings.clip_norm:g}" if settings.clip_norm else ""
     done = f", going on after epoch {checkpoint.epoch}" if checkpoint else ""
     click.echo(
@@ -220,10 +233,14 @@ def train(
 
     # ---- train ----
     try:
-        checkpoint = _fit_with_progress(settings, data, run, torch_device, checkpoint, graph, tensorboard)
+        checkpoint = _fit_with_progress(settings, data, run, torch_device, checkpoint, graph, team, tensorboard)
     except KeyboardInterrupt:
         saved = "the finished epochs are saved" if run.last.is_file() else "no epoch was finished"
         raise click.ClickException(f"interrupted; {saved}; go on with: vae-train --resume {run.folder}") from None
+
+    team.leave()
+    if not team.leads:
+        return
 
     # ---- show ----
     best = min(checkpoint.history, key=lambda metrics: metrics.test_loss)
@@ -271,6 +288,7 @@ def _fit_with_progress(
     device: torch.device,
     checkpoint: Checkpoint | None,
     graph: bool,
+    team: Team,
     tensorboard: bool,
 ) -> Checkpoint:
     """Run all epochs under one progress bar (on a terminal), with a line for each. Returns the last state."""
@@ -280,14 +298,17 @@ def _fit_with_progress(
     from trainer.loop import fit
     from trainer.tensorboard import Events
 
-    events = Events(run.folder, checkpoint.history if checkpoint else ()) if tensorboard else None
+    writes_events = tensorboard and team.leads
+    events = Events(run.folder, checkpoint.history if checkpoint else ()) if writes_events else None
     click.echo("epoch   train loss   test loss   reconstruction      KL   active    images/s")
     images, start = len(data.train_images), checkpoint.epoch if checkpoint else 0
     with tqdm(
         total=settings.epochs * images, initial=start * images, unit=" images", unit_scale=True, disable=None,
         leave=False, mininterval=0.2,
     ) as bar:  # fmt: skip
-        for state in fit(settings, data, run, device=device, checkpoint=checkpoint, graph=graph, advance=bar.update):
+        for state in fit(
+            settings, data, run, device=device, checkpoint=checkpoint, graph=graph, team=team, advance=bar.update
+        ):
             checkpoint, metrics = state, state.history[-1]
             bar.write(
                 f"{metrics.epoch:5d}   {metrics.train_loss:10.2f}   {metrics.test_loss:9.2f}   "

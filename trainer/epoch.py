@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from trainer.binarize import binarize
 from trainer.checkpoint import Checkpoint
+from trainer.distributed import ALONE, Team
 from trainer.errors import SettingsError
 from trainer.flat import flatten_parameters
 from trainer.gemm import has_bf16
@@ -43,6 +44,7 @@ class TrainingState:
     """All weights of the model in one vector, see `flatten_parameters`."""
     optimizer: torch.optim.Optimizer
     step: Step
+    team: Team = ALONE
 
     @classmethod
     def start(
@@ -54,18 +56,22 @@ class TrainingState:
         *,
         mean_of: npt.NDArray[np.uint8] | None = None,
         graph: bool = True,
+        team: Team = ALONE,
     ) -> TrainingState:
         """Fresh weights, a function of the seed, and Adam; or both as `checkpoint` left them.
 
         mean_of: images, uint8 (N, H, W, C), whose mean a fresh decoder starts at; it saves the tutorial preset 6 nats
         in the first epoch and 3 in the third. None leaves the output bias at random. graph: on a GPU, run the step as
-        a CUDA graph. Raises SettingsError for bf16 on a processor without it.
+        a CUDA graph, unless there is a team. team: the processes that train together. Raises SettingsError for bf16 on
+        a processor without it.
         """
         if settings.precision == "bf16" and not has_bf16(device):
             raise SettingsError("--precision bf16: this processor has no bf16 instructions; use --precision float32")
         model = build_model(config, derive_seed(settings.seed, "weights"))
         if mean_of is not None:
             start_at_mean(model, mean_of)
+        if team.size > 1:
+            nn.SyncBatchNorm.convert_sync_batchnorm(model)  # in place, under the same names; without any, nothing
         model.to(device)
         weights = flatten_parameters(model)
         on_gpu = device.type == "cuda"
@@ -83,13 +89,15 @@ class TrainingState:
             remembered = checkpoint.optimizer_state["state"]
             optimizer.load_state_dict({**optimizer.state_dict(), "state": remembered})
         step: Step
-        if MlpStep.supports(settings, device):
+        if team.size > 1:
+            step = AutogradStep(model, weights, optimizer, settings, team)
+        elif MlpStep.supports(settings, device):
             step = MlpStep(model, weights, optimizer, settings)
         else:
             step = AutogradStep(model, weights, optimizer, settings)
             if on_gpu and graph:
                 step = GraphStep(step, settings.batch_size)
-        return cls(model, weights, optimizer, step)
+        return cls(model, weights, optimizer, step, team)
 
 
 def train_epoch(
@@ -100,7 +108,7 @@ def train_epoch(
     advance: Callable[[int], object] = lambda images: None,
 ) -> EpochTotals:
     """One pass over `images`, uint8 (N, H, W, C). The order of the images, their binarisation and the noise depend on
-    (seed, epoch) alone.
+    (seed, epoch) alone, and are the same in all processes of a team, of which each takes its part of every batch.
 
     advance: called after each step with the number of images done.
     """
@@ -123,11 +131,13 @@ def train_epoch(
     for start in range(0, len(images), size):
         pixels = shuffled[start : start + size]
         progress = epoch - 1 + start / len(images)
-        state.step(pixels, noise.take(len(pixels)), settings.kl_weight(progress))
+        part = state.team.part(len(pixels))
+        state.step(pixels[part], noise.take(len(pixels))[part], settings.kl_weight(progress))
         advance(len(pixels))
 
     state.model.eval()
-    loss, reconstruction, kl = (state.step.totals / len(images)).tolist()  # the only time the device is waited for
+    totals = state.team.total(state.step.totals)
+    loss, reconstruction, kl = (totals / len(images)).tolist()  # the only time the device is waited for
     return EpochTotals(loss, reconstruction, kl)
 
 

@@ -13,6 +13,7 @@ from trainer.binarize import binarize
 from trainer.bounds import Objective
 from trainer.checkpoint import Checkpoint, DataRecord, EpochMetrics, current_versions
 from trainer.data import ImageData
+from trainer.distributed import ALONE, Team
 from trainer.epoch import TrainingState, train_epoch
 from trainer.errors import SettingsError, TrainingError
 from trainer.evaluate import evaluate
@@ -33,14 +34,17 @@ def fit(
     device: torch.device,
     checkpoint: Checkpoint | None = None,
     graph: bool = True,
+    team: Team = ALONE,
     advance: Callable[[int], object] = lambda images: None,
 ) -> Iterator[Checkpoint]:
     """Train a model; after each epoch save `last.pt`, perhaps `best.pt`, and the history, and yield the state.
 
     checkpoint: where to go on, with the same settings and data (see `check_resumable`); on the same machine, with the
     same number of threads, the weights then end in the very bits of a run without a break. None starts anew.
-    graph: on a GPU, run steps as a CUDA graph. advance: called after each step with the number of images done, for a
-    progress bar. Raises TrainingError when the loss is no longer finite; the checkpoints of the epochs before stay.
+    graph: on a GPU, run steps as a CUDA graph, unless there is a team. team: the processes that train together; each
+    calls this with the same arguments and gets the same metrics, and the first alone writes. advance: called after each
+    step with the number of images done, for a progress bar. Raises TrainingError, in all processes, when the loss is no
+    longer finite; the checkpoints of the epochs before stay.
     """
     # ---- the whole data set on the device, as uint8 ----
     train_images = torch.tensor(data.train_images, device=device)
@@ -60,11 +64,11 @@ def fit(
     # ---- model and optimiser ----
     config = ModelConfig.of(settings, data.image_shape)
     objective = Objective.of(settings)
-    state = TrainingState.start(config, settings, device, checkpoint, mean_of=data.train_images, graph=graph)
+    state = TrainingState.start(config, settings, device, checkpoint, mean_of=data.train_images, graph=graph, team=team)
 
     # ---- epochs ----
     history = [] if checkpoint is None else list(checkpoint.history)
-    if checkpoint is not None:
+    if checkpoint is not None and team.leads:
         _save(checkpoint, run)  # the break may have come between two of the files
     for epoch in range(len(history) + 1, settings.epochs + 1):
         started = time.perf_counter()
@@ -96,7 +100,8 @@ def fit(
             reference_images=test_images[:_REFERENCE_IMAGES].cpu().clone(),  # a view would save all test images
             versions=current_versions(),
         )
-        _save(checkpoint, run)
+        if team.leads:
+            _save(checkpoint, run)
         yield checkpoint
 
 

@@ -32,17 +32,18 @@ def resume_callback(ctx: click.Context, param: click.Parameter, value: Path | No
     return value
 
 
-def config_of(command: click.Command, settings: Settings, given: Mapping[str, Value | None]) -> str:
+def config_of(command: click.Command, settings: Settings, given: Mapping[str, Value | None], processes: int = 1) -> str:
     """The text of a `config.toml` that repeats a run.
 
-    given: what the options other than settings were, by name; None is left out.
+    given: what the options other than settings were, by name; None is left out. processes: that shared the run.
     """
     values = {key: _to_value(value) for key, value in {**asdict(settings), **given}.items()}
     values["clip_norm"] = settings.clip_norm or 0  # None must not let the preset speak again
     options = {key: values.get(name) for key, name in _names(command).items()}
+    program = "vae-train" if processes == 1 else f"torchrun -m trainer in {processes} processes with"
     return to_toml(
         {key: value for key, value in options.items() if value is not None},
-        "vae-train --config FILE repeats this run, on the same machine bit for bit.",
+        f"{program} --config FILE repeats this run, on the same machine bit for bit.",
     )
 
 
