@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -56,6 +57,7 @@ class GraphSession:
         self._input_ports, self._output_ports = description.inputs, description.outputs
         self._inputs = [port.name for port in description.inputs]
         self._outputs = [port.name for port in description.outputs]
+        self._bound = threading.local()
 
     def run(self, *inputs: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
         """Outputs in the manifest's order, for inputs in the manifest's order."""
@@ -66,8 +68,15 @@ class GraphSession:
         return outputs
 
     def bind(self, rows: int) -> BoundGraph:
-        """The graph with memory of its own for batches of `rows`: for many calls of one size in one thread."""
-        return BoundGraph(self.name, self._session, self._input_ports, self._output_ports, rows)
+        """The graph with memory of its own for batches of `rows`: for many calls of one size in one thread.
+
+        A thread that asks again gets the same memory again.
+        """
+        if getattr(self._bound, "rows", None) != rows:
+            self._bound.graph = BoundGraph(self.name, self._session, self._input_ports, self._output_ports, rows)
+            self._bound.rows = rows
+        bound: BoundGraph = self._bound.graph
+        return bound
 
     def _check_pairing(self, bundle: Bundle) -> None:
         """The graph must say of itself what the manifest says: that ties decoder, encoder and manifest together."""
