@@ -11,7 +11,7 @@ The table is `normal_table_v1.f32`, made by `tools/make_normal_table.py`.
 
 import sys
 import threading
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +30,10 @@ SQRT_HALF = np.float32(np.sqrt(0.5))
 MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 KEY_STEPS = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 ROUNDS = 10
-_32 = np.uint64(32)
+_32 = np.array(32, np.uint64)  # an array without dimensions: beside a NumPy scalar, a short call takes twice as long
+_MULTIPLIER0, _MULTIPLIER1 = (np.array(multiplier) for multiplier in MULTIPLIERS)
 _HIGH, _LOW = (1, 0) if sys.byteorder == "little" else (0, 1)  # where a uint64 keeps its halves
 _CHUNK = 8192  # blocks at a time: fewer cost more Python than arithmetic, more leave the second-level cache
-_SWAPPED_MULTIPLIERS = np.array(MULTIPLIERS[::-1]).reshape(2, 1)
-_KEY_OFFSETS = np.arange(ROUNDS, dtype=np.uint64).reshape(ROUNDS, 1, 1) * np.array(KEY_STEPS).reshape(2, 1)
 
 _Words = npt.NDArray[np.uint64]
 
@@ -52,7 +51,6 @@ def standard_normal(
     key = _check_seed(seed)
     counters = _check_indices(indices)
     blocks = -(-latent_dim // 4)
-    second_pairs = (np.arange(blocks, dtype=np.uint64) << _32) | np.uint64(stream)
     step = max(1, _CHUNK // blocks)
     noise = np.empty((len(counters), 4 * blocks), dtype=np.float32)
     for start in range(0, len(counters), step):
@@ -60,7 +58,7 @@ def standard_normal(
         pairs, spare, words, draws = _workspace.of(len(chunk) * blocks)
         first, second = pairs.reshape(2, len(chunk), blocks)
         first[:] = (chunk << _32) | (chunk >> _32)
-        second[:] = second_pairs
+        second[:] = _blocks_and_stream(blocks, stream)
         philox4x32(pairs, key, spare)
         halves = pairs.view(np.uint32)
         words[:, 0], words[:, 1] = halves[0, _HIGH::2], halves[0, _LOW::2]
@@ -72,20 +70,40 @@ def standard_normal(
     return np.ascontiguousarray(noise[:, :latent_dim])
 
 
-def philox4x32(pairs: _Words, key: np.uint64, spare: _Words) -> None:
+def philox4x32(pairs: _Words, key: int, spare: _Words) -> None:
     """Philox4x32-10, in place. pairs: uint64 (2, N), the counters as c0 · 2**32 + c1 and c2 · 2**32 + c3, which become
     the four random words in the same places. key: k1 · 2**32 + k0. spare: another (2, N), overwritten.
 
     A round multiplies c0 and c2 and keeps both halves of both products. Two words in one number let it do so without
     taking any product apart: what is shifted out at the top is what the round has used.
     """
-    keys = (np.stack([key, key >> _32]).reshape(2, 1) + _KEY_OFFSETS) << _32  # (ROUNDS, 2, 1), each modulo 2**32
-    for round_key in keys:
-        np.right_shift(pairs[::-1], _32, out=spare)
-        np.multiply(spare, _SWAPPED_MULTIPLIERS, out=spare)
+    first, second = pairs
+    spare_first, spare_second = spare
+    for key0, key1 in _round_keys(key):
+        np.right_shift(second, _32, out=spare_first)
+        np.right_shift(first, _32, out=spare_second)
+        np.multiply(spare_first, _MULTIPLIER1, out=spare_first)
+        np.multiply(spare_second, _MULTIPLIER0, out=spare_second)
         np.left_shift(pairs, _32, out=pairs)
         np.bitwise_xor(pairs, spare, out=pairs)
-        np.bitwise_xor(pairs, round_key, out=pairs)
+        np.bitwise_xor(first, key0, out=first)
+        np.bitwise_xor(second, key1, out=second)
+
+
+@lru_cache(maxsize=16)
+def _round_keys(key: int) -> tuple[tuple[_Words, _Words], ...]:
+    """Both halves of the key in each round, shifted to the upper half of their numbers: arrays without dimensions."""
+    low, high = (
+        [np.array((half + number * int(step)) % 2**32 << 32, np.uint64) for number in range(ROUNDS)]
+        for half, step in zip((key, key >> 32), KEY_STEPS, strict=True)
+    )
+    return tuple(zip(low, high, strict=True))
+
+
+@lru_cache(maxsize=16)
+def _blocks_and_stream(blocks: int, stream: int) -> _Words:
+    """The second pairs of one sample's counters: uint64 (blocks,)."""
+    return np.arange(blocks, dtype=np.uint64) << _32 | np.uint64(stream)
 
 
 @cache
@@ -115,10 +133,10 @@ class _Workspace(threading.local):
 _workspace = _Workspace()
 
 
-def _check_seed(seed: int) -> np.uint64:
+def _check_seed(seed: int) -> int:
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
         raise InputError(f"seed should be an integer from 0 to 2**63 - 1, but is {seed!r}")
-    return np.uint64(seed)
+    return int(seed)
 
 
 def _check_indices(indices: npt.ArrayLike) -> _Words:
