@@ -35,6 +35,9 @@ BATCHES = (64, 256, 512, 1024, 4096)
 IMAGES = 32_768  # a side and round
 MILLION = 1_000_000
 KILLS = 5
+SETTLE_S = (
+    0.2  # onnxruntime's threads spin for tens of milliseconds after a call; that must not slow the next side down
+)
 
 _SAMPLE = """
 import sys
@@ -89,6 +92,7 @@ def throughput(run: Path, bundle: Bundle, threads: int, rounds: int) -> None:
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds + 1):
         for name, side in sides.items():
+            time.sleep(SETTLE_S)
             started = time.perf_counter()
             side()
             rates[name].append(IMAGES / (time.perf_counter() - started))
@@ -150,7 +154,7 @@ def one_image(run: Path, bundle: Bundle, rounds: int) -> None:
         sampler.sample(1, first=i)
         ours.append(time.perf_counter() - started)
         started = time.perf_counter()
-        model.sample(1).mul_(255).round_().to(torch.uint8).numpy()
+        model.sample(1).mul_(255).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
         theirs.append(time.perf_counter() - started)
     print(
         f"\none image, warm, µs      vae-toolchain {median(ours) * 1e6:.0f}   PyTorch eager {median(theirs) * 1e6:.0f}"

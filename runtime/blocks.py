@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from runtime.session import GraphSession
 
-_FLOATS_IN_BLOCK = 2**17  # 512 KiB: a block's images then stay in the second-level cache (measured: 64 to 256 of MNIST)
-_MOST_ROWS = 128
-_BLOCKS_IN_TASK = 8  # noise is cheaper a thousand at a time
+_FLOATS_IN_BLOCK = 2**18  # 1 MiB: of MNIST, 64 or 128 images a call cost more Python, and 512 leave the cache
+_MOST_ROWS = 256
+_BLOCKS_IN_TASK = 4  # noise is cheaper a thousand at a time
 _T = TypeVar("_T")
 
 

@@ -1,10 +1,13 @@
-"""Writing files so that nothing is ever left half-written."""
+"""Writing files so that nothing is ever left half-written, nor written by two at once."""
 
+import errno
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from runtime.errors import OutputError
 
@@ -33,3 +36,24 @@ def replacing(path: Path) -> Iterator[Path]:
 def _flush_to_disk(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def keep_others_out(file: BinaryIO, path: Path) -> None:
+    """Reserve the open file `path` for this writer until it is closed, even by a kill.
+
+    Raises OutputError where another has reserved it. Where the system or the disk knows no such locks (Windows, some
+    network disks), nothing is reserved.
+    """
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OutputError(
+            f"{path}: another process is writing it; let that one end, or choose another --output"
+        ) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+            raise

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import operator
+import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from runtime.errors import InputError
 from runtime.noise import standard_normal
 from runtime.session import GraphSession
 from runtime.threads import usable_cpus
+
+_Latents = Callable[[int, int], npt.NDArray[np.float32]]
+"""start, stop → latents float32 (stop - start, latent_dim)."""
 
 
 class Sampler:
@@ -76,7 +80,7 @@ class Sampler:
         first, num = _check_range(first, num)
         if num < self._blocks.rows:
             return self.sample_indices(_indices(first, first + num), seed=seed, temperature=temperature)
-        return self._draw(first, num, seed, temperature, self.threads)
+        return self._draw(first, self._empty(num), self._range_latents(seed, temperature), self.threads)
 
     def sample_indices(
         self, indices: npt.ArrayLike, *, seed: int = 0, temperature: float = 1.0
@@ -85,17 +89,9 @@ class Sampler:
         chosen = np.asarray(indices)
         if len(chosen) < self._blocks.rows:  # one call, of just these: a whole block takes longer than a few images
             z = self.latents(chosen, seed=seed, temperature=temperature)
-            return images.to_uint8(self._decoder.run(z)[0]) if len(z) else np.empty((0, *self.pixels_shape), np.uint8)
-        pixels = np.empty((len(chosen), *self.pixels_shape), np.uint8)
-
-        def fill(start: int, stop: int) -> Sequence[npt.NDArray[Any]]:
-            return [self.latents(chosen[start:stop], seed=seed, temperature=temperature)]
-
-        def take(start: int, stop: int, outputs: Sequence[npt.NDArray[Any]]) -> None:
-            images.round_into(pixels[start:stop], outputs[0])
-
-        self._blocks.run(self._decoder, 0, len(chosen), self.threads, fill, take)
-        return pixels
+            return images.to_uint8(self._decoder.run(z)[0]) if len(z) else self._empty(0)
+        latents = _in_turns(lambda start, stop: self.latents(chosen[start:stop], seed=seed, temperature=temperature))
+        return self._draw(0, self._empty(len(chosen)), latents, self.threads)
 
     def stream(
         self, num: int, *, seed: int = 0, first: int = 0, temperature: float = 1.0, batch_size: int | None = None
@@ -113,41 +109,54 @@ class Sampler:
         return pieces if batch_size is None else _recut(pieces, num, batch_size)
 
     def _pieces(self, first: int, num: int, seed: int, temperature: float) -> Iterator[npt.NDArray[np.uint8]]:
-        """A range in pieces of one task; each is computed by one thread, and one more than that is under way."""
+        """A range in pieces of one task; each is computed by one thread, and one more than that is under way.
+
+        Their memory is asked for in the thread that will also let go of it. Asked for in the others, it would be
+        scattered over as many heaps as there are threads, and the peak would creep up with the number of images.
+        """
         tasks = iter(self._blocks.tasks(first, num, self._blocks.task))
+        latents = self._range_latents(seed, temperature)
         with ThreadPoolExecutor(self.threads) as pool:
 
-            def draw(start: int, stop: int) -> npt.NDArray[np.uint8]:
-                return self._draw(start, stop - start, seed, temperature, threads=1)
+            def submit(start: int, stop: int) -> Future[npt.NDArray[np.uint8]]:
+                return pool.submit(self._draw, start, self._empty(stop - start), latents, 1)
 
-            under_way = deque(pool.submit(draw, *task) for task in islice(tasks, self.threads + 1))
+            under_way = deque(submit(*task) for task in islice(tasks, self.threads + 1))
             try:
                 while under_way:
                     pixels = under_way.popleft().result()
-                    under_way.extend(pool.submit(draw, *task) for task in islice(tasks, 1))
+                    under_way.extend(submit(*task) for task in islice(tasks, 1))
                     yield pixels
             finally:
                 for future in under_way:  # where the caller goes no further
                     future.cancel()
 
-    def _draw(self, first: int, num: int, seed: int, temperature: float, threads: int) -> npt.NDArray[np.uint8]:
-        """A range in whole blocks."""
-        pixels = np.empty((num, *self.pixels_shape), np.uint8)
+    def _range_latents(self, seed: int, temperature: float) -> _Latents:
+        return _in_turns(lambda start, stop: self.latents(_indices(start, stop), seed=seed, temperature=temperature))
+
+    def _empty(self, num: int) -> npt.NDArray[np.uint8]:
+        return np.empty((num, *self.pixels_shape), np.uint8)
+
+    def _draw(
+        self, first: int, pixels: npt.NDArray[np.uint8], latents: _Latents, threads: int
+    ) -> npt.NDArray[np.uint8]:
+        """Fill `pixels` (N, H, W, C), and give it back: the images of `latents` from `first`, in whole blocks."""
 
         def fill(start: int, stop: int) -> Sequence[npt.NDArray[Any]]:
-            return [self.latents(_indices(start, stop), seed=seed, temperature=temperature)]
+            return [latents(start, stop)]
 
         def take(start: int, stop: int, outputs: Sequence[npt.NDArray[Any]]) -> None:
             images.round_into(pixels[start - first : stop - first], outputs[0])
 
-        self._blocks.run(self._decoder, first, num, threads, fill, take)
+        self._blocks.run(self._decoder, first, len(pixels), threads, fill, take)
         return pixels
 
     def latents(self, indices: npt.ArrayLike, *, seed: int = 0, temperature: float = 1.0) -> npt.NDArray[np.float32]:
         """Prior latents of any indices: float32 (N, latent_dim), standard normal times `temperature`."""
         if not 0 <= temperature < np.inf:
             raise InputError(f"temperature should be a finite number of at least 0, but is {temperature}")
-        return standard_normal(seed, indices, self.latent_dim) * np.float32(temperature)
+        z = standard_normal(seed, indices, self.latent_dim)
+        return np.multiply(z, np.float32(temperature), out=z)
 
     def decode(self, z: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Latents float32 (N, latent_dim) → images float32 (N, C, H, W) in [0, 1]."""
@@ -158,6 +167,21 @@ class Sampler:
             raise InputError("z should be finite, but holds NaN or infinity")
         image: npt.NDArray[np.float32] = self._decoder.run(latents)[0]
         return image
+
+
+def _in_turns(latents: _Latents) -> _Latents:
+    """`latents`, of one thread at a time.
+
+    Noise is many short NumPy calls; two threads in them at once hand Python's lock to and fro, which costs both of them
+    more than waiting does.
+    """
+    lock = threading.Lock()
+
+    def in_turns(start: int, stop: int) -> npt.NDArray[np.float32]:
+        with lock:
+            return latents(start, stop)
+
+    return in_turns
 
 
 def _check_range(first: int, num: int) -> tuple[int, int]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,19 +44,29 @@ class GraphSession:
         refuse_external_data(content, bundle.folder / self.name)
         try:
             self._session = onnxruntime.InferenceSession(
-                content, _session_options(threads, optimize), providers=["CPUExecutionProvider"]
+                content, _session_options(threads, optimize), providers=["CPUExecutionProvider"], enable_fallback=0
+            )
+            # Read here what is text in the file, for it may be none: a damaged name raises UnicodeDecodeError.
+            metadata = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "")
+            inputs, outputs = (
+                {
+                    node.name: (node.type, tuple(size if isinstance(size, int) else "N" for size in node.shape))
+                    for node in side
+                }
+                for side in (self._session.get_inputs(), self._session.get_outputs())
             )
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
             raise BundleError(
                 f"{bundle.folder / self.name}: onnxruntime cannot load it: {' '.join(str(error).split())}"
             ) from error
-        self._check_pairing(bundle)
+        self._check_pairing(bundle, metadata)
         description = bundle.manifest.graphs[graph]
-        self._check_ports("input", self._session.get_inputs(), description.inputs)
-        self._check_ports("output", self._session.get_outputs(), description.outputs)
+        self._check_ports("input", inputs, description.inputs)
+        self._check_ports("output", outputs, description.outputs)
         self._input_ports, self._output_ports = description.inputs, description.outputs
         self._inputs = [port.name for port in description.inputs]
         self._outputs = [port.name for port in description.outputs]
+        self._bound = threading.local()
 
     def run(self, *inputs: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
         """Outputs in the manifest's order, for inputs in the manifest's order."""
@@ -66,12 +77,18 @@ class GraphSession:
         return outputs
 
     def bind(self, rows: int) -> BoundGraph:
-        """The graph with memory of its own for batches of `rows`: for many calls of one size in one thread."""
-        return BoundGraph(self.name, self._session, self._input_ports, self._output_ports, rows)
+        """The graph with memory of its own for batches of `rows`: for many calls of one size in one thread.
 
-    def _check_pairing(self, bundle: Bundle) -> None:
+        A thread that asks again gets the same memory again.
+        """
+        if getattr(self._bound, "rows", None) != rows:
+            self._bound.graph = BoundGraph(self.name, self._session, self._input_ports, self._output_ports, rows)
+            self._bound.rows = rows
+        bound: BoundGraph = self._bound.graph
+        return bound
+
+    def _check_pairing(self, bundle: Bundle, found: str) -> None:
         """The graph must say of itself what the manifest says: that ties decoder, encoder and manifest together."""
-        found = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "")
         expected = bundle.manifest.metadata.to_json()
         if found == expected:
             return
@@ -84,20 +101,20 @@ class GraphSession:
             f"(pair id {bundle.manifest.metadata.pair_id}); the files come from different exports: run vae-export again"
         )
 
-    def _check_ports(self, side: str, found: Sequence[Any], expected: Sequence[Port]) -> None:
-        by_name = {port.name: port for port in found}
-        if set(by_name) != {port.name for port in expected}:
+    def _check_ports(
+        self, side: str, found: Mapping[str, tuple[str, tuple[int | str, ...]]], expected: Sequence[Port]
+    ) -> None:
+        if set(found) != {port.name for port in expected}:
             raise BundleError(
                 f"{MANIFEST_NAME}: {self.name} should have the {side}s {', '.join(port.name for port in expected)} "
-                f"but has {', '.join(by_name) or 'none'}; run vae-export again on this checkpoint"
+                f"but has {', '.join(found) or 'none'}; run vae-export again on this checkpoint"
             )
         for port in expected:
-            node = by_name[port.name]
-            shape = tuple(size if isinstance(size, int) else "N" for size in node.shape)
-            if shape != port.shape or node.type != _ORT_TYPES[port.dtype]:
+            kind, shape = found[port.name]
+            if shape != port.shape or kind != _ORT_TYPES[port.dtype]:
                 raise BundleError(
                     f'{MANIFEST_NAME}: {side} "{port.name}" should be {port.dtype} {_show(port.shape)} '
-                    f"but {self.name} has {node.type} {_show(shape)}; run vae-export again on this checkpoint"
+                    f"but {self.name} has {kind} {_show(shape)}; run vae-export again on this checkpoint"
                 )
 
 

@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from runtime.errors import OutputError
+from runtime.files import keep_others_out
 from runtime.job import SampleJob, check_same, write_record
 from runtime.outputs.space import require_space
 from runtime.sampler import Sampler
@@ -34,8 +35,8 @@ def write_npy(
 
     resume: go on with what an interrupted call left; where it left nothing, begin. advance: told how many images more
     are in the file. Returns how many this call drew. Raises OutputError where the disk is full or refuses, or where
-    there is an interrupted file that `resume` does not ask for or that is of another job; what was written then stays,
-    to be resumed.
+    there is an interrupted file that `resume` does not ask for, that is of another job, or that another process is
+    writing; what was written then stays, to be resumed.
     """
     part, record = path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.json")
     part_record = part.with_name(f"{part.name}.json")
@@ -48,11 +49,12 @@ def write_npy(
     present = _size(part)
     require_space(path, job.num * job.image_bytes - present)
     try:
-        if present:
-            check_same(job, part_record)
-        else:
-            write_record(job, part_record)
-        with part.open("r+b" if present else "w+b") as file:
+        with part.open("r+b" if part.exists() else "x+b") as file:
+            keep_others_out(file, part)
+            if present:
+                check_same(job, part_record)
+            else:
+                write_record(job, part_record)
             done = _prepare(file, sampler, job, part)
             advance(done)
             if done < job.num:

@@ -77,7 +77,7 @@ def test_image_i_is_always_row_i_modulo_the_block_of_a_whole_block(first: int, n
 
 
 def test_blocks_of_large_images_are_small() -> None:
-    assert Blocks.for_images_of(784).rows == 128
+    assert Blocks.for_images_of(784).rows == 256
     assert Blocks.for_images_of(3 * 256 * 256).rows == 1
     assert Blocks.for_images_of(10**9).rows == 1
 

@@ -203,6 +203,18 @@ def test_a_damaged_graph_with_the_right_hash_draws_or_is_refused(bundle: Path, d
         (bundle / "manifest.json").write_bytes(manifest)
 
 
+@pytest.mark.parametrize("text", [b"pair_id", b"image"])
+def test_a_graph_whose_texts_are_no_text_is_refused_without_a_word_of_the_engine(
+    bundle: Path, capfd: pytest.CaptureFixture[str], text: bytes
+) -> None:
+    """The metadata's bytes, and an output's name."""
+    content = (bundle / "decoder.onnx").read_bytes()
+    relist(bundle, "decoder.onnx", content.replace(text, b"\xff" * len(text)))
+    with pytest.raises(BundleError, match=r"decoder\.onnx: onnxruntime cannot load it"):
+        Sampler(bundle)
+    assert capfd.readouterr() == ("", "")
+
+
 @fuzz
 @given(content=st.binary(max_size=200))
 def test_any_bytes_are_a_protobuf_or_refused(content: bytes) -> None:

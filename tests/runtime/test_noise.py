@@ -10,13 +10,10 @@ from runtime.errors import InputError
 from runtime.noise import POSTERIOR_STREAM, normal_table, philox4x32, standard_normal
 
 
-def words(text: str) -> tuple[np.uint64, ...]:
-    return tuple(np.uint64(int(word, 16)) for word in text.split())
-
-
 def test_philox_gives_the_published_answer_of_random123() -> None:
-    result = philox4x32(words("243f6a88 85a308d3 13198a2e 03707344"), words("a4093822 299f31d0"))  # type: ignore[arg-type]
-    assert tuple(result) == words("d16cfe09 94fdcceb 5001e420 24126ea1")
+    pairs = np.array([[0x243F6A88_85A308D3], [0x13198A2E_03707344]], np.uint64)
+    philox4x32(pairs, 0x299F31D0_A4093822, np.empty_like(pairs))
+    assert [hex(pair) for pair in pairs.ravel()] == ["0xd16cfe0994fdcceb", "0x5001e42024126ea1"]
 
 
 def philox_by_definition(counter: list[int], key: list[int]) -> list[int]:

@@ -1,0 +1,77 @@
+"""A disk that really ends in the middle of a write, and two who want to write one file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime.errors import OutputError
+from runtime.job import SampleJob
+from runtime.outputs.npy import write_npy
+from runtime.sampler import Sampler
+
+NUM = 30_000
+# No file of this process may grow beyond the limit: the write that would pass it is cut short by the kernel, and the
+# next one fails, as on a full disk.
+PROGRAM = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+from runtime.cli import sample
+sample(sys.argv[2:])
+"""
+
+
+def sample_with_files_up_to(limit: int, bundle: Path, output: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", PROGRAM, str(limit), str(bundle), "--num", str(NUM), "--output", str(output)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on a file's size to try this with")
+@pytest.mark.parametrize("limit", [60_000, 1_000_001])
+def test_a_write_cut_short_leaves_an_array_that_resumes_to_the_same_bytes(
+    bundle: Path, tmp_path: Path, limit: int
+) -> None:
+    path, part = tmp_path / "a.npy", tmp_path / "a.npy.part"
+    done = sample_with_files_up_to(limit, bundle, path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "--resume goes on with it once there is room" in done.stderr
+    assert not path.exists()
+    assert 0 < part.stat().st_size <= limit
+    sampler = Sampler(bundle)
+    job = SampleJob.of(sampler, NUM, seed=0, first=0, temperature=1.0)
+    write_npy(sampler, job, path, resume=True)
+    assert (np.load(path) == sampler.sample(NUM)).all()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on a file's size to try this with")
+def test_a_write_cut_short_leaves_nothing_of_an_archive(bundle: Path, tmp_path: Path) -> None:
+    before = set(tmp_path.iterdir())
+    done = sample_with_files_up_to(1_000_001, bundle, tmp_path / "a.npz")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "a.npz" in done.stderr
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no advisory locks")
+def test_two_writers_of_one_array_are_kept_apart_and_the_first_ends_well(bundle: Path, tmp_path: Path) -> None:
+    sampler = Sampler(bundle, threads=2)
+    job = SampleJob.of(sampler, NUM, seed=4, first=0, temperature=1.0)
+    path = tmp_path / "a.npy"
+    refusals: list[object] = []
+
+    def second_writer(count: int) -> None:
+        if count and not refusals:
+            with pytest.raises(OutputError, match=r"a\.npy\.part: another process is writing it") as refusal:
+                write_npy(sampler, job, path, resume=True)
+            refusals.append(refusal)
+
+    write_npy(sampler, job, path, resume=False, advance=second_writer)
+    assert refusals
+    assert (np.load(path) == sampler.sample(NUM, seed=4)).all()
