@@ -30,6 +30,19 @@ class TrainerCommand(click.Command):
             return super().invoke(ctx)
         except TrainerError as error:
             raise click.ClickException(str(error)) from error
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise click.ClickException(
+                "there is not enough memory for this; try smaller --batch-size, --hidden, --latent-dim or --draws, "
+                "or smaller images"
+            ) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """torch has a class of its own for a GPU that is full, and only words for a CPU that is."""
+    words = ("out of memory", "can't allocate memory", "Storage size calculation overflowed")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def _parse_sizes(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -178,6 +191,7 @@ def train(
     if threads is not None:
         torch.set_num_threads(threads)
     data = load_data(dataset, data_dir, image_size, channels)
+    model = VAE(ModelConfig.of(settings, data.image_shape))
     checkpoint = None
     if resume is None:
         run = Run.create(runs, name, f"{Path(data.name).stem}-{preset}")
@@ -203,7 +217,6 @@ def train(
 
     # ---- say so ----
     depth, height, width = data.image_shape
-    model = VAE(ModelConfig.of(settings, data.image_shape))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     where = f"cpu, {torch.get_num_threads()} threads" if torch_device.type == "cpu" else torch.cuda.get_device_name()
     clip = f", clip {settings.clip_norm:g}" if settings.clip_norm else ""

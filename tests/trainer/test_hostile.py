@@ -93,3 +93,28 @@ def test_an_empty_name_is_not_this_folder(tmp_path: Path) -> None:
     result = CliRunner().invoke(train, ["--dataset", "", "--runs", str(tmp_path / "runs")])
     assert result.exit_code == 1
     assert "--dataset is empty" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--hidden", "99999999999"], "there is not enough memory"),
+        (["--latent-dim", "999999999999999999"], "there is not enough memory"),
+        (["--network", "conv", "--hidden", "4,4,4"], "3 convolutional stages need images of at least 8 pixels a side"),
+    ],
+)
+def test_model_that_cannot_be_built_leaves_no_run(tmp_path: Path, arguments: list[str], message: str) -> None:
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (40, 4, 4), np.uint8))
+    options = ["--dataset", str(tmp_path / "a.npy"), "--runs", str(tmp_path / "runs"), *arguments]
+    result = CliRunner().invoke(train, options)
+    assert result.exit_code == 1
+    assert message in result.output
+    assert not (tmp_path / "runs").exists()
+
+
+def test_memory_that_ends_in_training_is_one_sentence(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (40, 4, 4), np.uint8))
+    options = ["--dataset", str(tmp_path / "a.npy"), "--runs", str(tmp_path / "runs"), "--draws", "100000000000"]
+    result = CliRunner().invoke(train, options)
+    assert result.exit_code == 1
+    assert "there is not enough memory" in result.output
