@@ -150,11 +150,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
             reference_images=content["reference_images"],
             versions=content["versions"],
         )
-        checkpoint.build_model()
+        model_state = checkpoint.build_model().state_dict()
     except (TypeError, KeyError, AttributeError, ValueError, RuntimeError, SettingsError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path}: its content does not fit together: {reason}") from error
-    _check_tensors(path, checkpoint)
+    _check_tensors(path, checkpoint, model_state)
+    _check_records(path, checkpoint)
     return checkpoint
 
 
@@ -194,14 +195,30 @@ def _metrics(row: dict[str, Any]) -> EpochMetrics:
     return EpochMetrics(**{**row, "test_kl_per_dimension": tuple(row["test_kl_per_dimension"])})
 
 
-def _check_tensors(path: Path, checkpoint: Checkpoint) -> None:
+def _check_tensors(path: Path, checkpoint: Checkpoint, model_state: dict[str, Tensor]) -> None:
+    """model_state: of a model of ours with these weights; loading them has converted their types."""
     for name, tensor in checkpoint.model_state.items():
+        if tensor.dtype != model_state[name].dtype:
+            raise CheckpointError(f"{path}: weight {name} should be {model_state[name].dtype} but is {tensor.dtype}")
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"{path}: weight {name} holds NaN or infinity")
     channels, height, width = checkpoint.model_config.image_shape
     images = checkpoint.reference_images
+    if not isinstance(images, Tensor) or not len(images):
+        raise CheckpointError(f"{path}: reference_images should be test images, but there are none")
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1:] != (height, width, channels):
         raise CheckpointError(
             f"{path}: reference_images should be uint8 (N, {height}, {width}, {channels}) "
             f"but is {images.dtype} {tuple(images.shape)}"
         )
+
+
+def _check_records(path: Path, checkpoint: Checkpoint) -> None:
+    if not checkpoint.history:
+        raise CheckpointError(f"{path}: its history should have an epoch or more but is empty")
+    texts = {"the name of the data": checkpoint.data.name, "the hash of the data": checkpoint.data.sha256}
+    for what, text in texts.items():
+        if not isinstance(text, str):
+            raise CheckpointError(f"{path}: {what} should be text but is {text!r}")
+    if not isinstance(checkpoint.versions, dict) or not isinstance(checkpoint.optimizer_state, dict):
+        raise CheckpointError(f"{path}: versions and optimizer_state_dict should be dictionaries")

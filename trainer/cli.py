@@ -31,6 +31,19 @@ class TrainerCommand(click.Command):
             return super().invoke(ctx)
         except TrainerError as error:
             raise click.ClickException(str(error)) from error
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise click.ClickException(
+                "there is not enough memory for this; try smaller --batch-size, --hidden, --latent-dim or --draws, "
+                "or smaller images"
+            ) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """torch has a class of its own for a GPU that is full, and only words for a CPU that is."""
+    words = ("out of memory", "can't allocate memory", "Storage size calculation overflowed")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def _parse_sizes(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -182,6 +195,7 @@ def train(
     team = Team.join(settings, torch_device)  # alone, unless torchrun has started this process
     data = team.in_turn(lambda: load_data(dataset, data_dir, image_size, channels))
     team.check_agreement(settings, data.sha256)
+    model = VAE(ModelConfig.of(settings, data.image_shape))
 
     def start() -> tuple[Run, Checkpoint | None]:
         """A new run, or the one to go on with and its newest checkpoint."""
@@ -214,7 +228,6 @@ def train(
 
     # ---- say so ----
     depth, height, width = data.image_shape
-    model = VAE(ModelConfig.of(settings, data.image_shape))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     where = f"cpu, {torch.get_num_threads()} threads" if torch_device.type == "cpu" else torch.cuda.get_device_name()
     if team.size > 1:

@@ -70,6 +70,8 @@ def load_data(
     """The data set, or the default one where `dataset` is None; says where that is not MNIST, and what was skipped."""
     from trainer.data import load, load_default
 
+    if dataset == "":
+        raise DataError("--dataset is empty; name a data set or a path, or leave the option out")
     if data_dir is not None and not data_dir.is_dir():
         source = " (from VAE_DATA)" if os.environ.get("VAE_DATA") == str(data_dir) else ""
         raise DataError(f"the data folder {data_dir}{source} does not exist")

@@ -47,7 +47,7 @@ def write_test_images(data: ImageData, folder: Path, count: int = 8) -> Path:
     """Save the first test images as PNG files, to try `vae-reconstruct` on. Returns the folder."""
     for i, pixels in enumerate(data.test_images[:count]):
         png = io.BytesIO()
-        Image.fromarray(pixels.squeeze()).save(png, format="PNG")
+        Image.fromarray(without_gray_axis(pixels)).save(png, format="PNG")
         write_atomically(folder / f"{i}.png", png.getvalue())
     return folder
 
@@ -131,10 +131,15 @@ def image_grid(pixels: npt.NDArray[np.uint8], columns: int) -> Figure:
     figure = Figure(figsize=(columns, rows + 0.25), layout="constrained")
     grid: npt.NDArray[Any] = np.atleast_1d(figure.subplots(rows, columns)).ravel()
     for axes, image in zip(grid, pixels, strict=False):
-        axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255)
+        axes.imshow(without_gray_axis(image), cmap="gray", vmin=0, vmax=255)
     for axes in grid:
         axes.axis("off")
     return figure
+
+
+def without_gray_axis(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """One image as pictures want it: (H, W, 3) as it is, (H, W, 1) as (H, W), also where it is one pixel wide."""
+    return image[..., 0] if image.shape[-1] == 1 else image
 
 
 def to_pixels(image: torch.Tensor) -> npt.NDArray[np.uint8]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
+import torch
+
 from trainer.checkpoint import Checkpoint
-from trainer.errors import SettingsError
+from trainer.errors import CheckpointError, SettingsError
 from trainer.settings import Settings
 
 
 def check_resumable(settings: Settings, data_sha256: str, checkpoint: Checkpoint) -> None:
-    """Raises SettingsError, naming every difference, unless `settings` and data are those of `checkpoint`.
+    """Raises SettingsError, naming every difference, unless `settings` and data are those of `checkpoint`, and
+    CheckpointError where it lacks what Adam remembers.
 
     More epochs are allowed, except where the learning rate is a function of their number.
     """
@@ -25,4 +28,22 @@ def check_resumable(settings: Settings, data_sha256: str, checkpoint: Checkpoint
         raise SettingsError(
             f"this run cannot go on with other settings: {'; '.join(differences)}; "
             "leave them out, or start a new run; only --epochs may grow, under a constant learning rate"
+        )
+    _check_optimizer(checkpoint)
+
+
+def _check_optimizer(checkpoint: Checkpoint) -> None:
+    """Adam remembers a count and two numbers for each weight, all weights in one vector."""
+    weights = sum(parameter.numel() for parameter in checkpoint.build_model().parameters())
+    expected = {"step": (), "exp_avg": (weights,), "exp_avg_sq": (weights,)}
+    state = checkpoint.optimizer_state.get("state")
+    memory = state.get(0) if isinstance(state, dict) else None
+    found = {
+        name: tuple(value.shape) if isinstance(value, torch.Tensor) else None
+        for name, value in (memory.items() if isinstance(memory, dict) else ())
+    }
+    if found != expected:
+        raise CheckpointError(
+            f"the checkpoint cannot go on: what the optimiser remembers should be {expected} but is {found}; "
+            "it can still be exported and evaluated"
         )

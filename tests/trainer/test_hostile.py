@@ -1,0 +1,120 @@
+"""Checkpoints and data that somebody tampered with, or that are odd but right."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from trainer.checkpoint import load_checkpoint
+from trainer.cli import train
+from trainer.errors import CheckpointError
+from trainer.resume import check_resumable
+from trainer.run import Run
+
+Content = dict[str, Any]
+
+
+def without_history(content: Content) -> None:
+    content["history"] = []
+
+
+def without_images(content: Content) -> None:
+    content["reference_images"] = None
+
+
+def with_no_image(content: Content) -> None:
+    content["reference_images"] = content["reference_images"][:0]
+
+
+def with_a_number_for_a_hash(content: Content) -> None:
+    content["config"]["data"]["sha256"] = 5
+
+
+def with_a_number_for_a_name(content: Content) -> None:
+    content["config"]["data"]["name"] = 5
+
+
+def with_whole_numbers_for_weights(content: Content) -> None:
+    content["model_state_dict"]["mean.bias"] = content["model_state_dict"]["mean.bias"].to(torch.int32)
+
+
+def without_versions(content: Content) -> None:
+    content["versions"] = None
+
+
+@pytest.mark.parametrize(
+    ("tamper", "message"),
+    [
+        (without_history, "its history should have an epoch or more but is empty"),
+        (without_images, "reference_images should be test images, but there are none"),
+        (with_no_image, "reference_images should be test images, but there are none"),
+        (with_a_number_for_a_hash, "the hash of the data should be text but is 5"),
+        (with_a_number_for_a_name, "the name of the data should be text but is 5"),
+        (with_whole_numbers_for_weights, "weight mean.bias should be torch.float32 but is torch.int32"),
+        (without_versions, "versions and optimizer_state_dict should be dictionaries"),
+    ],
+)
+def test_checkpoint_that_was_tampered_with_is_refused(
+    tiny_run: Run, tmp_path: Path, tamper: Callable[[Content], None], message: str
+) -> None:
+    content = torch.load(tiny_run.best, weights_only=True)
+    tamper(content)
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=r"a\.pt: " + re.escape(message)):
+        load_checkpoint(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("state", [{}, {"state": 1}, {"state": {0: {"step": torch.tensor(1.0)}}}])
+def test_run_whose_optimiser_forgot_is_not_resumed(tiny_run: Run, state: Content) -> None:
+    checkpoint = load_checkpoint(tiny_run.last)
+    check_resumable(checkpoint.settings, checkpoint.data.sha256, checkpoint)
+    with pytest.raises(CheckpointError, match=r"what the optimiser remembers should be .*'exp_avg'.* but is"):
+        check_resumable(checkpoint.settings, checkpoint.data.sha256, replace(checkpoint, optimizer_state=state))
+
+
+@pytest.mark.parametrize("shape", [(6, 1), (1, 6), (1, 1)])
+def test_images_may_be_one_pixel_wide_or_high(tmp_path: Path, shape: tuple[int, int]) -> None:
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (40, *shape), np.uint8))
+    small = ["--hidden", "4", "--latent-dim", "2", "--epochs", "1", "--runs", str(tmp_path / "runs")]
+    result = CliRunner().invoke(train, ["--dataset", str(tmp_path / "a.npy"), *small])
+    assert result.exit_code == 0, result.output
+    assert len(list((tmp_path / "runs" / "latest" / "pictures").iterdir())) == 5
+
+
+def test_an_empty_name_is_not_this_folder(tmp_path: Path) -> None:
+    result = CliRunner().invoke(train, ["--dataset", "", "--runs", str(tmp_path / "runs")])
+    assert result.exit_code == 1
+    assert "--dataset is empty" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--hidden", "99999999999"], "there is not enough memory"),
+        (["--latent-dim", "999999999999999999"], "there is not enough memory"),
+        (["--network", "conv", "--hidden", "4,4,4"], "3 convolutional stages need images of at least 8 pixels a side"),
+    ],
+)
+def test_model_that_cannot_be_built_leaves_no_run(tmp_path: Path, arguments: list[str], message: str) -> None:
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (40, 4, 4), np.uint8))
+    options = ["--dataset", str(tmp_path / "a.npy"), "--runs", str(tmp_path / "runs"), *arguments]
+    result = CliRunner().invoke(train, options)
+    assert result.exit_code == 1
+    assert message in result.output
+    assert not (tmp_path / "runs").exists()
+
+
+def test_memory_that_ends_in_training_is_one_sentence(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (40, 4, 4), np.uint8))
+    options = ["--dataset", str(tmp_path / "a.npy"), "--runs", str(tmp_path / "runs"), "--draws", "100000000000"]
+    result = CliRunner().invoke(train, options)
+    assert result.exit_code == 1
+    assert "there is not enough memory" in result.output
