@@ -70,8 +70,8 @@ class Team:
     def leave(self) -> None:
         """Close the connections, when the last sum is made.
 
-        DistributedDataParallel keeps gloo's threads alive even so, and now and then one of them aborts the process while
-        Python shuts down (pytorch issue 190489): end it with `os._exit`.
+        DistributedDataParallel keeps gloo's threads alive even so, and now and then one of them aborts the process
+        while Python shuts down (pytorch issue 190489): end it with `os._exit`.
         """
         if self.size > 1:
             dist.destroy_process_group()
