@@ -33,6 +33,7 @@ def main() -> None:
                 silence.enter_context(redirect_stdout(io.StringIO()))
                 silence.enter_context(redirect_stderr(io.StringIO()))
             train.main(prog_name=_NAME, standalone_mode=False)
+        _leave(0)
     except click.ClickException as error:
         _end(error, speaks=speaks, last=not speaks)  # most mistakes are met by all, and said by the first
     except click.Abort:
@@ -62,7 +63,14 @@ def _end(error: click.ClickException, *, speaks: bool, last: bool) -> NoReturn:
         error.show()
     report = {"message": error.format_message(), "extraInfo": {"timestamp": str(int(time.time()))}}
     Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps({"message": report}))
-    sys.exit(error.exit_code)
+    _leave(error.exit_code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End without Python's shutdown, in which a thread of gloo can abort the process; see `Team.leave`."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -70,11 +70,10 @@ class Team:
     def leave(self) -> None:
         """Close the connections, when the last sum is made.
 
-        To be called by all, before Python ends: a thread of gloo that then still holds a tensor of the last sum aborts
-        the process (pytorch issue 190489), and waiting for the others gives it the time to let go.
+        DistributedDataParallel keeps gloo's threads alive even so, and now and then one of them aborts the process
+        while Python shuts down (pytorch issue 190489): end it with `os._exit`.
         """
         if self.size > 1:
-            dist.barrier()
             dist.destroy_process_group()
 
     @property
