@@ -83,9 +83,13 @@ def _parse_sizes(ctx: click.Context, param: click.Parameter, value: str | None) 
 @click.option(
     "--network",
     type=click.Choice(CHOICES["network"]),
-    help="Fully connected, or residual convolutions; see --preset conv.",
+    help="Fully connected, or residual convolutions.  [default: the preset's]",
 )
-@click.option("--batch-norm/--no-batch-norm", default=None, help="Batch normalisation before each activation.")
+@click.option(
+    "--batch-norm/--no-batch-norm",
+    default=None,
+    help="Batch normalisation before each activation.  [default: the preset's]",
+)
 @click.option("--activation", type=click.Choice(CHOICES["activation"]), help="Between layers.  [default: relu]")
 @click.option("--likelihood", type=click.Choice(CHOICES["likelihood"]), help="Of a pixel.  [default: bernoulli]")
 @click.option(

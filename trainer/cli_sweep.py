@@ -53,17 +53,26 @@ def _parse_switches(ctx: click.Context, param: click.Parameter, value: str | Non
 
 @click.command(cls=TrainerCommand)
 @click.option(
-    "--latent-dim", "latent_dims", callback=_parse_numbers, metavar="SIZES", help="Latent sizes, as in 2,8,32,64,128."
+    "--latent-dim",
+    "latent_dims",
+    callback=_parse_numbers,
+    metavar="SIZES",
+    help="Latent sizes, as in 2,8,32,64,128.  [default: the preset's]",
 )
 @click.option(
     "--hidden",
     "hiddens",
     callback=_parse_layers,
     metavar="SIZES",
-    help="Hidden sizes, as in 256,512: each for as many layers as the preset has; or 512x256 for two layers.",
+    help="Hidden sizes, as in 256,512: each for as many layers as the preset has; or 512x256 for two layers.  "
+    "[default: the preset's]",
 )
 @click.option(
-    "--batch-norm", "batch_norms", callback=_parse_switches, metavar="SWITCHES", help="off, on, or off,on for both."
+    "--batch-norm",
+    "batch_norms",
+    callback=_parse_switches,
+    metavar="SWITCHES",
+    help="off, on, or off,on for both.  [default: the preset's]",
 )
 @click.option("--preset", type=click.Choice(list(PRESETS)), default="tutorial", show_default=True)
 @data_options(DEFAULT_WORDS)

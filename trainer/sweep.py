@@ -14,7 +14,7 @@ import torch
 
 from trainer.checkpoint import load_checkpoint
 from trainer.data import ImageData
-from trainer.errors import SettingsError
+from trainer.errors import OutputError, SettingsError
 from trainer.evaluation.report import Evaluation, evaluate_checkpoint
 from trainer.files import write_atomically
 from trainer.loop import fit
@@ -82,16 +82,24 @@ def run_cell(
     """Train and score one cell in `folder`, unless that was done before. Returns it, and whether it is new.
 
     A cell that was interrupted starts again. Raises SettingsError where `folder` holds the cell of other settings or of
-    other data.
+    other data, or a damaged one, and OutputError where it cannot be made.
     """
     identity = {"settings": _plain(settings), "data": data.sha256}
     record = folder / _RECORD
     if record.exists():
-        known = json.loads(record.read_text())
-        _check_same(folder, known, identity)
-        return Cell(**known["cell"]), False
+        try:
+            known = json.loads(record.read_text())
+            _check_same(folder, known, identity)
+            return Cell(**known["cell"]), False
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, SettingsError):
+                raise
+            raise SettingsError(f"{record}: is damaged; remove {folder} to train this cell again") from error
 
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
     run = Run(folder)
     started = time.perf_counter()
     for _ in fit(settings, data, run, device=device, advance=advance):

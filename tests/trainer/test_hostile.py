@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from trainer.checkpoint import load_checkpoint
 from trainer.cli import train
+from trainer.cli_sweep import sweep
 from trainer.errors import CheckpointError
 from trainer.resume import check_resumable
 from trainer.run import Run
@@ -118,3 +119,18 @@ def test_memory_that_ends_in_training_is_one_sentence(tmp_path: Path) -> None:
     result = CliRunner().invoke(train, options)
     assert result.exit_code == 1
     assert "there is not enough memory" in result.output
+
+
+def test_sweep_without_a_place_or_with_a_damaged_cell_is_one_sentence(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (40, 4, 4), np.uint8))
+    options = ["--dataset", str(tmp_path / "a.npy"), "--latent-dim", "2", "--hidden", "4"]
+    (tmp_path / "file").write_text("no folder")
+    result = CliRunner().invoke(sweep, [*options, "--runs", str(tmp_path / "file")])
+    assert (result.exit_code, "cannot write" in result.output) == (1, True)
+    cell = tmp_path / "runs" / "sweep" / "latent2-hidden4x4"
+    cell.mkdir(parents=True)
+    for content in ("", "[]", '{"data": 1}'):
+        (cell / "cell.json").write_text(content)
+        result = CliRunner().invoke(sweep, [*options, "--runs", str(tmp_path / "runs")])
+        assert (result.exit_code, "Error: " in result.output) == (1, True), result.output
+        assert "cell.json: is damaged; remove" in result.output or "was trained on other data" in result.output
