@@ -1,0 +1,95 @@
+"""A folder of Parquet files, filled by Ray: resumable, in shards, and no file there that is not complete."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import ray.exceptions
+
+from runtime.errors import EngineError, OutputError, VaeRuntimeError
+from runtime.job import SampleJob
+from runtime.outputs.space import require_space
+from runtime.ray.cluster import connected
+from runtime.ray.dataset import drawn
+from runtime.ray.job import RECORD_NAME, ParquetJob, claim, missing
+from runtime.ray.parquet import COMPRESSION, COMPRESSION_LEVEL, ParquetFolder
+from runtime.sampler import Sampler
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What `fill_folder` did."""
+
+    images: int
+    """How many were drawn."""
+    starting_s: float
+    """Seconds until Ray ran."""
+    drawing_s: float
+
+
+def fill_folder(
+    sampler: Sampler, job: ParquetJob, part: SampleJob, folder: Path, *, resume: bool, threads: int = 1
+) -> Filled:
+    """Write the images of `part` of `job` to `folder`, in files named by their indices.
+
+    resume: leave out the files that are there, each of which is complete. threads: CPUs of a worker.
+
+    Raises OutputError where the disk is too small or refuses, or where the folder holds something else, and EngineError
+    where Ray cannot be had or gives up.
+    """
+    started = time.perf_counter()
+    require_space(folder / RECORD_NAME, part.num * _bytes_on_disk(sampler, part))
+    claim(job, folder)
+    files = missing(job.files(part), folder) if resume else job.files(part)
+    if not len(files):
+        return Filled(0, 0.0, 0.0)
+    with _staging(folder, part) as staging, connected():
+        running = time.perf_counter()
+        dataset = drawn(sampler, files, seed=job.seed, temperature=job.temperature, threads=threads)
+        try:
+            dataset.write_datasink(ParquetFolder(job, folder, staging), ray_remote_args={"num_cpus": threads})
+        except ray.exceptions.RayError as error:
+            raise _in_a_sentence(error, folder) from error
+        return Filled(files.images, running - started, time.perf_counter() - running)
+
+
+@contextmanager
+def _staging(folder: Path, part: SampleJob) -> Iterator[Path]:
+    """A hidden folder for files that are not yet whole; also clears away what a killed job of this part left."""
+    staging = folder / f".{part.first}-{part.num}"
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        staging.mkdir()
+    except OSError as error:
+        raise OutputError(f"cannot write into {folder}: {error.strerror or error}") from error
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _bytes_on_disk(sampler: Sampler, part: SampleJob) -> int:
+    """Of one image, by compressing the first few."""
+    few = min(part.num, sampler.block)
+    pixels = sampler.sample(few, seed=part.seed, first=part.first, temperature=part.temperature)
+    compressed: pa.Buffer = pa.Codec(COMPRESSION, COMPRESSION_LEVEL).compress(pixels)
+    return max(1, compressed.size // few)
+
+
+def _in_a_sentence(error: ray.exceptions.RayError, folder: Path) -> VaeRuntimeError:
+    """What went wrong in a worker, as this runtime would have said it."""
+    cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
+    if isinstance(cause, VaeRuntimeError):
+        return cause
+    if isinstance(cause, OSError):
+        return OutputError(
+            f"cannot write into {folder}: {cause.strerror or cause}; the files there are complete, "
+            "and --resume adds the others"
+        )
+    return EngineError(f"{folder}: Ray gave up: {' '.join(str(cause).split())}; --resume goes on")
