@@ -55,7 +55,7 @@ def fill_folder(
         try:
             dataset.write_datasink(ParquetFolder(job, folder, staging), ray_remote_args={"num_cpus": threads})
         except ray.exceptions.RayError as error:
-            raise _in_a_sentence(error, folder) from error
+            raise in_a_sentence(error, folder) from error
         return Filled(files.images, running - started, time.perf_counter() - running)
 
 
@@ -78,11 +78,11 @@ def _bytes_on_disk(sampler: Sampler, part: SampleJob) -> int:
     """Of one image, by compressing the first few."""
     few = min(part.num, sampler.block)
     pixels = sampler.sample(few, seed=part.seed, first=part.first, temperature=part.temperature)
-    compressed: pa.Buffer = pa.Codec(COMPRESSION, COMPRESSION_LEVEL).compress(pixels)
-    return max(1, compressed.size // few)
+    compressed: int = pa.Codec(COMPRESSION, COMPRESSION_LEVEL).compress(pixels).size
+    return max(1, compressed // few)
 
 
-def _in_a_sentence(error: ray.exceptions.RayError, folder: Path) -> VaeRuntimeError:
+def in_a_sentence(error: ray.exceptions.RayError, folder: Path) -> VaeRuntimeError:
     """What went wrong in a worker, as this runtime would have said it."""
     cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
     if isinstance(cause, VaeRuntimeError):

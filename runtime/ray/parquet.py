@@ -1,8 +1,8 @@
 """Rows into Parquet files by Ray's own writer: each file appears under its name when it is complete.
 
-`index` is int64; `image` is a fixed number of bytes, the pixels in the order H, W, C. A tensor column would be a list of
-numbers, and Parquet notes two levels for every number of a list: five times slower (of MNIST's images, 118,000 against
-604,000 a second in one thread).
+`index` is int64; `image` is a fixed number of bytes, the pixels in the order H, W, C. A tensor column would be a list
+of numbers, and Parquet notes two levels for every number of a list: five times slower (of MNIST's images, 118,000
+against 604,000 a second in one thread).
 """
 
 from __future__ import annotations

@@ -1,0 +1,256 @@
+"""Images on Ray beside the plain `vae-sample`: speed for 1 and 2 workers, the same rows, workers killed, cost of a file.
+
+    python benchmarks/ray_scale.py [BUNDLE] [--num 1000000] [--rounds 3]
+
+Within a round each side runs once, in a process of its own, the plain one with as many threads as Ray has workers.
+Figures are medians over the rounds. The clock of a side starts when it could draw: for Ray that is after a first small
+job, whose time is given apart. Linux only, for it reads /proc.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from statistics import median
+
+import click
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from runtime.machine import cpu
+from runtime.sampler import Sampler
+
+WORKERS = (1, 2)
+CODECS = (("none", None), ("snappy", None), ("lz4", None), ("zstd", 1), ("zstd", 3))
+CODEC_IMAGES = 65_536
+SMALL_FILES, SMALL_WORKERS = 1000, 8
+
+_PLAIN = """
+import sys
+from runtime.cli import sample
+sample(sys.argv[1:], standalone_mode=False)
+"""
+# One job on so many workers; a smaller one before it starts them and lets each load its Sampler.
+_ON_RAY = """
+import json, os, resource, sys, time
+started = time.perf_counter()
+from pathlib import Path
+import ray
+from runtime.job import SampleJob
+from runtime.ray.folder import fill_folder
+from runtime.ray.job import ParquetJob
+from runtime.sampler import Sampler
+
+bundle, workers, num, images_per_file, folder = sys.argv[1], *map(int, sys.argv[2:5]), Path(sys.argv[5])
+sampler = Sampler(bundle)
+ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL")
+ray.data.DataContext.get_current().enable_progress_bars = False
+import logging
+logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+
+def fill(num, size, folder):
+    job = ParquetJob.of(sampler, num, seed=0, first=0, temperature=1.0, images_per_file=size or None)
+    part = SampleJob.of(sampler, num, seed=0, first=0, temperature=1.0)
+    return fill_folder(sampler, job, part, folder, resume=False)
+
+initialised = time.perf_counter()
+fill(4 * workers * sampler.block, sampler.block, folder.with_name("first"))
+warm = time.perf_counter()
+def usage():
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+cpu_before, memory_before = usage()
+print("ready", flush=True)
+filled = fill(num, images_per_file, folder)
+cpu_after, memory_after = usage()
+peaks = {}
+for path in Path("/proc").glob("[0-9]*"):
+    try:
+        command, status = (path / "cmdline").read_text(), (path / "status").read_text()
+    except OSError:
+        continue
+    if command.startswith("ray::") and "VmHWM" in status and f"PPid:\\t{ray._private.worker._global_node.all_processes['raylet'][0].process.pid}\\n" in status:
+        peaks[path.name] = int(status.split("VmHWM:")[1].split()[0]) / 1024
+print(json.dumps({
+    "init_s": initialised - started, "workers_s": warm - initialised, "drawing_s": filled.drawing_s,
+    "driver_cpu_s": cpu_after - cpu_before, "driver_mb": memory_after, "driver_growth_mb": memory_after - memory_before,
+    "worker_mb": max(peaks.values()),
+}))
+"""
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(exists=True, path_type=Path), default=Path("runs/latest/bundle"))
+@click.option("--num", type=click.IntRange(1), default=1_000_000, show_default=True, help="Images in a job.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
+def main(bundle: Path, num: int, rounds: int) -> None:
+    """Print the tables."""
+    import ray
+
+    print(f"{cpu()['model']}, {os.cpu_count()} cores; Ray {ray.__version__}, pyarrow {pa.__version__}; {num:,} images")
+    print(f"{' '.join(map(str, Sampler(bundle).pixels_shape))} pixels, median of {rounds} rounds\n")
+    with tempfile.TemporaryDirectory(dir=bundle.parent if os.access(bundle.parent, os.W_OK) else None) as scratch:
+        beside_plain(bundle, num, rounds, Path(scratch))
+        killed_workers(bundle, num, Path(scratch))
+        cost_of_a_file(bundle, Path(scratch))
+    codecs(bundle)
+
+
+def beside_plain(bundle: Path, num: int, rounds: int, scratch: Path) -> None:
+    """Images per second of the plain command and of Ray, the start-up of each, and whether the rows are the same."""
+    array = scratch / "plain.npy"
+    plain: dict[int, list[float]] = {workers: [] for workers in WORKERS}
+    ours: dict[int, list[dict[str, float]]] = {workers: [] for workers in WORKERS}
+    for _ in range(rounds):
+        for workers in WORKERS:
+            plain[workers].append(_plain(bundle, num, workers, array))
+            ours[workers].append(_on_ray(bundle, workers, num, scratch / f"rows{workers}"))
+    print("            plain vae-sample         Ray, Parquet   Ray /   start of   start of   peak MB of  peak MB of")
+    print("workers  .npy, images/s             images/s   plain     Ray, s  workers, s   a worker   the driver")
+    for workers in WORKERS:
+        figures = {name: median(run[name] for run in ours[workers]) for name in ours[workers][0]}
+        rate, base = num / figures["drawing_s"], median(plain[workers])
+        print(
+            f"{workers:7} {base:15,.0f} {rate:20,.0f} {rate / base:7.2f} {figures['init_s']:10.1f} "
+            f"{figures['workers_s']:11.1f} {figures['worker_mb']:10.0f} {figures['driver_mb']:12.0f}"
+        )
+        print(f"{'':8}core-seconds a million: {1e6 * workers / base:.2f} plain, {1e6 * workers / rate:.2f} Ray")
+    pixels = np.load(array, mmap_mode="r")
+    expected = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
+    size = sum(path.stat().st_size for path in (scratch / f"rows{WORKERS[-1]}").glob("*.parquet"))
+    print(f"\nParquet {size / num:.1f} bytes an image, .npy {array.stat().st_size / num:.1f}")
+    for workers in WORKERS:
+        found = content_hash(scratch / f"rows{workers}", num)
+        print(
+            f"{workers} workers: rows complete, unique; pixels {'equal' if found == expected else 'DIFFER from'} "
+            f"{'to ' if found == expected else ''}vae-sample's, sha256 {found[:16]}…"
+        )
+
+
+def killed_workers(bundle: Path, num: int, scratch: Path) -> None:
+    """The same job while two workers are killed in the middle of a task."""
+    folder = scratch / "killed"
+    process = _start_on_ray(bundle, WORKERS[-1], num, 0, folder)
+    assert process.stdout is not None
+    process.stdout.readline()
+    killed: list[int] = []
+    files = len(list((scratch / f"rows{WORKERS[-1]}").glob("*.parquet")))
+
+    def kill() -> None:
+        while len(killed) < 2 and process.poll() is None:
+            busy = [worker for worker in _busy_workers(process.pid) if worker not in killed]
+            if busy and len(list(folder.glob("0*.parquet"))) > len(killed) * files // 3:
+                os.kill(busy[0], signal.SIGKILL)
+                killed.append(busy[0])
+            time.sleep(0.005)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    report = json.loads(process.communicate()[0])
+    killer.join()
+    same = content_hash(folder, num) == content_hash(scratch / f"rows{WORKERS[-1]}", num)
+    print(
+        f"{len(killed)} workers killed midway: {report['drawing_s']:.1f} s, content {'the same' if same else 'DIFFERS'}"
+    )
+
+
+def cost_of_a_file(bundle: Path, scratch: Path) -> None:
+    """What Ray's driver spends on a task, by many files of one small block each."""
+    block = Sampler(bundle).block
+    report = _on_ray(bundle, SMALL_WORKERS, SMALL_FILES * block, scratch / "small", block)
+    print(
+        f"\n{SMALL_FILES:,} files of {block} images on {SMALL_WORKERS} workers: {report['drawing_s']:.1f} s; the driver "
+        f"spends {1e3 * report['driver_cpu_s'] / SMALL_FILES:.1f} ms of CPU and "
+        f"{1e3 * report['driver_growth_mb'] / SMALL_FILES:.0f} kB a file"
+    )
+
+
+def codecs(bundle: Path) -> None:
+    """Bytes and speed of Parquet's compressions, in one thread."""
+    sampler = Sampler(bundle)
+    pixels = sampler.sample(CODEC_IMAGES)
+    image_bytes = pixels[0].size
+    image = pa.FixedSizeBinaryArray.from_buffers(pa.binary(image_bytes), len(pixels), [None, pa.py_buffer(pixels)])
+    table = pa.table({"index": pa.array(np.arange(len(pixels))), "image": image})
+    print("\ncompression      bytes/image     images/s in one thread")
+    for codec, level in CODECS:
+        seconds = []
+        for _ in range(3):
+            sink = pa.BufferOutputStream()
+            started = time.perf_counter()
+            pq.write_table(table, sink, compression=codec, compression_level=level, use_dictionary=False)
+            seconds.append(time.perf_counter() - started)
+        name = codec if level is None else f"{codec} {level}"
+        print(f"{name:16} {sink.getvalue().size / len(pixels):11.1f} {len(pixels) / min(seconds):26,.0f}")
+
+
+def content_hash(folder: Path, num: int) -> str:
+    """sha256 of all pixels in the order of their indices, which have to be 0 … num - 1, each once."""
+    digest, at = hashlib.sha256(), 0
+    for path in sorted(folder.glob("*.parquet")):
+        table = pq.read_table(path)
+        index = table["index"].to_numpy()
+        if (index != np.arange(at, at + len(index))).any():
+            raise click.ClickException(f"{path}: its indices are not those from {at} on")
+        at += len(index)
+        for chunk in table["image"].chunks:
+            width = chunk.type.byte_width
+            digest.update(memoryview(chunk.buffers()[1])[chunk.offset * width : (chunk.offset + len(chunk)) * width])
+    if at != num:
+        raise click.ClickException(f"{folder}: holds {at:,} rows instead of {num:,}")
+    return digest.hexdigest()
+
+
+def _plain(bundle: Path, num: int, threads: int, output: Path) -> float:
+    """Images per second by what the command itself prints, which leaves out its start."""
+    arguments = [str(bundle), "--num", str(num), "--threads", str(threads), "--output", str(output)]
+    done = subprocess.run([sys.executable, "-c", _PLAIN, *arguments], check=True, capture_output=True, text=True)
+    (rate,) = re.findall(r"([\d,]+) images/s", done.stdout)
+    return float(rate.replace(",", ""))
+
+
+def _start_on_ray(bundle: Path, workers: int, num: int, images_per_file: int, folder: Path) -> subprocess.Popen[str]:
+    """images_per_file: 0 means what is left out."""
+    arguments = [str(bundle), str(workers), str(num), str(images_per_file), str(folder)]
+    return subprocess.Popen([sys.executable, "-c", _ON_RAY, *arguments], stdout=subprocess.PIPE, text=True)
+
+
+def _on_ray(bundle: Path, workers: int, num: int, folder: Path, images_per_file: int = 0) -> dict[str, float]:
+    process = _start_on_ray(bundle, workers, num, images_per_file, folder)
+    output = process.communicate()[0]
+    if process.returncode != 0:
+        raise click.ClickException(f"Ray with {workers} workers ended with exit code {process.returncode}")
+    report: dict[str, float] = json.loads(output.splitlines()[-1])
+    return report
+
+
+def _busy_workers(driver: int) -> list[int]:
+    """Process ids of the Ray workers under `driver` that are in the middle of a task."""
+    found, parents = [], {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            command, status = (path / "cmdline").read_text(), (path / "status").read_text()
+        except OSError:  # ended meanwhile
+            continue
+        parents[int(path.name)] = int(status.split("PPid:")[1].split()[0])
+        if command.startswith("ray::ReadRange"):
+            found.append(int(path.name))
+
+    def ours(process: int) -> bool:
+        return process == driver or (process in parents and ours(parents[process]))
+
+    return [process for process in found if ours(process)]
+
+
+if __name__ == "__main__":
+    main()
