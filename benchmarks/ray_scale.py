@@ -1,8 +1,8 @@
-"""Images on Ray beside the plain `vae-sample`: speed for 1 and 2 workers, the same rows, workers killed, cost of a file.
+"""Images on Ray beside the plain `vae-sample`: speed for 1 and 2 workers, the rows, killed workers, the cost of a file.
 
     python benchmarks/ray_scale.py [BUNDLE] [--num 1000000] [--rounds 3]
 
-Within a round each side runs once, in a process of its own, the plain one with as many threads as Ray has workers.
+Within a round each side runs once, in a process of its own, the plain one with a thread for each core.
 Figures are medians over the rounds. The clock of a side starts when it could draw: for Ray that is after a first small
 job, whose time is given apart. Linux only, for it reads /proc.
 """
@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -29,6 +30,7 @@ import pyarrow.parquet as pq
 
 from runtime.machine import cpu
 from runtime.sampler import Sampler
+from runtime.threads import usable_cpus
 
 WORKERS = (1, 2)
 CODECS = (("none", None), ("snappy", None), ("lz4", None), ("zstd", 1), ("zstd", 3))
@@ -64,7 +66,7 @@ def fill(num, size, folder):
     return fill_folder(sampler, job, part, folder, resume=False)
 
 initialised = time.perf_counter()
-fill(4 * workers * sampler.block, sampler.block, folder.with_name("first"))
+fill(4 * workers * sampler.block, sampler.block, folder.with_name(folder.name + "-first"))
 warm = time.perf_counter()
 def usage():
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -73,18 +75,16 @@ cpu_before, memory_before = usage()
 print("ready", flush=True)
 filled = fill(num, images_per_file, folder)
 cpu_after, memory_after = usage()
-peaks = {}
-for path in Path("/proc").glob("[0-9]*"):
-    try:
-        command, status = (path / "cmdline").read_text(), (path / "status").read_text()
-    except OSError:
-        continue
-    if command.startswith("ray::") and "VmHWM" in status and f"PPid:\\t{ray._private.worker._global_node.all_processes['raylet'][0].process.pid}\\n" in status:
-        peaks[path.name] = int(status.split("VmHWM:")[1].split()[0]) / 1024
+@ray.remote
+def peak_mb():
+    time.sleep(0.2)  # so that no worker serves two of these
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+worker_mb = max(ray.get([peak_mb.remote() for _ in range(workers)]))
 print(json.dumps({
     "init_s": initialised - started, "workers_s": warm - initialised, "drawing_s": filled.drawing_s,
     "driver_cpu_s": cpu_after - cpu_before, "driver_mb": memory_after, "driver_growth_mb": memory_after - memory_before,
-    "worker_mb": max(peaks.values()),
+    "worker_mb": worker_mb,
 }))
 """
 
@@ -99,7 +99,7 @@ def main(bundle: Path, num: int, rounds: int) -> None:
 
     print(f"{cpu()['model']}, {os.cpu_count()} cores; Ray {ray.__version__}, pyarrow {pa.__version__}; {num:,} images")
     print(f"{' '.join(map(str, Sampler(bundle).pixels_shape))} pixels, median of {rounds} rounds\n")
-    with tempfile.TemporaryDirectory(dir=bundle.parent if os.access(bundle.parent, os.W_OK) else None) as scratch:
+    with tempfile.TemporaryDirectory() as scratch:
         beside_plain(bundle, num, rounds, Path(scratch))
         killed_workers(bundle, num, Path(scratch))
         cost_of_a_file(bundle, Path(scratch))
@@ -109,22 +109,25 @@ def main(bundle: Path, num: int, rounds: int) -> None:
 def beside_plain(bundle: Path, num: int, rounds: int, scratch: Path) -> None:
     """Images per second of the plain command and of Ray, the start-up of each, and whether the rows are the same."""
     array = scratch / "plain.npy"
-    plain: dict[int, list[float]] = {workers: [] for workers in WORKERS}
+    plain: list[float] = []
     ours: dict[int, list[dict[str, float]]] = {workers: [] for workers in WORKERS}
     for _ in range(rounds):
+        plain.append(_plain(bundle, num, array))
         for workers in WORKERS:
-            plain[workers].append(_plain(bundle, num, workers, array))
             ours[workers].append(_on_ray(bundle, workers, num, scratch / f"rows{workers}"))
-    print("            plain vae-sample         Ray, Parquet   Ray /   start of   start of   peak MB of  peak MB of")
-    print("workers  .npy, images/s             images/s   plain     Ray, s  workers, s   a worker   the driver")
-    for workers in WORKERS:
-        figures = {name: median(run[name] for run in ours[workers]) for name in ours[workers][0]}
-        rate, base = num / figures["drawing_s"], median(plain[workers])
+    base, cores = median(plain), usable_cpus()
+    print("                                     of   core-s a   start of   start of   peak MB of   peak MB of")
+    print("                     images/s     plain    million     Ray, s  workers, s    a worker   the driver")
+    print(f"plain, {cores} threads  {base:13,.0f} {1:9.2f} {1e6 * cores / base:10.2f}   ({spread(plain)})")
+    for workers, runs in ours.items():
+        figures = {name: median(run[name] for run in runs) for name in runs[0]}
+        rates = [num / run["drawing_s"] for run in runs]
+        rate = median(rates)
         print(
-            f"{workers:7} {base:15,.0f} {rate:20,.0f} {rate / base:7.2f} {figures['init_s']:10.1f} "
-            f"{figures['workers_s']:11.1f} {figures['worker_mb']:10.0f} {figures['driver_mb']:12.0f}"
+            f"Ray, {workers} workers    {rate:13,.0f} {rate / base:9.2f} {1e6 * workers / rate:10.2f} "
+            f"{figures['init_s']:10.1f} {figures['workers_s']:11.1f} {figures['worker_mb']:11.0f} "
+            f"{figures['driver_mb']:12.0f}   ({spread(rates)})"
         )
-        print(f"{'':8}core-seconds a million: {1e6 * workers / base:.2f} plain, {1e6 * workers / rate:.2f} Ray")
     pixels = np.load(array, mmap_mode="r")
     expected = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
     size = sum(path.stat().st_size for path in (scratch / f"rows{WORKERS[-1]}").glob("*.parquet"))
@@ -156,9 +159,10 @@ def killed_workers(bundle: Path, num: int, scratch: Path) -> None:
 
     killer = threading.Thread(target=kill)
     killer.start()
-    report = json.loads(process.communicate()[0])
+    report = _report(process)
     killer.join()
-    same = content_hash(folder, num) == content_hash(scratch / f"rows{WORKERS[-1]}", num)
+    undisturbed = content_hash(scratch / f"rows{WORKERS[-1]}", num)
+    same = "the same" if content_hash(folder, num) == undisturbed else "DIFFERS"
     print(
         f"{len(killed)} workers killed midway: {report['drawing_s']:.1f} s, content {'the same' if same else 'DIFFERS'}"
     )
@@ -168,11 +172,9 @@ def cost_of_a_file(bundle: Path, scratch: Path) -> None:
     """What Ray's driver spends on a task, by many files of one small block each."""
     block = Sampler(bundle).block
     report = _on_ray(bundle, SMALL_WORKERS, SMALL_FILES * block, scratch / "small", block)
-    print(
-        f"\n{SMALL_FILES:,} files of {block} images on {SMALL_WORKERS} workers: {report['drawing_s']:.1f} s; the driver "
-        f"spends {1e3 * report['driver_cpu_s'] / SMALL_FILES:.1f} ms of CPU and "
-        f"{1e3 * report['driver_growth_mb'] / SMALL_FILES:.0f} kB a file"
-    )
+    seconds, kilobytes = report["driver_cpu_s"] / SMALL_FILES, 1e3 * report["driver_growth_mb"] / SMALL_FILES
+    print(f"\n{SMALL_FILES:,} files of {block} images, {SMALL_WORKERS} workers: {report['drawing_s']:.1f} s; for each")
+    print(f"file, the driver takes {1e3 * seconds:.1f} ms of CPU and {kilobytes:.0f} kB")
 
 
 def codecs(bundle: Path) -> None:
@@ -211,9 +213,14 @@ def content_hash(folder: Path, num: int) -> str:
     return digest.hexdigest()
 
 
-def _plain(bundle: Path, num: int, threads: int, output: Path) -> float:
+def spread(rates: Sequence[float]) -> str:
+    """Lowest and highest."""
+    return f"{min(rates):,.0f} to {max(rates):,.0f}"
+
+
+def _plain(bundle: Path, num: int, output: Path) -> float:
     """Images per second by what the command itself prints, which leaves out its start."""
-    arguments = [str(bundle), "--num", str(num), "--threads", str(threads), "--output", str(output)]
+    arguments = [str(bundle), "--num", str(num), "--output", str(output)]
     done = subprocess.run([sys.executable, "-c", _PLAIN, *arguments], check=True, capture_output=True, text=True)
     (rate,) = re.findall(r"([\d,]+) images/s", done.stdout)
     return float(rate.replace(",", ""))
@@ -226,11 +233,16 @@ def _start_on_ray(bundle: Path, workers: int, num: int, images_per_file: int, fo
 
 
 def _on_ray(bundle: Path, workers: int, num: int, folder: Path, images_per_file: int = 0) -> dict[str, float]:
-    process = _start_on_ray(bundle, workers, num, images_per_file, folder)
-    output = process.communicate()[0]
+    return _report(_start_on_ray(bundle, workers, num, images_per_file, folder))
+
+
+def _report(process: subprocess.Popen[str]) -> dict[str, float]:
+    """What the process measured; Ray also writes to its stdout when a worker dies."""
+    lines = process.communicate()[0].splitlines()
     if process.returncode != 0:
-        raise click.ClickException(f"Ray with {workers} workers ended with exit code {process.returncode}")
-    report: dict[str, float] = json.loads(output.splitlines()[-1])
+        raise click.ClickException(f"a job on Ray ended with exit code {process.returncode}")
+    (line,) = (line for line in lines if line.startswith("{"))
+    report: dict[str, float] = json.loads(line)
     return report
 
 
@@ -243,7 +255,7 @@ def _busy_workers(driver: int) -> list[int]:
         except OSError:  # ended meanwhile
             continue
         parents[int(path.name)] = int(status.split("PPid:")[1].split()[0])
-        if command.startswith("ray::ReadRange"):
+        if command.startswith("ray::MapWorker"):
             found.append(int(path.name))
 
     def ours(process: int) -> bool:

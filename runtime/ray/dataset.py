@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import ray
 import ray.data
 
 from runtime.bundle import Bundle
 from runtime.errors import InputError
-from runtime.ray.ranges import Ranges
+from runtime.ray.ranges import Ranges, power_of_two
 from runtime.ray.shipped import ShippedBundle
 from runtime.ray.worker import Draw
 from runtime.sampler import Sampler
@@ -40,20 +42,11 @@ def samples(
     sampler.stream(num, seed=seed, first=first, temperature=temperature, batch_size=batch_size)  # refuses bad arguments
     if threads < 1:
         raise InputError(f"threads should be at least 1, but is {threads}")
-    size = batch_size or power_of_two(_BYTES_IN_BLOCK, sampler)
-    ranges = Ranges.of(first, num, size)
-    return drawn(sampler, ranges, seed=seed, temperature=temperature, threads=threads)
+    ranges = Ranges.of(first, num, batch_size or power_of_two(_BYTES_IN_BLOCK, sampler))
+    draw = Draw(ray.put(ShippedBundle.of(sampler)), precision, seed, temperature)
+    return numbered(ranges).map_batches(draw, batch_size=None, num_cpus=threads)
 
 
-def drawn(sampler: Sampler, ranges: Ranges, *, seed: int, temperature: float, threads: int) -> ray.data.Dataset:
-    """The images of `ranges`, one block for each piece, drawn in tasks of `threads` CPUs."""
-    draw = Draw(ShippedBundle.of(sampler), ranges, sampler.precision, seed, temperature)
-    numbers = ray.data.range(len(ranges), override_num_blocks=len(ranges))
-    return numbers.map_batches(draw, batch_size=None, num_cpus=threads)
-
-
-def power_of_two(most_bytes: int, sampler: Sampler) -> int:
-    """The largest power of two of images that fit into `most_bytes`, but at least one of the sampler's blocks."""
-    height, width, channels = sampler.pixels_shape
-    fitting = max(1, most_bytes // (height * width * channels))
-    return max(sampler.block, 1 << fitting.bit_length() - 1)
+def numbered(ranges: Ranges) -> ray.data.Dataset:
+    """One block for each piece: `start`, the index of its first image, and `images`, how many it has, both int64."""
+    return ray.data.from_arrow([pa.table({"start": [start], "images": [stop - start]}) for start, stop in ranges])

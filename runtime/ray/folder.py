@@ -10,16 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import ray
+import ray.data
 import ray.exceptions
 
 from runtime.errors import EngineError, OutputError, VaeRuntimeError
 from runtime.job import SampleJob
 from runtime.outputs.space import require_space
 from runtime.ray.cluster import connected
-from runtime.ray.dataset import drawn
+from runtime.ray.dataset import numbered
 from runtime.ray.job import RECORD_NAME, ParquetJob, claim, missing
 from runtime.ray.parquet import COMPRESSION, COMPRESSION_LEVEL, ParquetFolder
+from runtime.ray.shipped import ShippedBundle
+from runtime.ray.worker import Draw, DrawIntoFiles
 from runtime.sampler import Sampler
+
+_RANGES_AHEAD = 3  # of each worker: the one that it is at and two more
 
 
 @dataclass(frozen=True)
@@ -29,8 +35,9 @@ class Filled:
     images: int
     """How many were drawn."""
     starting_s: float
-    """Seconds until Ray ran."""
+    """Seconds until the first worker began to draw: of Ray itself, where it did not run, and of the workers."""
     drawing_s: float
+    """Seconds from then on."""
 
 
 def fill_folder(
@@ -43,20 +50,39 @@ def fill_folder(
     Raises OutputError where the disk is too small or refuses, or where the folder holds something else, and EngineError
     where Ray cannot be had or gives up.
     """
-    started = time.perf_counter()
+    started = time.time()
     require_space(folder / RECORD_NAME, part.num * _bytes_on_disk(sampler, part))
     claim(job, folder)
     files = missing(job.files(part), folder) if resume else job.files(part)
     if not len(files):
         return Filled(0, 0.0, 0.0)
     with _staging(folder, part) as staging, connected():
-        running = time.perf_counter()
-        dataset = drawn(sampler, files, seed=job.seed, temperature=job.temperature, threads=threads)
+        draw = Draw(ray.put(ShippedBundle.of(sampler)), sampler.precision, job.seed, job.temperature)
+        written = numbered(files).map_batches(
+            DrawIntoFiles,
+            fn_constructor_args=(draw, ParquetFolder(job, folder, staging)),
+            batch_size=None,
+            num_cpus=threads,
+            compute=ray.data.ActorPoolStrategy(
+                size=min(len(files), _room_for(threads)), max_tasks_in_flight_per_actor=_RANGES_AHEAD
+            ),
+        )
         try:
-            dataset.write_datasink(ParquetFolder(job, folder, staging), ray_remote_args={"num_cpus": threads})
+            began = min(row["began"] for row in written.take_all())
         except ray.exceptions.RayError as error:
             raise in_a_sentence(error, folder) from error
-        return Filled(files.images, running - started, time.perf_counter() - running)
+        return Filled(files.images, began - started, time.time() - began)
+
+
+def _room_for(threads: int) -> int:
+    """Workers of `threads` CPUs that the cluster has room for. Raises EngineError where it has none."""
+    cpus = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    workers = sum(count // threads for count in cpus)
+    if not workers:
+        raise EngineError(
+            f"--threads {threads}: no machine of the cluster has so many CPUs, the largest has {max(cpus, default=0)}"
+        )
+    return workers
 
 
 @contextmanager

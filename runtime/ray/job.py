@@ -10,16 +10,14 @@ import numpy as np
 from runtime.errors import OutputError
 from runtime.job import SampleJob, check_same, write_record
 from runtime.noise import NOISE_VERSION
-from runtime.ray.dataset import power_of_two
-from runtime.ray.ranges import Ranges
+from runtime.ray.ranges import Ranges, power_of_two
 from runtime.ray.shipped import ShippedBundle
 from runtime.sampler import Sampler
 
 RECORD_NAME = "_vae-sample.json"
 """Readers of Parquet folders pass over names with an underscore."""
 _BYTES_IN_FILE = 2**27
-"""Of pixels. A worker holds this much; and since Ray Data looks for finished tasks ten times a second, workers wait for
-much of the time where a file takes them less than a second."""
+"""Of pixels: what a worker holds at a time."""
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,15 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-from ray.data import Datasink
 from ray.data._internal.datasource.parquet_datasink import ParquetDatasink  # which `Dataset.write_parquet` uses
-from ray.data.block import Block, BlockAccessor
+from ray.data._internal.execution.interfaces import TaskContext
+from ray.data._internal.planner.plan_write_op import WRITE_UUID_KWARG_NAME
 from ray.data.datasource import FilenameProvider
 
 from runtime.errors import OutputError
@@ -43,11 +42,11 @@ def schema_of(job: ParquetJob) -> pa.Schema:
     )
 
 
-class ParquetFolder(Datasink[None]):
+class ParquetFolder:
     """Ray's Parquet writer into a folder, but through files that are renamed when they are whole.
 
     Ray writes in place, and a worker may die at any moment; or be given up for dead and go on, while another repeats
-    its task. Each attempt has a file of its own in `staging`, and the last rename wins, with the same bytes.
+    its work. Each attempt has a file of its own in `staging`, and the last rename wins, with the same bytes.
     """
 
     def __init__(self, job: ParquetJob, folder: Path, staging: Path) -> None:
@@ -56,16 +55,18 @@ class ParquetFolder(Datasink[None]):
         self._folder = folder.resolve()
         self._staging = staging.resolve()
 
-    def write(self, blocks: Iterable[Block], ctx: Any) -> None:
-        """Write one file's rows. Called by Ray, in a worker."""
+    def write(self, index: npt.NDArray[np.int64], image: npt.NDArray[np.uint8]) -> None:
+        """Write one file: consecutive indices (N,) and their images (N, H, W, C). Raises OutputError where `folder` is
+        not to be seen here.
+        """
         if not (self._folder / RECORD_NAME).exists():
             raise OutputError(
                 f"{self._folder}: cannot be seen by a worker on the machine {os.uname().nodename}; "
                 "choose an --output on storage that all machines of the cluster share"
             )
         schema = schema_of(self._job)
-        tables = [_to_table(block, schema) for block in blocks]
-        index = np.concatenate([table["index"].to_numpy() for table in tables])
+        pixels = [None, pa.py_buffer(np.ascontiguousarray(image))]
+        images = pa.FixedSizeBinaryArray.from_buffers(schema.field("image").type, len(image), pixels)
         name = file_name(int(index[0]), int(index[-1]) + 1)
         attempt = _Attempt(f"{name}.{secrets.token_hex(8)}")
         writer = ParquetDatasink(
@@ -81,10 +82,11 @@ class ParquetFolder(Datasink[None]):
         threads = pa.cpu_count()
         pa.set_cpu_count(1)  # Arrow writes the batches of a file in any order where it has two threads
         try:
-            writer.write(tables, ctx)
+            context = TaskContext(task_idx=0, op_name="Write", kwargs={WRITE_UUID_KWARG_NAME: attempt.stem})
+            writer.write([pa.table([pa.array(index), images], schema=schema)], context)
         finally:
             pa.set_cpu_count(threads)
-        (written,) = self._staging.glob(f"{attempt.stem}*")
+        written = self._staging / attempt.file
         flush_to_disk(written)
         written.replace(self._folder / name)
 
@@ -95,13 +97,9 @@ class _Attempt(FilenameProvider):
     def __init__(self, stem: str) -> None:
         self.stem = stem
 
+    @property
+    def file(self) -> str:
+        return f"{self.stem}-0.parquet"
+
     def get_filename_for_task(self, write_uuid: str, task_index: int) -> str:
-        return f"{self.stem}.{write_uuid}-{{i}}.parquet"
-
-
-def _to_table(block: Block, schema: pa.Schema) -> pa.Table:
-    """The rows of a block with their images as bytes, not copied."""
-    columns = BlockAccessor.for_block(block).to_numpy(["index", "image"])
-    image = np.ascontiguousarray(columns["image"])
-    pixels = pa.FixedSizeBinaryArray.from_buffers(schema.field("image").type, len(image), [None, pa.py_buffer(image)])
-    return pa.table([pa.array(columns["index"]), pixels], schema=schema)
+        return f"{self.stem}-{{i}}.parquet"

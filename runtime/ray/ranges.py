@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from runtime.sampler import Sampler
+
 
 @dataclass(frozen=True)
 class Ranges:
@@ -44,3 +46,10 @@ class Ranges:
     def only(self, wanted: npt.NDArray[np.bool_]) -> Ranges:
         """The pieces for which `wanted`, bool (pieces,), is true."""
         return replace(self, starts=self.starts[wanted])
+
+
+def power_of_two(most_bytes: int, sampler: Sampler) -> int:
+    """The largest power of two of images that fit into `most_bytes`, but at least one of the sampler's blocks."""
+    height, width, channels = sampler.pixels_shape
+    fitting = max(1, most_bytes // (height * width * channels))
+    return max(sampler.block, 1 << fitting.bit_length() - 1)
