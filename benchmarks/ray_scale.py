@@ -3,8 +3,8 @@
     python benchmarks/ray_scale.py [BUNDLE] [--num 1000000] [--rounds 3]
 
 Within a round each side runs once, in a process of its own, the plain one with a thread for each core.
-Figures are medians over the rounds. The clock of a side starts when it could draw: for Ray that is after a first small
-job, whose time is given apart. Linux only, for it reads /proc.
+Figures are medians over the rounds. The clock of a side starts when it draws; what was before is given
+apart. Linux only, for it reads /proc.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ import sys
 from runtime.cli import sample
 sample(sys.argv[1:], standalone_mode=False)
 """
-# One job on so many workers; a smaller one before it starts them and lets each load its Sampler.
+# One job on so many workers, which tells when the first of them began to draw.
 _ON_RAY = """
 import json, os, resource, sys, time
 started = time.perf_counter()
@@ -55,6 +55,7 @@ from runtime.sampler import Sampler
 
 bundle, workers, num, images_per_file, folder = sys.argv[1], *map(int, sys.argv[2:5]), Path(sys.argv[5])
 sampler = Sampler(bundle)
+os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
 ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL")
 ray.data.DataContext.get_current().enable_progress_bars = False
 import logging
@@ -66,8 +67,6 @@ def fill(num, size, folder):
     return fill_folder(sampler, job, part, folder, resume=False)
 
 initialised = time.perf_counter()
-fill(4 * workers * sampler.block, sampler.block, folder.with_name(folder.name + "-first"))
-warm = time.perf_counter()
 def usage():
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
@@ -75,16 +74,9 @@ cpu_before, memory_before = usage()
 print("ready", flush=True)
 filled = fill(num, images_per_file, folder)
 cpu_after, memory_after = usage()
-@ray.remote
-def peak_mb():
-    time.sleep(0.2)  # so that no worker serves two of these
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-worker_mb = max(ray.get([peak_mb.remote() for _ in range(workers)]))
 print(json.dumps({
-    "init_s": initialised - started, "workers_s": warm - initialised, "drawing_s": filled.drawing_s,
+    "init_s": initialised - started, "workers_s": filled.starting_s, "drawing_s": filled.drawing_s,
     "driver_cpu_s": cpu_after - cpu_before, "driver_mb": memory_after, "driver_growth_mb": memory_after - memory_before,
-    "worker_mb": worker_mb,
 }))
 """
 
@@ -151,10 +143,10 @@ def killed_workers(bundle: Path, num: int, scratch: Path) -> None:
 
     def kill() -> None:
         while len(killed) < 2 and process.poll() is None:
-            busy = [worker for worker in _busy_workers(process.pid) if worker not in killed]
-            if busy and len(list(folder.glob("0*.parquet"))) > len(killed) * files // 3:
-                os.kill(busy[0], signal.SIGKILL)
-                killed.append(busy[0])
+            alive = [worker for worker in _workers(process.pid) if worker not in killed]
+            if alive and len(list(folder.glob("0*.parquet"))) > len(killed) * files // 3:
+                os.kill(alive[0], signal.SIGKILL)
+                killed.append(alive[0])
             time.sleep(0.005)
 
     killer = threading.Thread(target=kill)
@@ -238,30 +230,34 @@ def _on_ray(bundle: Path, workers: int, num: int, folder: Path, images_per_file:
 
 def _report(process: subprocess.Popen[str]) -> dict[str, float]:
     """What the process measured; Ray also writes to its stdout when a worker dies."""
+    peak_kb = 0
+    while process.poll() is None:
+        peak_kb = max([peak_kb, *_workers(process.pid).values()])
+        time.sleep(0.3)
     lines = process.communicate()[0].splitlines()
     if process.returncode != 0:
         raise click.ClickException(f"a job on Ray ended with exit code {process.returncode}")
     (line,) = (line for line in lines if line.startswith("{"))
     report: dict[str, float] = json.loads(line)
-    return report
+    return report | {"worker_mb": peak_kb * 1024 / 1e6}
 
 
-def _busy_workers(driver: int) -> list[int]:
-    """Process ids of the Ray workers under `driver` that are in the middle of a task."""
-    found, parents = [], {}
+def _workers(driver: int) -> dict[int, int]:
+    """Ray's drawing workers under the process `driver`, and the peak memory of each in kB."""
+    found, parents = {}, {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
             command, status = (path / "cmdline").read_text(), (path / "status").read_text()
         except OSError:  # ended meanwhile
             continue
         parents[int(path.name)] = int(status.split("PPid:")[1].split()[0])
-        if command.startswith("ray::MapWorker"):
-            found.append(int(path.name))
+        if command.startswith("ray::MapWorker") and "VmHWM:" in status:
+            found[int(path.name)] = int(status.split("VmHWM:")[1].split()[0])
 
     def ours(process: int) -> bool:
         return process == driver or (process in parents and ours(parents[process]))
 
-    return [process for process in found if ours(process)]
+    return {process: peak for process, peak in found.items() if ours(process)}
 
 
 if __name__ == "__main__":

@@ -75,4 +75,5 @@ def _silence() -> None:
     """Ray's progress stays on the screen; its logs stay in its own files."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere unless the user turns it on
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's own advice against a warning
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ part writes errors to stderr that are none
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import ray
 import ray.data
 import ray.exceptions
 
-from runtime.errors import EngineError, OutputError, VaeRuntimeError
+from runtime.errors import EngineError, OutputError
 from runtime.job import SampleJob
 from runtime.outputs.space import require_space
 from runtime.ray.cluster import connected
@@ -68,10 +69,23 @@ def fill_folder(
             ),
         )
         try:
-            began = min(row["began"] for row in written.take_all())
+            began = _first_began(written, folder)
         except ray.exceptions.RayError as error:
-            raise in_a_sentence(error, folder) from error
+            raise EngineError(f"{folder}: Ray gave up: {' '.join(str(error).split())}; --resume goes on") from error
         return Filled(files.images, began - started, time.time() - began)
+
+
+def _first_began(written: ray.data.Dataset, folder: Path) -> float:
+    """Let Ray write everything, and say when the first worker began. Raises OutputError where a file fails."""
+    began = math.inf
+    for row in written.iter_rows():
+        if row["error"]:
+            raise OutputError(
+                f"cannot write into {folder}: {row['error']}; the files there are complete, "
+                "and --resume adds the others"
+            )
+        began = min(began, row["began"])
+    return began
 
 
 def _room_for(threads: int) -> int:
@@ -106,16 +120,3 @@ def _bytes_on_disk(sampler: Sampler, part: SampleJob) -> int:
     pixels = sampler.sample(few, seed=part.seed, first=part.first, temperature=part.temperature)
     compressed: int = pa.Codec(COMPRESSION, COMPRESSION_LEVEL).compress(pixels).size
     return max(1, compressed // few)
-
-
-def in_a_sentence(error: ray.exceptions.RayError, folder: Path) -> VaeRuntimeError:
-    """What went wrong in a worker, as this runtime would have said it."""
-    cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
-    if isinstance(cause, VaeRuntimeError):
-        return cause
-    if isinstance(cause, OSError):
-        return OutputError(
-            f"cannot write into {folder}: {cause.strerror or cause}; the files there are complete, "
-            "and --resume adds the others"
-        )
-    return EngineError(f"{folder}: Ray gave up: {' '.join(str(cause).split())}; --resume goes on")

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import ray
 
+from runtime.errors import VaeRuntimeError
 from runtime.ray.parquet import ParquetFolder
 from runtime.ray.shipped import ShippedBundle
 from runtime.sampler import Sampler
@@ -49,15 +50,22 @@ class DrawIntoFiles:
     def __init__(self, draw: Draw, folder: ParquetFolder) -> None:
         self._draw = draw
         self._folder = folder
+        loaded_sampler(ray.get(draw.bundle), draw.precision)
 
-    def __call__(self, batch: dict[str, npt.NDArray[np.int64]]) -> dict[str, list[float]]:
-        """batch: as Draw's. Returns for each file when it was `began`, in seconds since 1970."""
-        began = []
+    def __call__(self, batch: dict[str, npt.NDArray[np.int64]]) -> dict[str, list[Any]]:
+        """batch: as Draw's. Returns for each file when it was `began`, in seconds since 1970, and as `error` the
+        sentence that says why it could not be written, or "". Ray Data would bury an exception's words under advice.
+        """
+        began, errors = [], []
         for start, images in zip(batch["start"], batch["images"], strict=True):
             began.append(time.time())
-            for rows in self._draw({"start": np.array([start]), "images": np.array([images])}):
-                self._folder.write(rows["index"], rows["image"])
-        return {"began": began}
+            try:
+                for rows in self._draw({"start": np.array([start]), "images": np.array([images])}):
+                    self._folder.write(rows["index"], rows["image"])
+                errors.append("")
+            except (VaeRuntimeError, OSError) as error:
+                errors.append(" ".join(str(error).split()))
+        return {"began": began, "error": errors}
 
 
 def loaded_sampler(bundle: ShippedBundle, precision: str) -> Sampler:

@@ -20,13 +20,14 @@ from click.testing import CliRunner, Result
 
 from runtime.cli import sample
 from runtime.errors import EngineError, InputError
+from runtime.job import write_record
 from runtime.sampler import Sampler
 
 ray = pytest.importorskip("ray", reason="Ray is not installed here")
 
 from ray.data.expressions import col  # noqa: E402
 
-from runtime.ray import cluster, samples  # noqa: E402, as these need it
+from runtime.ray import cluster, folder, samples  # noqa: E402, as these need it
 from runtime.ray.ranges import Ranges  # noqa: E402
 from runtime.ray.worker import cpus_given  # noqa: E402
 
@@ -151,20 +152,27 @@ def test_resume_writes_only_what_is_missing(bundle: Path, tmp_path: Path) -> Non
     assert "there already" in ok(bundle, *arguments, "--resume").output
 
 
-@pytest.mark.parametrize(
-    "option",
-    [["--seed", 9], ["--temperature", 0.5], ["--num", 301], ["--first", 1], ["--shard", "0/2"], ["--batch-size", 100]],
-)
-@pytest.mark.parametrize("resume", [[], ["--resume"]])
-def test_a_folder_with_another_jobs_rows_is_refused_and_left_alone(
-    bundle: Path, tmp_path: Path, option: list[object], resume: list[str]
-) -> None:
+def test_a_folder_with_another_jobs_rows_is_refused_and_left_alone(bundle: Path, tmp_path: Path) -> None:
     ok(bundle, "--num", 300, "--output", tmp_path / "rows")
     before = content(tmp_path / "rows")
-    result = run(bundle, "--num", 300, "--output", tmp_path / "rows", *option, *resume)
-    assert result.exit_code == 1
-    assert "was begun with" in result.output
+    others = "--seed 9", "--temperature 0.5", "--num 301", "--first 1", "--shard 0/2", "--batch-size 100"
+    for option in (*others, *(f"{option} --resume" for option in others)):
+        result = run(bundle, "--num", 300, "--output", tmp_path / "rows", *option.split())
+        assert result.exit_code == 1, option
+        assert "was begun with" in result.output
     assert content(tmp_path / "rows") == before
+
+
+def test_a_folder_that_refuses_a_worker_is_one_sentence_and_keeps_what_is_there(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rows" / f"{256:019d}-{511:019d}.parquet").mkdir(parents=True)  # in the way of the second file
+    monkeypatch.setattr(folder, "claim", lambda job, path: write_record(job, path / "_vae-sample.json"))
+    result = run(bundle, "--num", 512, "--batch-size", 256, "--output", tmp_path / "rows")
+    assert result.exit_code == 1
+    assert "--resume adds the others" in result.output
+    assert len(result.output.splitlines()) == 1
+    assert not list((tmp_path / "rows").glob(".*"))
 
 
 def _busy_workers() -> list[int]:
@@ -213,27 +221,27 @@ def test_workers_killed_midway_change_nothing(bundle: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_job_that_was_stopped_goes_on_with_resume(bundle: Path, tmp_path: Path, number: signal.Signals) -> None:
-    folder = tmp_path / "rows"
-    arguments = ["--num", "3000000", "--batch-size", "50000", "--output", str(folder)]
+    rows_folder = tmp_path / "rows"
+    arguments = ["--num", "3000000", "--batch-size", "50000", "--output", str(rows_folder)]
     process = subprocess.Popen(
         [*PROGRAM, bundle, "--engine", "ray", *arguments], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 60
-    while not list(folder.glob("0*.parquet")) and time.monotonic() < deadline:
+    while not list(rows_folder.glob("0*.parquet")) and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    there = {path: path.stat().st_mtime_ns for path in folder.glob("0*.parquet")}
+    there = {path: path.stat().st_mtime_ns for path in rows_folder.glob("0*.parquet")}
     assert 0 < len(there) < 60
     if number == signal.SIGINT:
         assert process.returncode == 1
         assert errors.splitlines()[-1].endswith("the same command with --resume adds the others")
         assert "Traceback" not in errors
-        assert not list(folder.glob(".*"))
+        assert not list(rows_folder.glob(".*"))
     ok(bundle, *arguments, "--resume")
     assert all(path.stat().st_mtime_ns == written for path, written in there.items())
-    assert sum(pq.read_metadata(path).num_rows for path in folder.glob("0*.parquet")) == 3_000_000
-    assert not list(folder.glob(".*"))
+    assert sum(pq.read_metadata(path).num_rows for path in rows_folder.glob("0*.parquet")) == 3_000_000
+    assert not list(rows_folder.glob(".*"))
 
 
 def test_threads_follow_the_cpus_that_ray_gives() -> None:
@@ -283,8 +291,6 @@ def test_a_dataset_that_cannot_be_is_refused_when_it_is_asked_for(bundle: Path, 
 def test_a_folder_that_a_worker_cannot_see_is_one_sentence(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runtime.ray import folder
-
     monkeypatch.setattr(folder, "claim", lambda job, path: None)  # as if the note of the job lay on another machine
     result = run(bundle, "--output", tmp_path / "rows")
     assert result.exit_code == 1
