@@ -32,16 +32,17 @@ def connected() -> Iterator[None]:
         _require_answer(address)
     _silence()
     try:
-        if address is None:
-            ray.init(
-                address="local",
-                num_cpus=usable_cpus(),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.CRITICAL,
-            )
-        else:
-            ray.init(log_to_driver=False, logging_level=logging.CRITICAL)
+        with _stderr_aside():
+            if address is None:
+                ray.init(
+                    address="local",
+                    num_cpus=usable_cpus(),
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.CRITICAL,
+                )
+            else:
+                ray.init(log_to_driver=False, logging_level=logging.CRITICAL)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         where = "on this machine" if address is None else f"at {address}, which {_ADDRESS} names"
         raise EngineError(f"Ray cannot be used {where}: {' '.join(str(error).split())}") from error
@@ -69,6 +70,19 @@ def _require_answer(address: str) -> None:
             f"no Ray answers at {address}, which {_ADDRESS} names; start one with: ray start --head, "
             f"or unset {_ADDRESS} to use this machine alone"
         )
+
+
+@contextmanager
+def _stderr_aside() -> Iterator[None]:
+    """Nothing on stderr while Ray starts: its C++ part announces there that it was told to be quiet."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _silence() -> None:

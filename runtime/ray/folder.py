@@ -90,7 +90,8 @@ def _first_began(written: ray.data.Dataset, folder: Path) -> float:
 
 def _room_for(threads: int) -> int:
     """Workers of `threads` CPUs that the cluster has room for. Raises EngineError where it has none."""
-    cpus = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    cpus = [int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]]
     workers = sum(count // threads for count in cpus)
     if not workers:
         raise EngineError(
