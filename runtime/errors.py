@@ -15,3 +15,7 @@ class InputError(VaeRuntimeError, ValueError):
 
 class OutputError(VaeRuntimeError):
     """A result cannot be written where it was asked for."""
+
+
+class EngineError(VaeRuntimeError):
+    """The engine that was asked for is not installed, does not answer, or gave up."""

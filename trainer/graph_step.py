@@ -33,7 +33,7 @@ class GraphStep:
             return
         if self._replay is None:
             self.pixels, self.noise = pixels.clone(), noise.clone()
-            self.kl_weight = torch.full((), kl_weight, device=pixels.device)
+            self.kl_weight = torch.full((), kl_weight, dtype=torch.float32, device=pixels.device)
             self._replay = self._record()
         self.pixels.copy_(pixels)
         self.noise.copy_(noise)

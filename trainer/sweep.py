@@ -122,8 +122,8 @@ def run_cell(
 
 
 def _summarise(name: str, settings: Settings, found: Evaluation, loss: float, seconds: float) -> Cell:
-    gray = found.protocols["gray"].elbo
-    scored = found.protocols.get("binarised", found.protocols["gray"])
+    as_they_are = next(iter(found.protocols.values()))
+    scored = found.protocols.get("binarised", as_they_are)
     verdict = found.sample_quality.verdict
     return Cell(
         name=name,
@@ -132,9 +132,9 @@ def _summarise(name: str, settings: Settings, found: Evaluation, loss: float, se
         batch_norm=settings.batch_norm,
         parameters=found.parameters,
         loss=loss,
-        reconstruction=gray.total.reconstruction,
-        kl=gray.total.kl,
-        active_units=gray.active_by_variance,
+        reconstruction=as_they_are.elbo.total.reconstruction,
+        kl=as_they_are.elbo.total.kl,
+        active_units=as_they_are.elbo.active_by_variance,
         nll=scored.nll.nll,
         fid=verdict.fid if verdict else None,
         real_fid=verdict.real_fid if verdict else None,

@@ -58,7 +58,7 @@ def _parse_shard(ctx: click.Context, param: click.Parameter, value: str) -> tupl
     default=Path("samples.png"),
     show_default=True,
     help="NAME.png: a grid. NAME.npy: uint8 (num, H, W, C). NAME.npz: images, latents and indices. "
-    "NAME without an ending: a folder of numbered PNGs. -: raw pixels on stdout.",
+    "NAME without an ending: a folder of numbered PNGs; with --engine ray, of Parquet files. -: raw pixels on stdout.",
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted .npy or folder; begin where there is none.")
 @precision_option
@@ -67,7 +67,15 @@ def _parse_shard(ctx: click.Context, param: click.Parameter, value: str) -> tupl
 @click.option(
     "--batch-size",
     type=click.IntRange(1, 2**24),
-    help="Images written at a time.  [default: about a thousand small ones]",
+    help="Images written at a time, or in a Parquet file.  [default: about a thousand small ones; 100 MB of pixels]",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["threads", "ray"]),
+    default="threads",
+    show_default=True,
+    help="ray: Ray Data on this machine, or on the cluster that RAY_ADDRESS names, into a folder of Parquet files; "
+    "--threads are then the CPUs of each worker  [default: 1]. Needs the extra `ray`.",
 )
 def sample(
     bundle: Path,
@@ -82,16 +90,33 @@ def sample(
     scale: int,
     threads: int | None,
     batch_size: int | None,
+    engine: str,
 ) -> None:
     """Draw images from BUNDLE, a folder made by vae-export  [default: runs/latest/bundle].
 
     Image I of a seed is the same picture whatever --num, --first, the machine or the language.
     """
-    _check(output, num, first, resume)
+    _check(output, num, first, resume, engine)
     from runtime.job import SampleJob
     from runtime.sampler import Sampler
 
     sampler = Sampler(bundle, precision=precision, threads=threads)
+    if engine == "ray":
+        from runtime.cli.sample_on_ray import sample_on_ray
+
+        sample_on_ray(
+            sampler,
+            num,
+            output,
+            seed=seed,
+            first=first,
+            temperature=temperature,
+            shard=shard,
+            resume=resume,
+            threads=threads or 1,
+            images_per_file=batch_size,
+        )
+        return
     job = SampleJob.of(sampler, num, seed=seed, first=first, temperature=temperature, shard=shard)
     started = time.perf_counter()
     drawn = _write(sampler, job, output, resume=resume, scale=scale, batch_size=batch_size)
@@ -102,12 +127,17 @@ def sample(
     )
 
 
-def _check(output: Path, num: int, first: int, resume: bool) -> None:
+def _check(output: Path, num: int, first: int, resume: bool, engine: str) -> None:
     if first + num > 2**63:
         raise click.BadParameter(f"--first + --num should be at most 2**63 but is {first + num}", param_hint="--num")
     if output != _STDOUT and output.suffix not in (".png", ".npy", ".npz", ""):
         raise click.BadParameter(
             f"{output} should end in .png, .npy or .npz, have no ending (a folder), or be - (stdout)",
+            param_hint="--output",
+        )
+    if engine == "ray" and (output == _STDOUT or output.suffix):
+        raise click.BadParameter(
+            f"{output} should be a folder, a name without an ending: --engine ray writes Parquet files into it",
             param_hint="--output",
         )
     if resume and (output == _STDOUT or output.suffix not in _RESUMABLE):

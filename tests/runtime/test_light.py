@@ -33,6 +33,13 @@ def test_sampling_imports_neither_torch_nor_onnx(bundle: Path) -> None:
     assert not {"torch", "onnx", "trainer", "export", "PIL", "matplotlib"} & modules
 
 
+def test_sampling_imports_ray_only_for_its_engine(bundle: Path, tmp_path: Path) -> None:
+    arguments = [str(bundle), "--output", str(tmp_path / "a.npy")]
+    modules = imported_by(f"from runtime.cli import sample; sample({arguments!r}, standalone_mode=False)")
+    assert not {"ray", "pyarrow", "pandas", "runtime.ray"} & modules
+    assert "runtime.outputs.npy" in modules
+
+
 def test_dependencies_are_few_and_exactly_what_is_imported() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {requirement.split(">")[0] for requirement in project["dependencies"]}

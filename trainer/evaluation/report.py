@@ -45,7 +45,7 @@ class Evaluation:
     likelihood: str
     class_names: tuple[str, ...] | None
     protocols: dict[str, Protocol]
-    """By name: gray, the images as they are; binarised, each pixel drawn once with its gray value as probability."""
+    """By name: gray or colour, the images as they are; binarised, each value drawn once with itself as probability."""
     sample_quality: SampleQuality
     samples: Tensor
     """The samples that were judged, float32 (N, C, H, W) on the CPU; not in the JSON."""
@@ -93,7 +93,7 @@ def evaluate_checkpoint(
     model = checkpoint.build_model().to(device)
     settings = checkpoint.settings
     pixels = torch.tensor(data.test_images, device=device)
-    forms = {"gray": pixels}
+    forms = {_kind(checkpoint): pixels}
     if settings.likelihood == "bernoulli":  # the others are densities on [0, 1], of which black and white are the ends
         forms["binarised"] = binarize(pixels, "dynamic", generator(seed, "binarize", device=device))
     total = sample_count(len(pixels), k, images_with_k)
@@ -138,5 +138,9 @@ def evaluate_checkpoint(
 
 def _trained_on(checkpoint: Checkpoint) -> str:
     settings = checkpoint.settings
-    pixels = "gray pixels" if settings.binarize == "none" else f"pixels binarised ({settings.binarize})"
+    pixels = f"{_kind(checkpoint)} pixels" if settings.binarize == "none" else f"pixels binarised ({settings.binarize})"
     return f"{pixels}, {settings.bound} with k = {settings.draws}, β {settings.beta:g}, {settings.likelihood}"
+
+
+def _kind(checkpoint: Checkpoint) -> str:
+    return "gray" if checkpoint.model_config.image_shape[0] == 1 else "colour"

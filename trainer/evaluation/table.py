@@ -27,6 +27,7 @@ def as_table(found: Evaluation) -> str:
 def _bounds(found: Evaluation) -> list[str]:
     """Floor, excess, KL, and the curve over k: a column for each protocol."""
     protocols = found.protocols.values()
+    kind = next(iter(found.protocols))
     first = next(iter(protocols)).nll
     rows: list[tuple[str, list[float | None]]] = [
         ("floor: entropy of the pixels", [p.elbo.total.floor for p in protocols]),
@@ -50,8 +51,8 @@ def _bounds(found: Evaluation) -> list[str]:
     lines += [f"  {name:38}" + "".join(_number(value) for value in values) for name, values in rows]
     if len(found.protocols) > 1:
         lines += [
-            "Gray and binarised images are different data: do not compare across columns.",
-            "Gray is a bound for the images binarised at random, no likelihood of gray ones.",
+            f"{kind.capitalize()} and binarised images are different data: do not compare across columns.",
+            f"{kind.capitalize()} is a bound for the images binarised at random, no likelihood of {kind} ones.",
         ]
     part = "" if first.images_with_k == first.images else f"; {first.images_with_k:,} images had all k, the rest 50"
     return [*lines, f"NLL took {seconds:.0f} s{part}"]
