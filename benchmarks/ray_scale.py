@@ -90,7 +90,8 @@ def main(bundle: Path, num: int, rounds: int) -> None:
     import ray
 
     print(f"{cpu()['model']}, {os.cpu_count()} cores; Ray {ray.__version__}, pyarrow {pa.__version__}; {num:,} images")
-    print(f"{' '.join(map(str, Sampler(bundle).pixels_shape))} pixels, median of {rounds} rounds\n")
+    shape = "×".join(map(str, Sampler(bundle).pixels_shape))
+    print(f"{shape} pixels, median of {rounds} round{'s' * (rounds > 1)}, lowest and highest behind it\n")
     with tempfile.TemporaryDirectory() as scratch:
         beside_plain(bundle, num, rounds, Path(scratch))
         killed_workers(bundle, num, Path(scratch))
@@ -108,17 +109,17 @@ def beside_plain(bundle: Path, num: int, rounds: int, scratch: Path) -> None:
         for workers in WORKERS:
             ours[workers].append(_on_ray(bundle, workers, num, scratch / f"rows{workers}"))
     base, cores = median(plain), usable_cpus()
-    print("                                     of   core-s a   start of   start of   peak MB of   peak MB of")
-    print("                     images/s     plain    million     Ray, s  workers, s    a worker   the driver")
-    print(f"plain, {cores} threads  {base:13,.0f} {1:9.2f} {1e6 * cores / base:10.2f}   ({spread(plain)})")
+    print("                                                   of   core-s a     start of, s     peak MB of")
+    print("                  images/s                      plain    million    Ray  workers  worker  driver")
+    print(f"plain, {cores} threads {base:9,.0f}  {spread(plain):20} {1:9.2f} {1e6 * cores / base:10.2f}")
     for workers, runs in ours.items():
         figures = {name: median(run[name] for run in runs) for name in runs[0]}
         rates = [num / run["drawing_s"] for run in runs]
         rate = median(rates)
         print(
-            f"Ray, {workers} workers    {rate:13,.0f} {rate / base:9.2f} {1e6 * workers / rate:10.2f} "
-            f"{figures['init_s']:10.1f} {figures['workers_s']:11.1f} {figures['worker_mb']:11.0f} "
-            f"{figures['driver_mb']:12.0f}   ({spread(rates)})"
+            f"{f'Ray, {count(workers)}':16} {rate:9,.0f}  {spread(rates):20} {rate / base:9.2f} "
+            f"{1e6 * workers / rate:10.2f} {figures['init_s']:6.1f} {figures['workers_s']:8.1f} "
+            f"{figures['worker_mb']:7.0f} {figures['driver_mb']:7.0f}"
         )
     pixels = np.load(array, mmap_mode="r")
     expected = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
@@ -127,7 +128,7 @@ def beside_plain(bundle: Path, num: int, rounds: int, scratch: Path) -> None:
     for workers in WORKERS:
         found = content_hash(scratch / f"rows{workers}", num)
         print(
-            f"{workers} workers: rows complete, unique; pixels {'equal' if found == expected else 'DIFFER from'} "
+            f"{count(workers)}: rows complete, unique; pixels {'equal' if found == expected else 'DIFFER from'} "
             f"{'to ' if found == expected else ''}vae-sample's, sha256 {found[:16]}…"
         )
 
@@ -203,6 +204,11 @@ def content_hash(folder: Path, num: int) -> str:
     if at != num:
         raise click.ClickException(f"{folder}: holds {at:,} rows instead of {num:,}")
     return digest.hexdigest()
+
+
+def count(workers: int) -> str:
+    """1 worker, 2 workers."""
+    return f"{workers} worker{'s' * (workers > 1)}"
 
 
 def spread(rates: Sequence[float]) -> str:
