@@ -17,7 +17,7 @@ from trainer.settings import CHOICES, PRESETS, Settings
 if TYPE_CHECKING:
     import torch
 
-    from trainer.checkpoint import Checkpoint, EpochMetrics
+    from trainer.checkpoint import Checkpoint
     from trainer.data import ImageData
     from trainer.distributed import Team
     from trainer.run import Run
@@ -185,6 +185,7 @@ def train(
     from trainer.loop import choose_device
     from trainer.model import VAE, ModelConfig
     from trainer.plots import draw_run, write_test_images
+    from trainer.report import anatomy, introduction
     from trainer.resume import check_resumable
     from trainer.run import Run
     from trainer.tensorboard import check_tensorboard
@@ -199,7 +200,7 @@ def train(
     team = Team.join(settings, torch_device)  # alone, unless torchrun has started this process
     data = team.in_turn(lambda: load_data(dataset, data_dir, image_size, channels))
     team.check_agreement(settings, data.sha256)
-    model = VAE(ModelConfig.of(settings, data.image_shape))
+    model = VAE(ModelConfig.of(settings, data.image_shape))  # where there can be none, there will be no run either
 
     def start() -> tuple[Run, Checkpoint | None]:
         """A new run, or the one to go on with and its newest checkpoint."""
@@ -230,23 +231,7 @@ def train(
 
     run, checkpoint = team.from_first(start)
 
-    # ---- say so ----
-    depth, height, width = data.image_shape
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    where = f"cpu, {torch.get_num_threads()} threads" if torch_device.type == "cpu" else torch.cuda.get_device_name()
-    if team.size > 1:
-        where += f", in each of {team.size} processes"
-    clip = f", clip {settings.clip_norm:g}" if settings.clip_norm else ""
-    done = f", going on after epoch {checkpoint.epoch}" if checkpoint else ""
-    click.echo(
-        f"data    {data.name}: {len(data.train_images):,} + {len(data.test_images):,} images of "
-        f"{height}×{width}×{depth}, sha256 {data.sha256[:8]}…\n"
-        f"model   {model.architecture}, {parameters:,} parameters\n"
-        f"train   {settings.epochs} epochs of batch {settings.batch_size}, Adam {settings.learning_rate:g}, "
-        f"β {settings.beta:g}{clip}, seed {settings.seed}{done}\n"
-        f"on      {where}\n"
-        f"into    {run.folder}\n"
-    )
+    click.echo(introduction(settings, data, model, torch_device, team, checkpoint, run.folder))
 
     # ---- train ----
     try:
@@ -260,34 +245,12 @@ def train(
         return
 
     # ---- show ----
-    best = min(checkpoint.history, key=lambda metrics: metrics.test_loss)
-    click.echo(f"\nbest    epoch {best.epoch}: test loss {best.test_loss:.2f} nats per image")
-    click.echo(_anatomy(settings, best, checkpoint.data.entropy_floor, depth))
+    click.echo(f"\n{anatomy(checkpoint)}")
     pictures = draw_run(checkpoint, data, run.pictures)
     images = write_test_images(data, run.folder / "test_images")
     click.echo(f"wrote   {run.best}, {run.last.name}, history.csv, history.jsonl, config.toml")
     click.echo(f"        {run.pictures}/ {', '.join(path.stem for path in pictures)}")
     click.echo(f"        {images}/ a few test images, to try vae-reconstruct on")
-
-
-def _anatomy(settings: Settings, best: EpochMetrics, floor: float | None, channels: int) -> str:
-    """What the best test loss is made of, in words. floor: what the reconstruction cannot go below, if anything."""
-    if settings.bound != "elbo":
-        return (
-            f"        the {settings.bound} bound of {settings.draws} draws; "
-            f"reconstruction {best.test_reconstruction:.2f}, KL {best.test_kl:.2f}"
-        )
-    kl = f"{settings.beta:g} × {best.test_kl:.2f} KL"
-    if settings.free_bits:
-        kl += f", each dimension charged for at least {settings.free_bits:g}"
-    if not floor:  # black-and-white pixels have no entropy
-        reconstruction = "squared error" if settings.likelihood == "gaussian" else "reconstruction"
-        return f"        = {best.test_reconstruction:.2f} {reconstruction} + {kl}"
-    pixels = "gray pixels" if channels == 1 else "colours"
-    return (
-        f"        = {floor:.2f} entropy of the {pixels}, which no model can avoid\n"
-        f"        + {best.test_reconstruction - floor:.2f} excess + {kl}"
-    )
 
 
 def _resolve(preset: str, overrides: dict[str, Any]) -> Settings:
@@ -313,11 +276,12 @@ def _fit_with_progress(
 
     from trainer.collapse import collapse_warning
     from trainer.loop import fit
+    from trainer.report import EPOCH_HEAD, epoch_line
     from trainer.tensorboard import Events
 
     writes_events = tensorboard and team.leads
     events = Events(run.folder, checkpoint.history if checkpoint else ()) if writes_events else None
-    click.echo("epoch   train loss   test loss   reconstruction      KL   active    images/s")
+    click.echo(EPOCH_HEAD)
     images, start = len(data.train_images), checkpoint.epoch if checkpoint else 0
     with tqdm(
         total=settings.epochs * images, initial=start * images, unit=" images", unit_scale=True, disable=None,
@@ -327,11 +291,7 @@ def _fit_with_progress(
             settings, data, run, device=device, checkpoint=checkpoint, graph=graph, team=team, advance=bar.update
         ):
             checkpoint, metrics = state, state.history[-1]
-            bar.write(
-                f"{metrics.epoch:5d}   {metrics.train_loss:10.2f}   {metrics.test_loss:9.2f}   "
-                f"{metrics.test_reconstruction:14.2f}   {metrics.test_kl:5.2f}   {metrics.active_units:6d}   "
-                f"{metrics.images_per_s:9,.0f}"
-            )
+            bar.write(epoch_line(metrics))
             if warning := collapse_warning(state.history, settings):
                 bar.write(f"        {warning}")
             if events is not None:
