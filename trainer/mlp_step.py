@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.flat import clip_norm_, span
-from trainer.gemm import linear, matmul
+from trainer.gemm import linear, matmul, matmul_transposed
 from trainer.model import VAE
 from trainer.objectives import bernoulli_nll_value, to_float
 from trainer.settings import Settings
@@ -113,7 +113,7 @@ def _backward(layers: Sequence[_Layer], inputs: Sequence[Tensor], gradient: Tens
     """
     for i in reversed(range(len(layers))):
         layer = layers[i]
-        layer.weight_gradient.copy_(matmul(gradient.t(), inputs[i]))
+        layer.weight_gradient.copy_(matmul_transposed(gradient, inputs[i]))
         torch.sum(gradient, 0, out=layer.bias_gradient)
         if i > 0 or to_input:
             gradient = matmul(gradient, layer.weight)
