@@ -35,10 +35,17 @@ def decode(content: bytes, z: np.ndarray) -> np.ndarray:
     return session.run(None, {"z": z})[0]
 
 
+def total(files: Mapping[str, bytes]) -> int:
+    return sum(len(content) for content in files.values())
+
+
 def test_int8_keeps_the_latents_and_does_not_depend_on_the_batch(files: Mapping[str, bytes], images: Pixels) -> None:
     small = make_variant(INT8, files, images, LATENT_DIM)
     report = measure_variant(INT8, files, small, images, LATENT_DIM, likelihood="bernoulli")
-    assert report.psnr_db > variants.SMALLEST_PSNR_DB
+    assert (report.bytes, report.float_bytes) == (total(small), total(files))
+    z = standard_normal(variants._TEST_SEED, np.arange(1000), LATENT_DIM)
+    error = decode(files["decoder"], z).astype(np.float64) - decode(small["decoder"], z)
+    assert report.psnr_db == pytest.approx(20 * np.log10(1 / np.sqrt(np.mean(error**2))), abs=0.01)
     z = standard_normal(9, np.arange(50), LATENT_DIM)
     together = decode(small["decoder"], z)
     alone = np.concatenate([decode(small["decoder"], z[i : i + 1]) for i in range(len(z))])
@@ -66,6 +73,8 @@ def test_int8_has_a_scale_for_each_channel(files: Mapping[str, bytes], images: P
 
 def test_fp16_weights_halve_the_weights_and_compute_in_float32(files: Mapping[str, bytes], images: Pixels) -> None:
     small = make_variant(FP16, files, images, LATENT_DIM)
+    weights = 5 * 16 + 16 + 16 * 24 + 24 + 24 * 144 + 144
+    assert len(files["decoder"]) - len(small["decoder"]) > 0.9 * 2 * weights  # nodes that cast them take some of it
     z = standard_normal(9, np.arange(50), LATENT_DIM)
     model = onnx.load_from_string(files["decoder"])
     for tensor in model.graph.initializer:
@@ -96,6 +105,37 @@ def test_a_variant_with_other_latents_is_refused(files: Mapping[str, bytes], ima
         measure_variant(
             FP16, files, {**files, "sampler": model.SerializeToString()}, images, LATENT_DIM, likelihood="bernoulli"
         )
+
+
+def test_a_variant_whose_images_depend_on_their_batch_is_refused(files: Mapping[str, bytes], images: Pixels) -> None:
+    model = onnx.load_from_string(files["decoder"])
+    for node in model.graph.node:
+        node.input[:] = ["moved" if name == "z" else name for name in node.input]
+    model.graph.node.insert(0, onnx.helper.make_node("ReduceMax", ["z"], ["largest"]))
+    model.graph.node.insert(1, onnx.helper.make_node("Add", ["z", "largest"], ["moved"]))
+    with pytest.raises(ValuesError, match=r"an image differs by .* when its batch does"):
+        measure_variant(
+            INT8, files, {**files, "decoder": model.SerializeToString()}, images, LATENT_DIM, likelihood="bernoulli"
+        )
+
+
+def test_each_speed_is_that_of_its_own_file(
+    files: Mapping[str, bytes], images: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The images that a call gives tell which file it was of."""
+    small = make_variant(INT8, files, images, LATENT_DIM)
+    z = standard_normal(variants._TEST_SEED, np.arange(1000), LATENT_DIM)
+    image = decode(files["decoder"], z)
+
+    def seconds(functions: Mapping[str, Callable[[], list[np.ndarray]]]) -> dict[str, float]:
+        return {
+            name: 0.5 if np.allclose(function()[0], image, rtol=0, atol=1e-6) else 0.25
+            for name, function in functions.items()
+        }
+
+    monkeypatch.setattr(variants, "_seconds", seconds)
+    report = measure_variant(INT8, files, small, images, LATENT_DIM, likelihood="bernoulli")
+    assert (report.images_per_s, report.float_images_per_s) == (4000, 2000)
 
 
 def log_density(p: np.ndarray, image: np.ndarray, likelihood: str) -> np.ndarray:

@@ -20,7 +20,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
+from onnx import SparseTensorProto, TensorProto, helper
 from PIL import Image
 
 from runtime.bundle import Bundle
@@ -233,6 +233,21 @@ def external(tensor: TensorProto) -> TensorProto:
     return tensor
 
 
+def tensor(kind: int) -> TensorProto:
+    return helper.make_tensor("tensor", kind, [0], [])
+
+
+def secret() -> TensorProto:
+    return external(tensor(TensorProto.FLOAT))
+
+
+def sparse(values: TensorProto, indices: TensorProto) -> SparseTensorProto:
+    found = SparseTensorProto(dims=[1])
+    found.values.CopyFrom(values)
+    found.indices.CopyFrom(indices)
+    return found
+
+
 def in_initializer(model: onnx.ModelProto) -> None:
     external(model.graph.initializer[0])
 
@@ -243,24 +258,73 @@ def in_attribute(model: onnx.ModelProto) -> None:
 
 
 def in_a_graph_within_a_graph(model: onnx.ModelProto) -> None:
-    inner = helper.make_graph([], "inner", [], [], initializer=[external(helper.make_tensor("x", 1, [0], []))])
+    inner = helper.make_graph([], "inner", [], [], initializer=[secret()])
     model.graph.node.append(helper.make_node("If", ["condition"], ["out"], then_branch=inner, else_branch=inner))
 
 
+def in_a_list_of_tensors(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Own", [], ["y"], secrets=[secret()]))
+
+
+def in_a_list_of_graphs(model: onnx.ModelProto) -> None:
+    inner = helper.make_graph([], "inner", [], [], initializer=[secret()])
+    model.graph.node.append(helper.make_node("Own", [], ["y"], branches=[inner]))
+
+
+def in_a_sparse_attribute(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Constant", [], ["y"], sparse_value=sparse(secret(), tensor(7))))
+
+
+def in_a_list_of_sparse_attributes(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Own", [], ["y"], secrets=[sparse(secret(), tensor(7))]))
+
+
+def in_a_training_step(model: onnx.ModelProto) -> None:
+    graph = helper.make_graph([], "step", [], [], initializer=[secret()])
+    model.training_info.add().algorithm.CopyFrom(graph)
+
+
+def in_the_start_of_training(model: onnx.ModelProto) -> None:
+    graph = helper.make_graph([], "start", [], [], initializer=[secret()])
+    model.training_info.add().initialization.CopyFrom(graph)
+
+
+def in_a_default_of_a_function(model: onnx.ModelProto) -> None:
+    function = helper.make_function("own", "f", [], [], [], [helper.make_opsetid("", 18)])
+    function.attribute_proto.append(helper.make_attribute("secret", secret()))
+    model.functions.append(function)
+
+
 def in_a_function(model: onnx.ModelProto) -> None:
-    tensor = external(helper.make_tensor("secret", TensorProto.FLOAT, [0], []))
-    node = helper.make_node("Constant", [], ["y"], value=tensor)
+    node = helper.make_node("Constant", [], ["y"], value=secret())
     model.functions.append(helper.make_function("own", "f", [], ["y"], [node], [helper.make_opsetid("", 18)]))
 
 
 def in_a_sparse_initializer(model: onnx.ModelProto) -> None:
-    values = external(helper.make_tensor("v", TensorProto.FLOAT, [0], []))
-    indices = helper.make_tensor("i", TensorProto.INT64, [0], [])
-    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [1]))
+    model.graph.sparse_initializer.append(sparse(secret(), tensor(TensorProto.INT64)))
+
+
+def in_the_indices_of_a_sparse_initializer(model: onnx.ModelProto) -> None:
+    model.graph.sparse_initializer.append(sparse(tensor(TensorProto.FLOAT), secret()))
 
 
 @pytest.mark.parametrize(
-    "hide", [in_initializer, in_attribute, in_a_graph_within_a_graph, in_a_function, in_a_sparse_initializer]
+    "hide",
+    [
+        in_initializer,
+        in_attribute,
+        in_a_list_of_tensors,
+        in_a_graph_within_a_graph,
+        in_a_list_of_graphs,
+        in_a_function,
+        in_a_default_of_a_function,
+        in_a_sparse_initializer,
+        in_the_indices_of_a_sparse_initializer,
+        in_a_sparse_attribute,
+        in_a_list_of_sparse_attributes,
+        in_a_training_step,
+        in_the_start_of_training,
+    ],
 )
 def test_a_graph_that_points_to_another_file_is_refused_wherever_it_hides_that(
     bundle: Path, hide: Callable[[onnx.ModelProto], None]
@@ -313,7 +377,7 @@ def test_an_array_that_claims_terabytes_is_refused(tmp_path: Path) -> None:
     with path.open("wb") as file:
         shape = (2**40, 12, 12, 1)
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-    with pytest.raises(InputError, match="cannot be read as an array"):
+    with pytest.raises(InputError, match=r"cannot be read as an array (?!.*allocate)"):
         load_images([path], (1, 12, 12))
 
 
@@ -327,13 +391,18 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-@pytest.mark.parametrize("side", [10_000, 50_000, 2**31 - 1])
+@pytest.mark.parametrize("side", [9_000, 10_000, 50_000, 2**31 - 1])
 def test_a_decompression_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, side: int) -> None:
     header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
     content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(10**6))) + chunk(b"IEND", b"")
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
-    with pytest.raises(InputError, match=r"bomb\.png"):
+    with pytest.raises(InputError, match=r"bomb\.png: .*pixels"):  # and not that the file ends too early
         load_images([tmp_path / "bomb.png"], (1, 12, 12))
+
+
+def arrays(content: bytes) -> dict[str, np.ndarray]:
+    with np.load(io.BytesIO(content)) as archive:
+        return dict(archive)
 
 
 @fuzz
@@ -341,8 +410,13 @@ def test_a_decompression_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, s
 def test_damaged_golden_values_fail_the_check_and_nothing_else(bundle: Path, data: st.DataObject) -> None:
     original, manifest = (bundle / "golden.npz").read_bytes(), (bundle / "manifest.json").read_bytes()
     try:
-        relist(bundle, "golden.npz", damaged(data, original))
-        verify_bundle(bundle)
+        content = damaged(data, original)
+        relist(bundle, "golden.npz", content)
+        report = verify_bundle(bundle)
+        assert all(check.passed or check.name.startswith("golden") for check in report.checks)
+        if report.passed:
+            given, kept = arrays(original), arrays(content)
+            assert all(np.array_equal(kept[name], given[name]) for name in given)
     finally:
         (bundle / "golden.npz").write_bytes(original)
         (bundle / "manifest.json").write_bytes(manifest)

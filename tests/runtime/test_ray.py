@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -110,7 +111,9 @@ def test_a_folder_has_the_rows_of_vae_sample_in_files_named_by_their_indices(bun
 
 def test_every_file_says_what_made_it(bundle: Path, tmp_path: Path) -> None:
     ok(bundle, "--num", 200, "--seed", 9, "--batch-size", 128, "--output", tmp_path / "rows")
-    for path in (tmp_path / "rows").glob("*.parquet"):
+    paths = list((tmp_path / "rows").glob("*.parquet"))
+    assert len(paths) == 2
+    for path in paths:
         schema = pq.read_schema(path)
         job = json.loads(schema.metadata[b"vae_toolchain"])
         assert job["manifest_sha256"] == hashlib.sha256((bundle / "manifest.json").read_bytes()).hexdigest()
@@ -249,6 +252,22 @@ def test_threads_follow_the_cpus_that_ray_gives() -> None:
     assert given == [1, 1, 2]
 
 
+def test_workers_ask_ray_for_as_many_cpus_as_they_have_threads(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    map_batches = ray.data.Dataset.map_batches
+
+    def noted(self: ray.data.Dataset, *arguments: Any, num_cpus: int, **options: Any) -> ray.data.Dataset:
+        asked.append(num_cpus)
+        return map_batches(self, *arguments, num_cpus=num_cpus, **options)
+
+    monkeypatch.setattr(ray.data.Dataset, "map_batches", noted)
+    samples(bundle, 10, threads=2)
+    ok(bundle, "--num", 10, "--threads", 2, "--output", tmp_path / "rows")
+    assert asked == [2, 2]
+
+
 def test_pieces_of_a_range_lie_at_multiples_and_reach_the_last_index_of_all() -> None:
     assert list(Ranges.of(5, 20, 8)) == [(5, 8), (8, 16), (16, 24), (24, 25)]
     assert list(Ranges.of(2**63 - 10, 10, 8)) == [(2**63 - 10, 2**63 - 8), (2**63 - 8, 2**63)]
@@ -315,6 +334,10 @@ def test_without_ray_there_is_one_sentence_that_says_how_to_have_it(bundle: Path
     assert done.stderr.strip().endswith("pip install 'vae-toolchain[ray]'")
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "rows").exists()
+
+
+def test_an_address_that_answers_is_taken() -> None:
+    cluster._require_answer(ray.get_runtime_context().gcs_address)
 
 
 def test_an_address_that_does_not_answer_is_one_sentence_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
+from trainer.arrays import load_arrays
 from trainer.cli import train
 
-_NUMBER = re.compile(
-    r"(-?\d+\.\d\d)(?= nats| entropy| excess| reconstruction| squared|\sKL)|(?<=1 × )(\d+\.\d\d)(?= KL)"
-)
+_NUMBER = re.compile(r"-?\d+\.\d\d(?= nats| entropy| excess| reconstruction| squared| KL)")
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,7 @@ _NUMBER = re.compile(
     [
         (1, [], ["entropy of the gray pixels, which no model can avoid", "excess"]),
         (3, [], ["entropy of the colours, which no model can avoid", "excess"]),
+        (1, ["--beta", "0.5"], ["entropy of the gray pixels", "excess + 0.5 ×"]),
         (1, ["--binarize", "dynamic"], ["reconstruction + 1 ×"]),
         (3, ["--binarize", "static-threshold"], ["reconstruction + 1 ×"]),
         (1, ["--likelihood", "gaussian"], ["squared error + 1 ×"]),
@@ -36,6 +37,11 @@ def test_the_loss_is_the_sum_of_its_parts_under_their_names(
     said = result.output[result.output.index("best ") : result.output.index("wrote")]
     assert all(word in said for word in words)
     assert ("entropy" in said) == ("entropy" in words[0])
-    loss, *parts = (float(number) for match in _NUMBER.findall(said) for number in match if number)
-    assert len(parts) == (3 if "entropy" in said else 2)
-    assert loss == pytest.approx(sum(parts), abs=0.02)
+    loss, *parts, kl = map(float, _NUMBER.findall(said))
+    assert len(parts) == (2 if "entropy" in said else 1)
+    beta = 0.5 if "--beta" in options else 1
+    assert loss == pytest.approx(sum(parts) + beta * kl, abs=0.02)
+    if "entropy" in said:
+        x = torch.from_numpy(load_arrays(tmp_path / "a.npy").test_images / 255)
+        entropy = (torch.special.entr(x) + torch.special.entr(1 - x)).sum() / len(x)
+        assert parts[0] == pytest.approx(entropy.item(), abs=0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from trainer.arrays import load_arrays
 from trainer.checkpoint import load_checkpoint
 from trainer.cli import train
 from trainer.cli_sweep import sweep
@@ -129,8 +131,15 @@ def test_sweep_without_a_place_or_with_a_damaged_cell_is_one_sentence(tmp_path: 
     assert (result.exit_code, "cannot write" in result.output) == (1, True)
     cell = tmp_path / "runs" / "sweep" / "latent2-hidden4x4"
     cell.mkdir(parents=True)
-    for content in ("", "[]", '{"data": 1}'):
+    sha256 = load_arrays(tmp_path / "a.npy").sha256
+    for content, message in (
+        ("", "cell.json: is damaged; remove"),
+        ("[]", "cell.json: is damaged; remove"),
+        ("{}", "cell.json: is damaged; remove"),
+        (json.dumps({"data": sha256, "settings": []}), "cell.json: is damaged; remove"),
+        ('{"data": 1}', "was trained on other data"),
+    ):
         (cell / "cell.json").write_text(content)
         result = CliRunner().invoke(sweep, [*options, "--runs", str(tmp_path / "runs")])
         assert (result.exit_code, "Error: " in result.output) == (1, True), result.output
-        assert "cell.json: is damaged; remove" in result.output or "was trained on other data" in result.output
+        assert message in result.output

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from trainer.checkpoint import load_checkpoint
+from trainer.checkpoint import EpochMetrics, load_checkpoint
 from trainer.cli import train
 from trainer.errors import OutputError
 from trainer.tensorboard import Events
@@ -65,6 +65,16 @@ def test_a_resumed_run_shows_every_epoch_once(tmp_path: Path) -> None:
     run = train_some(tmp_path, "--epochs", "4", "--tensorboard")
     assert [step for step, _ in scalars(run)["test_loss"]] == [1, 2, 3, 4]
     assert scalars(run) == expected(run)
+
+
+def test_the_events_of_an_epoch_can_be_read_before_the_next_begins(tmp_path: Path) -> None:
+    """A writer that is collected writes what it still holds; one that is killed does not."""
+    pytest.importorskip("tensorboard")
+    events = Events(tmp_path)
+    for epoch in (1, 2):
+        events.add(EpochMetrics(epoch, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0))
+        assert [step for step, _ in scalars(tmp_path)["test_loss"]] == list(range(1, epoch + 1))
+    events.writer.close()
 
 
 def test_events_that_cannot_be_written_are_one_sentence(tmp_path: Path) -> None:

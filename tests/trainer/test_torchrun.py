@@ -73,7 +73,9 @@ def test_processes_that_share_a_batch_give_the_losses_of_one_that_has_it_all(
     torch.save((RUNS, blobs), tmp_path / "job.pt")
     done = torchrun(processes, [HERE / "torchrun_losses.py", tmp_path / "job.pt", tmp_path / "result.json"])
     assert done.returncode == 0, done.stderr
-    for name, found in json.loads((tmp_path / "result.json").read_text()).items():
+    results = json.loads((tmp_path / "result.json").read_text())
+    assert results.keys() == RUNS.keys()
+    for name, found in results.items():
         assert losses(found["history"]) == pytest.approx(losses(one_process[name]), rel=ROUNDING), name
         assert found["differing"] == 0, name
 
