@@ -48,7 +48,8 @@ class Judge:
         """Features (N, 64) and probabilities (N, classes) of float32 images (N, C, H, W) in [0, 1]; both on the CPU."""
         features, probabilities = [], []
         for part in image.split(_EVALUATION_BATCH):
-            feature = self.network.features(part)
+            # The strides of an axis of length 1 choose between convolutions that round differently: always the same.
+            feature = self.network.features(part.clone(memory_format=torch.contiguous_format))
             features.append(feature.cpu())
             probabilities.append(self.network.head(feature).softmax(1).cpu())
         return torch.cat(features), torch.cat(probabilities)
