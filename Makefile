@@ -35,10 +35,11 @@ web:  ## the latent explorer, as a static site in web/dist; needs Node
 	npm ci --ignore-scripts --no-audit --no-fund --prefix web
 	node web/build.mjs
 
-lint: $(INSTALLED)  ## ruff and mypy
+lint: $(INSTALLED)  ## ruff, mypy, and the direction of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 fix: $(INSTALLED)  ## what ruff can mend by itself
 	$(BIN)/ruff check --fix

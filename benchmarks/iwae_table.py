@@ -21,15 +21,16 @@ import click
 import torch
 from torch import Tensor
 
-from trainer.binarize import binarize
-from trainer.data import load
-from trainer.epoch import TrainingState, train_epoch
+from trainer.data.binarize import binarize
+from trainer.data.load import load
+from trainer.data.pixels import to_float
+from trainer.device import choose_device
 from trainer.evaluation.nll import importance_nll
-from trainer.loop import choose_device
-from trainer.model import ModelConfig
-from trainer.objectives import to_float
+from trainer.model.vae import ModelConfig
 from trainer.seeds import generator
 from trainer.settings import Settings
+from trainer.training.epoch import train_epoch
+from trainer.training.state import TrainingState
 
 PUBLISHED = {("vae", 1): 86.76, ("iwae", 1): 86.76, ("vae", 5): 86.47, ("iwae", 5): 85.54, ("vae", 50): 86.35,
              ("iwae", 50): 84.78}  # fmt: skip

@@ -13,7 +13,7 @@ import click
 import numpy as np
 import onnxruntime
 
-from export.engines import noise_part
+from export.checks.engines import noise_part
 from runtime.bundle import Bundle
 from runtime.noise import standard_normal
 from runtime.threads import usable_cpus

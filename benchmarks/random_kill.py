@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 from trainer.checkpoint import Checkpoint, load_checkpoint
-from trainer.cli import train
-from trainer.loop import fit  # noqa: F401  with all it imports, which a child then need not import again
-from trainer.plots import draw_run  # noqa: F401
+from trainer.cli.train import train
+from trainer.pictures import draw_run  # noqa: F401
+from trainer.training.loop import fit  # noqa: F401  with all it imports, which a child then need not import again
 
 OPTIONS = ["--hidden", "64", "--latent-dim", "8", "--batch-size", "32", "--threads", "1", "--preset", "tutorial"]
 

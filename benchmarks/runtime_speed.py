@@ -24,7 +24,7 @@ import numpy as np
 import onnxruntime
 import torch
 
-from export.to_torchscript import load_torchscript
+from export.formats.to_torchscript import load_torchscript
 from runtime.bundle import Bundle
 from runtime.machine import cpu
 from runtime.sampler import Sampler

@@ -25,12 +25,13 @@ import click
 import torch
 
 from trainer.checkpoint import load_checkpoint
-from trainer.data import load
-from trainer.distributed import Team
-from trainer.epoch import TrainingState, train_epoch
-from trainer.model import ModelConfig
+from trainer.data.load import load
+from trainer.model.vae import ModelConfig
 from trainer.settings import PRESETS
-from trainer.step import AutogradStep
+from trainer.training.epoch import train_epoch
+from trainer.training.state import TrainingState
+from trainer.training.steps.autograd import AutogradStep
+from trainer.training.team import Team
 
 SETTINGS = PRESETS["tutorial"]
 Epochs = list[dict[str, float]]

@@ -23,15 +23,17 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from trainer.bounds import Objective
-from trainer.data import ImageData, load
-from trainer.epoch import TrainingState, train_epoch
-from trainer.evaluate import evaluate
-from trainer.gemm import has_bf16
-from trainer.loop import choose_device
-from trainer.model import ModelConfig
+from trainer.data.dataset import ImageData
+from trainer.data.load import load
+from trainer.device import choose_device
+from trainer.model.vae import ModelConfig
+from trainer.objective.bound import Objective
+from trainer.objective.score import evaluate
 from trainer.settings import PRESETS, Settings
-from trainer.step import AutogradStep
+from trainer.training.epoch import train_epoch
+from trainer.training.state import TrainingState
+from trainer.training.steps.autograd import AutogradStep
+from trainer.training.steps.gemm import has_bf16
 
 SETTINGS = PRESETS["tutorial"]
 Epoch = Callable[[], float]

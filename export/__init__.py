@@ -1,21 +1,40 @@
 """Turn a trained VAE into graphs that run anywhere, and publish them only when they prove to be that VAE.
 
-The names below are loaded when they are first used, so that `vae-export --help` does not wait for torch.
+The names below are imported when they are first used (see `runtime.lazy`).
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+try:
+    from runtime.lazy import lazy_attributes
+except ImportError as error:
+    import runtime
+
+    raise ImportError(
+        f"the package `runtime` of vae-toolchain is hidden by another one, {list(runtime.__path__)}; "
+        "run Python from another folder, or rename that one"
+    ) from error
 
 if TYPE_CHECKING:
-    from export.bundle import export_bundle
-    from export.errors import ExportError, ParityError
+    from export.bundle.build import export_bundle
+    from export.errors import ExportError, ModelError, ParityError
+    from export.source.source import Source
 
-__all__ = ["ExportError", "ParityError", "export_bundle"]
+__all__ = [
+    "ExportError",
+    "ModelError",
+    "ParityError",
+    "Source",
+    "export_bundle",
+]
 
-_ROOMS = {"ExportError": "errors", "ParityError": "errors", "export_bundle": "bundle"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
-        raise AttributeError(f"module 'export' has no attribute {name!r}")
-    return getattr(import_module(f"export.{_ROOMS[name]}"), name)
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "ExportError": "errors",
+        "ModelError": "errors",
+        "ParityError": "errors",
+        "Source": "source.source",
+        "export_bundle": "bundle.build",
+    },
+)

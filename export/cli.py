@@ -1,4 +1,4 @@
-"""`vae-export`: a thin door to `export.bundle`."""
+"""`vae-export`: a thin door to `export.bundle.build`."""
 
 from __future__ import annotations
 
@@ -82,11 +82,11 @@ def export(
     strict_engines: bool,
 ) -> None:
     """Export a checkpoint to a bundle that is published only when every engine computes what the model computes."""
-    from export.bundle import FORMATS, export_bundle
-    from export.certificate import as_text, table
-    from export.foreign import load_source
-    from export.to_onnx import NEWEST_OPSET
-    from export.variants import FP16, INT8
+    from export.bundle.build import FORMATS, export_bundle
+    from export.bundle.certificate import as_text, table
+    from export.checks.variants import FP16, INT8
+    from export.formats.to_onnx import NEWEST_OPSET
+    from export.source.state_dicts import load_source
 
     if opset > NEWEST_OPSET:
         raise click.BadParameter(f"{opset} is not in the range 18<=x<={NEWEST_OPSET}.", param_hint="--opset")
@@ -96,7 +96,7 @@ def export(
     source = load_source(checkpoint, data_dir)
     click.echo(f"from    {checkpoint}: {source.provenance['architecture']}")
     if prune_latents:
-        from export.prune import prune_latents as prune
+        from export.source.prune import prune_latents as prune
 
         pruned = prune(source)
         source = pruned.source

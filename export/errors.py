@@ -5,6 +5,10 @@ class ExportError(Exception):
     """Base of all errors that the export raises on purpose."""
 
 
+class ModelError(ExportError):
+    """A model or a graph would give other images than its training promised."""
+
+
 class ParityError(ExportError):
     """An exported graph does not compute what the trained model computes; nothing was published."""
 

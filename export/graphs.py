@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from export.noise import Noise
 from runtime.manifest import Port
-from trainer.model import VAE
+from trainer.model.vae import VAE
 
 EXAMPLE_BATCH = 2  # an example batch of 1 would be taken for a constant and fixed in the graph
 _SOURCE_NOTES = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node")

@@ -11,6 +11,8 @@ from typing import BinaryIO
 
 from runtime.errors import OutputError
 
+_SUFFIX_BYTES = 4  # random, in the name of a temporary file
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -19,7 +21,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Where the block raises, the new file is removed and what `path` held before stays. Missing parent folders are made.
     Raises OutputError, naming `path`, where the operating system refuses.
     """
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(_SUFFIX_BYTES)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
@@ -31,6 +33,21 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # never made, or already in its place
             temporary.unlink()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Put `content` at `path`, flushed to disk: a reader sees the old file or the new one, never a part.
+
+    Raises OutputError, naming `path`, where the operating system refuses; what `path` held before then stays.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove the temporary files that a process killed inside `replacing(path)` has left beside it."""
+    for leftover in path.parent.glob(f".{path.stem}.{'[0-9a-f]' * 2 * _SUFFIX_BYTES}{path.suffix}"):
+        leftover.unlink(missing_ok=True)
 
 
 def flush_to_disk(path: Path) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime import images as pixels_and_floats
 from runtime.blocks import Blocks
 from runtime.bundle import Bundle
 from runtime.errors import InputError
+from runtime.images.pixels import round_into, to_float
 from runtime.noise import POSTERIOR_STREAM, standard_normal
 from runtime.session import GraphSession
 from runtime.threads import usable_cpus
@@ -73,7 +73,7 @@ class Reconstructor:
 
         def fill(start: int, stop: int) -> Sequence[npt.NDArray[Any]]:
             part = images[start:stop]
-            return [pixels_and_floats.to_float(part) if pixels else part]
+            return [to_float(part) if pixels else part]
 
         def take(start: int, stop: int, outputs: Sequence[npt.NDArray[Any]]) -> None:
             mean[start:stop], log_var[start:stop] = outputs
@@ -95,7 +95,7 @@ class Reconstructor:
             return [latents[start:stop]]
 
         def take(start: int, stop: int, outputs: Sequence[npt.NDArray[Any]]) -> None:
-            pixels_and_floats.round_into(pixels[start:stop], outputs[0])
+            round_into(pixels[start:stop], outputs[0])
 
         self._blocks.run(self._decoder, 0, len(latents), self.threads, fill, take)
         return pixels

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime import images
 from runtime.blocks import Blocks
 from runtime.bundle import Bundle
 from runtime.errors import InputError
+from runtime.images.pixels import round_into, to_uint8
 from runtime.noise import standard_normal
 from runtime.session import GraphSession
 from runtime.threads import usable_cpus
@@ -89,7 +89,7 @@ class Sampler:
         chosen = np.asarray(indices)
         if len(chosen) < self._blocks.rows:  # one call, of just these: a whole block takes longer than a few images
             z = self.latents(chosen, seed=seed, temperature=temperature)
-            return images.to_uint8(self._decoder.run(z)[0]) if len(z) else self._empty(0)
+            return to_uint8(self._decoder.run(z)[0]) if len(z) else self._empty(0)
         latents = _in_turns(lambda start, stop: self.latents(chosen[start:stop], seed=seed, temperature=temperature))
         return self._draw(0, self._empty(len(chosen)), latents, self.threads)
 
@@ -146,7 +146,7 @@ class Sampler:
             return [latents(start, stop)]
 
         def take(start: int, stop: int, outputs: Sequence[npt.NDArray[Any]]) -> None:
-            images.round_into(pixels[start - first : stop - first], outputs[0])
+            round_into(pixels[start - first : stop - first], outputs[0])
 
         self._blocks.run(self._decoder, first, len(pixels), threads, fill, take)
         return pixels

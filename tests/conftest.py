@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from export.bundle import export_bundle
+from export.bundle.build import export_bundle
 from trainer.checkpoint import Checkpoint, DataRecord, EpochMetrics, current_versions
-from trainer.data import ImageData
-from trainer.loop import fit
-from trainer.model import ModelConfig, build_model
-from trainer.run import Run
+from trainer.data.dataset import ImageData
+from trainer.model.vae import ModelConfig, build_model
 from trainer.settings import Settings
+from trainer.training.loop import fit
+from trainer.training.run_folder import Run
 
 torch.set_num_threads(1)  # the models here are so small that a second thread only gets in the way
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer.data import ImageData
+from trainer.data.dataset import ImageData
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent

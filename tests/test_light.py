@@ -1,37 +1,12 @@
-"""Who may import whom, and that nothing heavy slips into the runtime."""
+"""Nothing heavy slips into the runtime, and importing a package has no side effect."""
 
-import ast
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 
 import pytest
-
-ROOT = Path(__file__).parent.parent
-
-
-def imported_packages(folder: str, *, without: str | None = None) -> set[str]:
-    """First names of every import in a package, wherever it stands in the code, but for one room of it."""
-    names = set()
-    for path in (ROOT / folder).rglob("*.py"):
-        if without is not None and path.is_relative_to(ROOT / folder / without):
-            continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                names |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                names.add(node.module.split(".")[0])
-    return names - set(sys.stdlib_module_names)
-
-
-def test_runtime_imports_nothing_but_its_five_dependencies() -> None:
-    light = {"runtime", "numpy", "onnxruntime", "PIL", "click", "tqdm"}
-    assert imported_packages("runtime", without="ray") <= light
-    assert imported_packages("runtime/ray") <= light | {"ray", "pyarrow"}
-
-
-def test_trainer_imports_neither_export_nor_runtime() -> None:
-    assert not imported_packages("trainer") & {"export", "runtime", "onnx", "onnxruntime"}
 
 
 def python(*arguments: str) -> str:
@@ -69,6 +44,8 @@ assert "torch" not in sys.modules
 @pytest.mark.parametrize("package", ["trainer", "export", "runtime"])
 def test_every_name_on_the_menu_can_be_had(package: str) -> None:
     module = __import__(package)
-    assert all(getattr(module, name) is not None for name in module.__all__)
+    found = {name: getattr(module, name) for name in module.__all__}
+    assert [name for name, value in found.items() if isinstance(value, ModuleType)] == []  # none is hidden by a room
+    assert module.__version__ == version("vae-toolchain")
     with pytest.raises(AttributeError):
         _ = module.no_such_name

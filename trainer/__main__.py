@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import click
 
-from trainer.cli import train
+from trainer.cli.train import train
 
 _NAME = "python -m trainer"
 _SECONDS_FOR_OTHERS = 10.0  # torchrun looks for dead processes ten times a second, and then ends the others
@@ -39,7 +39,7 @@ def main() -> None:
     except click.Abort:
         _end(click.ClickException("interrupted; nothing is lost that was saved"), speaks=speaks, last=False)
     except RuntimeError as error:
-        from trainer.distributed import is_lost_connection
+        from trainer.training.team import is_lost_connection
 
         if not is_lost_connection(error):
             raise

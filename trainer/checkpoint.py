@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from runtime.files import write_atomically
 from trainer.errors import CheckpointError, SettingsError
-from trainer.files import write_atomically
-from trainer.model import VAE, ModelConfig
+from trainer.model.vae import VAE, ModelConfig
 from trainer.settings import Settings
 
 FORMAT_VERSION = 1

@@ -23,7 +23,3 @@ class DownloadError(DataError):
 
 class TrainingError(TrainerError):
     """Training cannot go on."""
-
-
-class OutputError(TrainerError):
-    """A result cannot be written where it was asked for."""

@@ -63,7 +63,7 @@ def reconstruct(
         raise click.BadParameter(f"{output} should end in .png", param_hint="--output")
     if latents is not None and (not images or latents.suffix != ".npz"):
         raise click.BadParameter("should be a .npz, and goes with IMAGES", param_hint="--latents")
-    from runtime.images import save_png
+    from runtime.images.png import save_png
     from runtime.reconstructor import Reconstructor
 
     reconstructor = Reconstructor(bundle, precision=precision, threads=threads)
@@ -74,7 +74,7 @@ def reconstruct(
     else:
         _reconstruct_all(reconstructor, images, output, latents, strict=strict, scale=scale)
         return
-    from runtime.images import grid
+    from runtime.images.sheet import grid
 
     save_png(output, grid(pixels, steps, scale=scale))
     click.echo(f"{output}: {summary}")
@@ -89,8 +89,8 @@ def _reconstruct_all(
     strict: bool,
     scale: int,
 ) -> None:
-    from runtime.images import save_png
-    from runtime.sheet import comparison, mean_absolute_errors
+    from runtime.images.png import save_png
+    from runtime.images.sheet import comparison, mean_absolute_errors
 
     originals = _load(reconstructor, paths, strict)
     reconstructed = reconstructor.reconstruct(originals)
@@ -106,7 +106,7 @@ def _reconstruct_all(
 
 def _load(reconstructor: Reconstructor, paths: tuple[Path, ...], strict: bool) -> npt.NDArray[np.uint8]:
     """The images, saying of each that was converted what was changed."""
-    from runtime.image_inputs import load_images
+    from runtime.images.image_inputs import load_images
 
     loaded = load_images(paths, reconstructor.image_shape, strict=strict)
     for name, change in zip(loaded.names, loaded.changes, strict=True):

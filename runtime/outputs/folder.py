@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from runtime.blocks import in_threads
 from runtime.errors import OutputError
-from runtime.images import write_png
+from runtime.images.png import write_png
 from runtime.job import SampleJob, check_same, write_record
 from runtime.outputs.space import require_space
 from runtime.sampler import Sampler

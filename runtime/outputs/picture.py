@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runtime.images import grid, save_png
+from runtime.images.png import save_png
+from runtime.images.sheet import grid
 from runtime.job import SampleJob
 from runtime.manifest import METADATA_KEY
 from runtime.sampler import Sampler

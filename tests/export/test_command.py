@@ -7,7 +7,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from export.cli import export
-from trainer.run import Run
+from trainer.training.run_folder import Run
 
 
 def run(*arguments: object) -> Result:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from export.bundle import export_bundle
+from export.bundle.build import export_bundle
 from runtime import Bundle, BundleError, Reconstructor, Sampler
 from trainer.checkpoint import Checkpoint
 

@@ -26,7 +26,7 @@ from PIL import Image
 from runtime.bundle import Bundle
 from runtime.cli import reconstruct, sample, verify
 from runtime.errors import BundleError, InputError
-from runtime.image_inputs import load_images
+from runtime.images.image_inputs import load_images
 from runtime.manifest import Manifest
 from runtime.onnx_file import dense_weights, refuse_external_data
 from runtime.sampler import Sampler

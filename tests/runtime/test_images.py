@@ -8,8 +8,11 @@ import torch
 from PIL import Image
 
 from runtime.errors import InputError, OutputError
-from runtime.images import grid, load_image, save_png, to_float, to_uint8
-from trainer.objectives import to_float as trainer_to_float
+from runtime.images.decode import load_image
+from runtime.images.pixels import to_float, to_uint8
+from runtime.images.png import save_png
+from runtime.images.sheet import grid
+from trainer.data.pixels import to_float as trainer_to_float
 
 ALL_PIXELS = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
 

@@ -11,7 +11,7 @@ from runtime.cli import reconstruct
 from runtime.errors import InputError
 from runtime.noise import POSTERIOR_STREAM, standard_normal
 from runtime.reconstructor import Reconstructor
-from trainer.data import ImageData
+from trainer.data.dataset import ImageData
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_another_size_is_converted_and_said_so_or_refused_when_strict(bundle: Pa
 
 
 def test_sixteen_bits_keep_their_brightness(bundle: Path, tmp_path: Path) -> None:
-    from runtime.images import load_image
+    from runtime.images.decode import load_image
 
     Image.fromarray(np.full((12, 12), 0x4000, np.uint16)).save(tmp_path / "deep.png")
     pixels, change = load_image(tmp_path / "deep.png", (1, 12, 12))

@@ -8,8 +8,8 @@ import torch
 
 from runtime import InputError, Reconstructor
 from trainer.checkpoint import load_checkpoint
-from trainer.data import ImageData
-from trainer.run import Run
+from trainer.data.dataset import ImageData
+from trainer.training.run_folder import Run
 
 
 def test_encoding_is_that_of_the_model_in_float64(bundle: Path, tiny_run: Run, blobs: ImageData) -> None:

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from export.bundle import export_bundle
+from export.bundle.build import export_bundle
 from runtime import InputError, Sampler
 from runtime.noise import standard_normal
 from trainer.checkpoint import Checkpoint, load_checkpoint
-from trainer.run import Run
+from trainer.training.run_folder import Run
 
 
 def within_one_level(a: np.ndarray, b: np.ndarray) -> bool:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from runtime.errors import OutputError
 from trainer.checkpoint import Checkpoint, load_checkpoint
-from trainer.errors import CheckpointError, OutputError
-from trainer.run import Run
+from trainer.errors import CheckpointError
+from trainer.training.run_folder import Run
 
 
 @pytest.fixture

@@ -14,13 +14,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from trainer.arrays import load_arrays
 from trainer.checkpoint import load_checkpoint
-from trainer.cli import train
-from trainer.cli_sweep import sweep
+from trainer.cli.sweep import sweep
+from trainer.cli.train import train
+from trainer.data.numpy_files import load_arrays
 from trainer.errors import CheckpointError
-from trainer.resume import check_resumable
-from trainer.run import Run
+from trainer.training.resume import check_resumable
+from trainer.training.run_folder import Run
 
 Content = dict[str, Any]
 

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.cache import cache_folder
-from trainer.data import ImageData
+from runtime.files import write_atomically
+from trainer.data.cache import cache_folder
+from trainer.data.dataset import ImageData
+from trainer.data.pixels import to_float
 from trainer.errors import DataError
-from trainer.files import write_atomically
-from trainer.objectives import to_float
 from trainer.seeds import derive_seed, generator
 
 FEATURES = 64

@@ -10,11 +10,12 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from runtime.files import write_atomically
+from runtime.images.sheet import grid
 from trainer.checkpoint import Checkpoint, EpochMetrics
-from trainer.evaluation.report import Evaluation
-from trainer.files import write_atomically
-from trainer.model import VAE
-from trainer.plots import image_grid, to_pixels, to_png
+from trainer.evaluation.evaluate import Evaluation
+from trainer.model.vae import VAE
+from trainer.pictures import image_grid, to_png, to_uint8, without_gray_axis
 
 _FLOOR_COLOUR, _EXCESS_COLOUR, _KL_COLOUR = "#d1d5db", "#c2410c", "#8aa1b8"
 _PER_CLASS = 15  # samples shown of each class
@@ -87,7 +88,7 @@ def class_bars(found: Evaluation) -> Figure:
 
 def generated(found: Evaluation) -> Figure:
     """Samples in rows by the class that the classifier sees, the surest first in a row; without one, as drawn."""
-    pixels = to_pixels(found.samples)
+    pixels = to_uint8(found.samples)
     if found.seen_as is None:
         return image_grid(pixels[: _PER_CLASS * 10], _PER_CLASS)
     confidence, label = (values.numpy() for values in found.seen_as.max(1))
@@ -109,14 +110,12 @@ def manifold(model: VAE) -> Figure:
     """The images of a grid over a two-dimensional latent space, from −2 to 2 standard deviations of the prior."""
     line = torch.linspace(-_MANIFOLD_REACH, _MANIFOLD_REACH, _MANIFOLD_SIDE)
     vertical, horizontal = torch.meshgrid(line.flip(0), line, indexing="ij")
-    pixels = to_pixels(model.decode(torch.stack([horizontal, vertical], -1).view(-1, 2)))
-    _, height, width, channels = pixels.shape
-    tiled = pixels.reshape(_MANIFOLD_SIDE, _MANIFOLD_SIDE, height, width, channels).transpose(0, 2, 1, 3, 4)
-    picture = tiled.reshape(_MANIFOLD_SIDE * height, _MANIFOLD_SIDE * width, channels)
+    pixels = to_uint8(model.decode(torch.stack([horizontal, vertical], -1).view(-1, 2)))
+    picture = grid(pixels, _MANIFOLD_SIDE, gap=0)
     figure = Figure(figsize=(8, 8), layout="constrained")
     axes = figure.subplots()
     reach = (-_MANIFOLD_REACH, _MANIFOLD_REACH)
-    axes.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=255, extent=(*reach, *reach))
+    axes.imshow(without_gray_axis(picture), cmap="gray", vmin=0, vmax=255, extent=(*reach, *reach))
     axes.set_xlabel("latent 0")
     axes.set_ylabel("latent 1")
     axes.set_title("What the decoder makes of each point of the latent plane")

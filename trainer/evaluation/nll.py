@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from trainer.objectives import NLL
+from trainer.objective.likelihood import NLL
 from trainer.seeds import derive_seed
 
 if TYPE_CHECKING:
-    from trainer.model import VAE
+    from trainer.model.vae import VAE
 
 # Latent samples decoded at once. On the CPU their logits (3 MB for 28×28) stay in the cache between the passes over
 # them: 1000 rows cost 8 µs a sample on one core, 10,000 rows half as much again.

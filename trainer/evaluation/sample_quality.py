@@ -10,10 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from trainer.data import ImageData
+from trainer.data.dataset import ImageData
+from trainer.data.pixels import to_float
 from trainer.evaluation.classifier import Judge
-from trainer.model import VAE
-from trainer.objectives import to_float
+from trainer.model.vae import VAE
 from trainer.seeds import generator
 
 _TRAIN_CHUNK = 5000  # training images compared at once

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from trainer.evaluation.report import Evaluation
+from trainer.evaluation.elbo import ElboTerms
+from trainer.evaluation.evaluate import Evaluation
 from trainer.evaluation.sample_quality import SampleQuality
-from trainer.evaluation.terms import Terms
 
 
 def as_table(found: Evaluation) -> str:
@@ -112,7 +112,7 @@ def _samples(quality: SampleQuality, class_names: tuple[str, ...] | None) -> lis
     return lines
 
 
-def _excess(terms: Terms) -> float:
+def _excess(terms: ElboTerms) -> float:
     return terms.reconstruction - (terms.floor or 0.0)
 
 

@@ -1,0 +1,1 @@
+"""The bundle: building it, what travels in it, and publishing it."""

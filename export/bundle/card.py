@@ -1,0 +1,121 @@
+"""The model card: the bundle's `README.md`, and the picture it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from export.bundle.certificate import as_markdown, table
+from export.checks.parity import Measurement
+from runtime.manifest import Graph, Metadata, OnnxVersions, Port
+
+CARD_NAME = "README.md"
+PICTURE_NAME = "samples.png"
+_PICTURE_NOTE = "64 samples of seed 0, indices 0 to 63."
+_PROMISE = (
+    "The same seed and index give the same latent, to the bit, in every engine and language, and the same picture to "
+    "one grey level."
+)
+_PARITY = (
+    "Largest error against the model in float64, over batches of 1, 2, 7 and 64 of every kind of input: relative for "
+    "numbers, grey levels for pixels. `parity.json` has each figure and its limit; `vae-verify .` checks this bundle "
+    "again where it is."
+)
+_LICENCE = (
+    "Made by vae-toolchain (MIT licence). The weights belong to whoever trained them, and are subject to the terms of "
+    "the data they were trained on. `manifest.json` has the sha256 of every file and the full provenance."
+)
+
+_PYTHON = """```python
+from runtime import Sampler                         # pip install vae-toolchain: no PyTorch
+
+images = Sampler(".").sample(64, seed=7)            # uint8 (64, {height}, {width}, {channels})
+```"""
+_JAVASCRIPT = """```javascript
+const session = await ort.InferenceSession.create("sampler.onnx");   // onnxruntime-web or onnxruntime-node
+const index = new ort.Tensor("int64", BigInt64Array.from({{length: 64}}, (_, i) => BigInt(i)), [64]);
+const {{image}} = await session.run({{seed: new ort.Tensor("int64", [7n], []), index, \
+temperature: new ort.Tensor("float32", [1], [])}});
+```"""
+_CPP = """```cpp
+auto sampler = torch::jit::load("sampler.pt");                       // libtorch
+auto inputs = std::vector<c10::IValue>{{torch::tensor(int64_t{{7}}), torch::arange(64), torch::tensor(1.0f)}};
+auto image = sampler.forward(inputs).toTensor();                     // uint8 (64, {height}, {width}, {channels})
+```"""
+
+
+def model_card(
+    metadata: Metadata,
+    graphs: Mapping[str, Graph],
+    onnx_versions: OnnxVersions | None,
+    measurements: Sequence[Measurement],
+    notes: Sequence[str],
+) -> str:
+    """The text of the card, the same for the same bundle. notes: paragraphs on variants, such as int8."""
+    channels, height, width = metadata.image_shape
+    sizes = {"channels": channels, "height": height, "width": width}
+    formats = {file_format for graph in graphs.values() for file_format in graph.files}
+    snippets = [
+        ("Python", _PYTHON, "onnx"),
+        ("JavaScript", _JAVASCRIPT, "onnx"),
+        ("C++", _CPP, "torchscript"),
+    ]
+    parts = [
+        f"# A variational autoencoder of {height}×{width} {'gray' if channels == 1 else 'colour'} images",
+        f"![{_PICTURE_NOTE}]({PICTURE_NAME})",
+        f"{_PICTURE_NOTE} {_PROMISE}",
+        "## What it is",
+        *_provenance(metadata),
+        "## Use it",
+        *(f"{name}:\n\n{text.format(**sizes)}" for name, text, needed in snippets if needed in formats),
+        "## Inputs and outputs",
+        "\n".join(_ports_table(graphs)),
+        "`N` takes any size. " + (_hosts(onnx_versions) if onnx_versions else ""),
+        *notes,
+        "## Parity",
+        _PARITY,
+        "\n".join(as_markdown(table(measurements))),
+        "## Licence and provenance",
+        _LICENCE,
+    ]
+    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def _provenance(metadata: Metadata) -> list[str]:
+    provenance = metadata.provenance
+    lines = [f"- layers, from pixels to latent: {provenance['architecture']}", f"- latents: {metadata.latent_dim}"]
+    data: dict[str, Any] = provenance.get("data", {})
+    if data:
+        lines.append(f"- trained on: {data['name']}" + (f", sha256 {data['sha256'][:16]}…" if "sha256" in data else ""))
+    training: dict[str, Any] = provenance.get("training", {})
+    if "test_loss_nats" in training:
+        lines.append(
+            f"- test loss: {training['test_loss_nats']:.2f} nats per image after epoch {training['epoch']} "
+            f"(reconstruction {training['test_reconstruction_nats']:.2f}, KL {training['test_kl_nats']:.2f}; "
+            f"preset {training['preset']}, β {training['beta']:g}, seed {training['seed']})"
+        )
+    if "origin" in provenance:
+        lines.append(f"- origin: {provenance['origin']}")
+    if "pruned" in provenance:
+        lines.append(f"- pruned: {provenance['pruned']}")
+    lines.append(f"- pair id: {metadata.pair_id}, the same in every file of this model")
+    return ["\n".join(lines)]
+
+
+def _ports_table(graphs: Mapping[str, Graph]) -> list[str]:
+    lines = ["| graph | inputs | outputs | files |", "| --- | --- | --- | --- |"]
+    for name, graph in graphs.items():
+        sides = ["<br>".join(map(_port, ports)) for ports in (graph.inputs, graph.outputs)]
+        files = "<br>".join(f"`{file}`" for file in graph.files.values())
+        lines.append(f"| {name} | {sides[0]} | {sides[1]} | {files} |")
+    return lines
+
+
+def _port(port: Port) -> str:
+    bounds = f" in [{port.range[0]:g}, {port.range[1]:g}]" if port.range and port.dtype != "int64" else ""
+    return f"`{port.name}` {port.dtype} ({', '.join(map(str, port.shape))}){bounds}"
+
+
+def _hosts(versions: OnnxVersions) -> str:
+    oldest = f", and onnxruntime {versions.oldest_onnxruntime} or newer" if versions.oldest_onnxruntime else ""
+    return f"ONNX files need opset {versions.opset}, IR version {versions.ir_version}{oldest}."

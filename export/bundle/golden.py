@@ -1,0 +1,98 @@
+"""Golden values: a few inputs with what the float64 reference makes of them, for any host to check itself against.
+
+| array | type and shape | what it is |
+| --- | --- | --- |
+| `seed` | int64 () | of the samples |
+| `index` | int64 (G,) | of the samples, small ones and some beyond 2**32 and 2**53 |
+| `latents` | float32 (G, L) | their prior noise, exact to the bit |
+| `decoder_image` | float32 (G, C, H, W) | what the decoder makes of `latents` |
+| `sampler_image` | uint8 (G, H, W, C) | what the sampler makes of `seed` and `index` at temperature 1 |
+| `encoder_image` | float32 (K, C, H, W) | a few test images |
+| `encoder_mean`, `encoder_log_var` | float32 (K, L) | what the encoder makes of them |
+| `reconstructor_image_in` | uint8 (K, H, W, C) | the same images as pixels |
+| `reconstructor_image_out` | uint8 (K, H, W, C) | their reconstructions |
+
+`golden.npz` and `golden.json` hold the same. In the JSON each array is `{"dtype", "shape", "data"}`, `data` flat in
+row-major order; int64 values are strings, since a number of JavaScript is exact up to 2**53 only, and each float32 is
+written with as many digits as bring back the same bits.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from export.checks.reference import Reference
+from export.formats.archive import zip_bytes
+from runtime.images.pixels import to_float
+from runtime.noise import standard_normal
+
+GOLDEN_NPZ = "golden.npz"
+GOLDEN_JSON = "golden.json"
+
+_SEED = 7
+_INDICES = (0, 1, 2, 5, 2**31, 2**32 + 5, 2**53 + 1, 2**63 - 1)
+_IMAGES = 4
+
+Golden = dict[str, npt.NDArray[Any]]
+
+
+def golden_values(reference: Reference, latent_dim: int, reference_images: npt.NDArray[np.uint8]) -> Golden:
+    """The arrays of the table above, by name. reference_images: uint8 (N, H, W, C), real test images."""
+    index = np.array(_INDICES, np.int64)
+    latents = standard_normal(_SEED, index, latent_dim)
+    pixels = np.ascontiguousarray(reference_images[:_IMAGES])
+    image = to_float(pixels)
+    seed = np.array(_SEED, np.int64)
+    (decoder_image,) = reference.decoder(latents)
+    (sampler_image,) = reference.sampler(seed, index, np.array(1, np.float32))
+    mean, log_var = reference.encoder(image)
+    (reconstruction,) = reference.reconstructor(pixels)
+    return {
+        "seed": seed,
+        "index": index,
+        "latents": latents,
+        "decoder_image": decoder_image.astype(np.float32),
+        "sampler_image": sampler_image.astype(np.uint8),
+        "encoder_image": image,
+        "encoder_mean": mean.astype(np.float32),
+        "encoder_log_var": log_var.astype(np.float32),
+        "reconstructor_image_in": pixels,
+        "reconstructor_image_out": reconstruction.astype(np.uint8),
+    }
+
+
+def golden_files(golden: Golden) -> dict[str, bytes]:
+    """The content of both files, by name: the same bytes for the same arrays."""
+    return {GOLDEN_NPZ: _npz(golden), GOLDEN_JSON: _json(golden)}
+
+
+def _npz(golden: Golden) -> bytes:
+    entries = {}
+    for name, array in golden.items():
+        buffer = io.BytesIO()
+        np.lib.format.write_array(buffer, np.ascontiguousarray(array).reshape(array.shape), allow_pickle=False)
+        entries[f"{name}.npy"] = buffer.getvalue()
+    return zip_bytes(entries, zipfile.ZIP_DEFLATED)
+
+
+def _json(golden: Golden) -> bytes:
+    content = {
+        name: {"dtype": array.dtype.name, "shape": list(array.shape), "data": _plain_values(array)}
+        for name, array in golden.items()
+    }
+    return (json.dumps(content, separators=(",", ":"), allow_nan=False) + "\n").encode()
+
+
+def _plain_values(array: npt.NDArray[Any]) -> list[Any]:
+    flat = array.ravel()
+    if array.dtype == np.int64:
+        return [str(value) for value in flat]
+    if array.dtype == np.float32:
+        return [float(str(value)) for value in flat]  # the shortest digits that give the same float32
+    return list(flat.tolist())

@@ -1,0 +1,252 @@
+"""The gate: no graph is published unless every engine computes what the trained model computes.
+
+The ladder has four rungs, each with its own error: names, shapes, types, values. For values, the reference is the model
+in float64 with its noise from NumPy (`export.checks.reference`).
+
+- Images, means and log-variances: the error is |x − reference| / max(1, |reference|), the largest over values, inputs
+  and batch sizes. An engine passes when it is at most 4 times that of PyTorch eager in float32, or 1e-6, whichever is
+  larger, and never over 1e-5 on images and means.
+- Pixels: at most one grey level away.
+- Latents of the sampler: the same bits, over so many that every entry of the normal table takes part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from export.checks import engines
+from export.checks.engines import Arrays, Engine
+from export.checks.reference import Reference
+from export.errors import NamesError, ShapesError, TypesError, ValuesError
+from export.graphs import GraphSpec
+from runtime.bundle import Bundle
+from runtime.images.pixels import to_float
+from runtime.noise import normal_table, standard_normal
+
+BATCHES = (1, 2, 7, 64)
+EAGER_FACTOR = 4.0
+SMALLEST_LIMIT = 1e-6
+HARD_LIMIT = 1e-5
+"""For images and means, whatever PyTorch's own error is."""
+HARD_OUTPUTS = ("image", "mean")
+PIXEL_LIMIT = 1
+RELATIVE, LEVELS, DIFFERING = "relative error", "grey levels", "differing values"
+LATENTS = "latents"
+_SEED = 0  # of the latents that the check draws
+_LARGE_SEED = 2**62 + 12_345  # both halves of the key and of the counter take part
+_LARGE_INDEX = 2**40
+_LOOKUPS_PER_ENTRY = 18  # random look-ups that leave none of the table's 65,536 entries out but once in a thousand
+
+Errors = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The largest error of one engine on one output for one kind of input."""
+
+    graph: str
+    engine: str
+    output: str
+    inputs: str
+    measure: str
+    """RELATIVE, LEVELS or DIFFERING."""
+    max_error: float
+    limit: float
+
+    @property
+    def passed(self) -> bool:
+        """Also false where the error is NaN."""
+        return self.max_error <= self.limit
+
+
+def check_graph(
+    spec: GraphSpec,
+    reference: Reference,
+    bundle: Bundle,
+    reference_images: npt.NDArray[np.uint8],
+    *,
+    strict: bool = False,
+) -> list[Measurement]:
+    """Measure one graph of `bundle` in every engine it was exported for.
+
+    reference_images: uint8 (N, H, W, C), real test images. strict: also in OpenVINO and OpenCV, where they are
+    installed. Raises NamesError, ShapesError, TypesError or ValuesError, naming graph, engine, output and input, at the
+    first rung that does not hold.
+    """
+    cases = _input_cases(spec, bundle, reference_images)
+    expected = {
+        (case, batch): reference.run(spec.name, _first(spec, inputs, batch))
+        for case, inputs in cases.items()
+        for batch in BATCHES
+    }
+    eager = engines.eager(spec)
+    measurements = _measure(spec, eager, cases, expected, eager_errors=None)
+    # The largest over all inputs: on one kind of them eager PyTorch may be exact by luck, and nothing else would pass.
+    eager_errors = {
+        port.name: max((entry.max_error for entry in measurements if entry.output == port.name), default=0.0)
+        for port in spec.outputs
+    }
+    for engine in engines.exported(spec, bundle, strict=strict):
+        measurements += _measure(spec, engine, cases, expected, eager_errors)
+    return measurements
+
+
+def _input_cases(spec: GraphSpec, bundle: Bundle, reference_images: npt.NDArray[np.uint8]) -> dict[str, Arrays]:
+    """Inputs of 64 rows, by what they are: typical ones, and the ends of what a user may send."""
+    rows = max(BATCHES)
+    metadata = bundle.manifest.metadata
+    channels, height, width = metadata.image_shape
+    if spec.name == "decoder":
+        prior = standard_normal(_SEED, np.arange(rows), metadata.latent_dim)
+        norms = np.linalg.norm(prior, axis=1, keepdims=True)
+        return {
+            "prior latents": [prior],
+            "latents of norm 4√L": [(prior / norms * 4 * np.sqrt(metadata.latent_dim)).astype(np.float32)],
+        }
+    if spec.name == "sampler":
+        one, cold = np.array(1, np.float32), np.array(0.5, np.float32)
+        return {
+            "seed 0": [np.array(_SEED), np.arange(rows), one],
+            "large seed and indices": [np.array(_LARGE_SEED), _LARGE_INDEX + np.arange(rows)[::-1], one],
+            "temperature 0.5": [np.array(_SEED), np.arange(rows), cold],
+        }
+    pixels = {
+        "test images": reference_images[np.arange(rows) % len(reference_images)],
+        "black images": np.zeros((rows, height, width, channels), np.uint8),
+        "white images": np.full((rows, height, width, channels), 255, np.uint8),
+    }
+    return {case: [images if spec.name == "reconstructor" else to_float(images)] for case, images in pixels.items()}
+
+
+def _first(spec: GraphSpec, inputs: Arrays, batch: int) -> Arrays:
+    return [array[:batch] if "N" in port.shape else array for port, array in zip(spec.inputs, inputs, strict=True)]
+
+
+def _measure(
+    spec: GraphSpec,
+    engine: Engine,
+    cases: dict[str, Arrays],
+    expected: dict[tuple[str, int], Arrays],
+    eager_errors: Errors | None,
+) -> list[Measurement]:
+    """All rungs, from the first to the last. Raises at the first that does not hold."""
+    _check_declared(spec, engine)
+    measurements = [] if engine.latents is None else [_measure_latents(spec, engine)]
+    for case, inputs in cases.items():
+        errors = dict.fromkeys((port.name for port in spec.outputs), 0.0)
+        for batch in BATCHES:
+            outputs = _run(spec, engine, _first(spec, inputs, batch), batch)
+            _check_form(spec, engine, outputs, expected[case, batch])
+            for port, output, exact in zip(spec.outputs, outputs, expected[case, batch], strict=True):
+                error = _levels(output, exact) if port.dtype == "uint8" else _relative_error(output, exact)
+                errors[port.name] = float(np.maximum(errors[port.name], error))  # keeps NaN
+        for port in spec.outputs:
+            pixels = port.dtype == "uint8"
+            limit = PIXEL_LIMIT if pixels else _limit(port.name, eager_errors)
+            measure = LEVELS if pixels else RELATIVE
+            entry = Measurement(spec.name, engine.name, port.name, case, measure, errors[port.name], limit)
+            measurements.append(_proven(entry))
+    return measurements
+
+
+def _measure_latents(spec: GraphSpec, engine: Engine) -> Measurement:
+    """Count the latents that differ from `runtime.noise` in any bit."""
+    assert engine.latents is not None
+    latent_dim = spec.module.latents(*(torch.zeros(shape, dtype=torch.int64) for shape in ((), (1,)))).shape[1]  # type: ignore[operator]
+    count = -(-len(normal_table()) * _LOOKUPS_PER_ENTRY // (2 * latent_dim))
+    differing = 0
+    for seed, index in (
+        (_SEED, np.arange(count)),
+        (_LARGE_SEED, _LARGE_INDEX + np.arange(max(BATCHES))[::-1]),
+        *((_SEED, np.arange(batch)) for batch in BATCHES),
+    ):
+        exact = standard_normal(seed, index, latent_dim)
+        latents = engine.latents([np.array(seed), np.ascontiguousarray(index)])
+        if latents.shape != exact.shape:
+            raise ShapesError(f"{_place(spec, engine, LATENTS)} should be {exact.shape} but are {latents.shape}")
+        differing += int((latents.view(np.uint32) != exact.view(np.uint32)).sum())
+    return _proven(Measurement(spec.name, engine.name, LATENTS, "seeds and indices", DIFFERING, differing, 0))
+
+
+def _run(spec: GraphSpec, engine: Engine, inputs: Arrays, batch: int) -> Arrays:
+    try:
+        return engine.run(inputs)
+    except Exception as error:  # each engine has its own classes for a graph that does not take this batch
+        reason = " ".join(str(error).split())[:200]
+        raise ShapesError(
+            f"{spec.name} in {engine.name}: cannot run a batch of {batch}: {reason}; nothing was published"
+        ) from error
+
+
+def _check_declared(spec: GraphSpec, engine: Engine) -> None:
+    """What a file says of itself, rung by rung."""
+    if engine.ports is None:
+        return
+    for side, ports, contract in zip(("inputs", "outputs"), engine.ports, (spec.inputs, spec.outputs), strict=True):
+        names, expected_names = [port.name for port in ports], [port.name for port in contract]
+        if names != expected_names:
+            raise NamesError(
+                f"{spec.name} in {engine.name}: its {side} should be {', '.join(expected_names)} "
+                f"but are {', '.join(names) or 'none'}; nothing was published"
+            )
+    pairs = [
+        pair
+        for ports, contract in zip(engine.ports, (spec.inputs, spec.outputs), strict=True)
+        for pair in zip(ports, contract, strict=True)
+    ]
+    for found, expected in pairs:
+        if found.shape != expected.shape:
+            place = f"{spec.name} in {engine.name}: {expected.name!r}"
+            raise ShapesError(f"{place} should be {expected.shape} but is {found.shape}; nothing was published")
+    for found, expected in pairs:
+        if found.dtype != expected.dtype:
+            place = f"{spec.name} in {engine.name}: {expected.name!r}"
+            raise TypesError(f"{place} should be {expected.dtype} but is {found.dtype}; nothing was published")
+
+
+def _check_form(spec: GraphSpec, engine: Engine, outputs: Arrays, expected: Arrays) -> None:
+    """Number, shape and type of the outputs come before their values."""
+    if len(outputs) != len(expected):
+        raise NamesError(
+            f"{spec.name} in {engine.name}: should give {len(expected)} outputs but gives {len(outputs)}; "
+            "nothing was published"
+        )
+    for port, output, exact in zip(spec.outputs, outputs, expected, strict=True):
+        place = _place(spec, engine, port.name)
+        if output.shape != exact.shape:
+            raise ShapesError(f"{place} should be {exact.shape} but is {output.shape}; nothing was published")
+        if output.dtype != np.dtype(port.dtype):
+            raise TypesError(f"{place} should be {port.dtype} but is {output.dtype}; nothing was published")
+
+
+def _limit(output: str, eager_errors: Errors | None) -> float:
+    hard = HARD_LIMIT if output in HARD_OUTPUTS else np.inf
+    if eager_errors is None:
+        return hard
+    return min(hard, max(EAGER_FACTOR * eager_errors[output], SMALLEST_LIMIT))
+
+
+def _proven(entry: Measurement) -> Measurement:
+    if not entry.passed:
+        raise ValuesError(
+            f"{entry.graph} in {entry.engine}: output {entry.output!r} on {entry.inputs} is off by "
+            f"{entry.max_error:.3g} ({entry.measure}), at most {entry.limit:.3g} is allowed; nothing was published"
+        )
+    return entry
+
+
+def _place(spec: GraphSpec, engine: Engine, output: str) -> str:
+    return f"{spec.name} in {engine.name}: output {output!r}"
+
+
+def _relative_error(output: npt.NDArray[Any], exact: npt.NDArray[Any]) -> float:
+    return float((np.abs(output - exact) / np.maximum(1, np.abs(exact))).max())
+
+
+def _levels(output: npt.NDArray[Any], exact: npt.NDArray[Any]) -> float:
+    return float(np.abs(output.astype(np.float64) - exact).max())

@@ -1,0 +1,28 @@
+"""A graph as one `.pt2` file of `torch.export`, the successor of TorchScript."""
+
+import io
+import warnings
+from typing import Any
+
+import torch
+
+from export.formats.archive import normalise_torch_archive
+from export.graphs import GraphSpec
+from runtime.manifest import METADATA_KEY, Metadata
+
+
+def to_pt2(spec: GraphSpec, metadata: Metadata) -> bytes:
+    """Export with a dynamic batch. The file opens with `torch.export.load` and holds the metadata as an extra file."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.export\.pt2_archive")
+        torch.export.save(spec.program, buffer, extra_files={METADATA_KEY: metadata.to_json()})
+    return normalise_torch_archive(buffer.getvalue())
+
+
+def load_pt2(content: bytes) -> torch.fx.GraphModule:
+    """The module in a file that `to_pt2` made."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.export\.pt2_archive")
+        module: Any = torch.export.load(io.BytesIO(content)).module()
+    return module  # type: ignore[no-any-return]

@@ -1,0 +1,1 @@
+"""What an export starts from: our checkpoints, and other people's weights."""

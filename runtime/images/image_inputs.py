@@ -1,0 +1,82 @@
+"""What a user names as images: files, folders of them, and `.npy` arrays, all brought to the model's shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.errors import InputError
+from runtime.images.decode import load_image
+
+_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_MOST_BYTES = 2**30  # of all images together, once they are of the model's shape
+
+
+@dataclass(frozen=True)
+class ImageInputs:
+    """Images, each with a name and with what had to be changed."""
+
+    pixels: npt.NDArray[np.uint8]
+    """(N, H, W, C)."""
+    names: list[str]
+    changes: list[str]
+    """"" where the image is as it was."""
+
+
+def load_images(paths: Sequence[Path], image_shape: tuple[int, int, int], *, strict: bool = False) -> ImageInputs:
+    """All images of `paths`, in order, those of a folder by name.
+
+    image_shape: (C, H, W) of the model. strict: refuse what would have to be converted. Raises InputError, naming the
+    file, where one is no image or there are none.
+    """
+    pixels: list[npt.NDArray[np.uint8]] = []
+    names: list[str] = []
+    changes: list[str] = []
+    size = 0
+    for path in paths:
+        for name, image, change in _images(path, image_shape):
+            if change and strict:
+                raise InputError(f"{name}: would have to be converted ({change}), which --strict forbids")
+            size += image.nbytes
+            if size > _MOST_BYTES:
+                raise InputError(f"{path}: more than {_MOST_BYTES:,} bytes of images in one call; give fewer at a time")
+            pixels.append(image)
+            names.append(name)
+            changes.append(change)
+    return ImageInputs(np.stack(pixels), names, changes)
+
+
+def _images(path: Path, image_shape: tuple[int, int, int]) -> Iterator[tuple[str, npt.NDArray[np.uint8], str]]:
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
+        if not files:
+            raise InputError(f"{path}: holds no image; images end in {', '.join(_SUFFIXES)}")
+        for file in files:
+            yield (str(file), *load_image(file, image_shape))
+    elif path.suffix == ".npy":
+        for i, image in enumerate(_load_array(path, image_shape)):
+            yield f"{path}[{i}]", image, ""
+    else:
+        yield (str(path), *load_image(path, image_shape))
+
+
+def _load_array(path: Path, image_shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+    channels, height, width = image_shape
+    try:
+        # Mapped, so that a header that claims terabytes is found out instead of allocated.
+        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # NumPy lets through whatever a damaged header makes its parser run into
+        raise InputError(f"{path}: cannot be read as an array ({' '.join(str(error).split())})") from error
+    if array.ndim == 3 and channels == 1:
+        array = array[..., np.newaxis]
+    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1:] != (height, width, channels) or not len(array):
+        raise InputError(
+            f"{path}: should be uint8 (N, {height}, {width}, {channels}), N at least 1, "
+            f"but is {array.dtype} {array.shape}"
+        )
+    return array

@@ -1,0 +1,63 @@
+"""Several images as one picture: a grid, or originals above their reconstructions with the error under each."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+_GAP = 2
+_LABEL_HEIGHT = 14
+_MOST_COLUMNS = 16
+
+
+def grid(images: npt.NDArray[np.uint8], columns: int, *, gap: int = 2, scale: int = 1) -> npt.NDArray[np.uint8]:
+    """Images uint8 (N, H, W, C) in rows of `columns`, `gap` black pixels apart and around: uint8 (H', W', C).
+
+    scale: every pixel becomes a square of that many.
+    """
+    count, height, width, channels = images.shape
+    rows = -(-count // columns)
+    canvas = np.zeros((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), np.uint8)
+    for i, image in enumerate(images):
+        top, left = gap + (i // columns) * (height + gap), gap + (i % columns) * (width + gap)
+        canvas[top : top + height, left : left + width] = image
+    return canvas.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def mean_absolute_errors(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """For each pair of images, uint8 (N, H, W, C): the mean of |a − b| over its pixels, in grey levels: (N,)."""
+    difference: npt.NDArray[np.float64] = np.abs(a.astype(np.int16) - b).mean(axis=(1, 2, 3))
+    return difference
+
+
+def comparison(
+    originals: npt.NDArray[np.uint8],
+    reconstructions: npt.NDArray[np.uint8],
+    *,
+    scale: int = 1,
+) -> npt.NDArray[np.uint8]:
+    """Each original above its reconstruction, in columns, with the mean absolute error below: uint8 (H', W', C).
+
+    Both uint8 (N, H, W, C). scale: every pixel becomes a square of that many.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    count, height, width, channels = originals.shape
+    font = ImageFont.load_default()
+    labels = [f"{error:.1f}" for error in mean_absolute_errors(originals, reconstructions)]
+    text_width = int(max(font.getlength(label) for label in labels)) + 1
+    cell_width = max(width * scale, text_width) + _GAP
+    cell_height = 2 * (height * scale + _GAP) + _LABEL_HEIGHT
+    columns = min(count, _MOST_COLUMNS)
+    rows = -(-count // columns)
+    canvas = Image.new("L" if channels == 1 else "RGB", (columns * cell_width + _GAP, rows * cell_height + _GAP))
+    draw = ImageDraw.Draw(canvas)
+    white = 255 if channels == 1 else (255, 255, 255)
+    for i, label in enumerate(labels):
+        left, top = _GAP + i % columns * cell_width, _GAP + i // columns * cell_height
+        for pixels in (originals[i], reconstructions[i]):
+            shown = pixels.repeat(scale, axis=0).repeat(scale, axis=1)
+            canvas.paste(Image.fromarray(shown[:, :, 0] if channels == 1 else shown), (left, top))
+            top += height * scale + _GAP
+        draw.text((left + (cell_width - _GAP - font.getlength(label)) / 2, top), label, fill=white, font=font)
+    return np.asarray(canvas, dtype=np.uint8).reshape(canvas.height, canvas.width, channels)

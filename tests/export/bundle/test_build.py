@@ -1,0 +1,84 @@
+"""The bundle: self-contained files that say what they are, published whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+
+from export.bundle.build import export_bundle
+from export.errors import ExportError
+from runtime.manifest import METADATA_KEY
+from trainer.checkpoint import Checkpoint
+
+
+def test_the_manifest_holds_size_and_hash_of_every_other_file(bundle: Path) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    assert set(manifest["files"]) == {path.name for path in bundle.iterdir()} - {"manifest.json"}
+    for name, record in manifest["files"].items():
+        content = (bundle / name).read_bytes()
+        assert record == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def test_an_onnx_file_is_one_file_of_the_promised_versions(bundle: Path) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    for name in ("decoder.onnx", "encoder.onnx"):
+        model = onnx.load_from_string((bundle / name).read_bytes())
+        assert not any(tensor.external_data for tensor in model.graph.initializer)
+        assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", manifest["onnx"]["opset"])]
+        assert model.ir_version == manifest["onnx"]["ir_version"] == 8
+        for port in (*model.graph.input, *model.graph.output):
+            assert port.type.tensor_type.shape.dim[0].dim_param == "N"
+
+
+def test_every_graph_file_says_what_the_manifest_says(bundle: Path) -> None:
+    metadata = json.loads((bundle / "manifest.json").read_text())["metadata"]
+    for graph in ("decoder", "encoder"):
+        model = onnx.load_from_string((bundle / f"{graph}.onnx").read_bytes())
+        assert json.loads({entry.key: entry.value for entry in model.metadata_props}[METADATA_KEY]) == metadata
+        extra = {METADATA_KEY: ""}
+        with pytest.warns((FutureWarning, DeprecationWarning), match=r"torch\.jit\.load"):
+            torch.jit.load(io.BytesIO((bundle / f"{graph}.pt").read_bytes()), _extra_files=extra)
+        assert json.loads(extra[METADATA_KEY]) == metadata
+
+
+def test_no_file_names_this_machine(bundle: Path) -> None:
+    traces = [str(Path(__file__).parents[3]), str(Path(torch.__file__).parents[1])]
+    if len(platform.node()) > 4:  # a shorter name can stand in any file by chance
+        traces.append(platform.node())
+    for path in bundle.iterdir():
+        content = path.read_bytes()
+        for trace in traces:
+            assert trace.encode() not in content, f"{path.name} holds {trace}"
+
+
+def test_another_export_takes_the_place_of_the_first(
+    bundle: Path, random_checkpoint: Callable[..., Checkpoint]
+) -> None:
+    export_bundle(random_checkpoint(), bundle, formats=["onnx"])
+    assert not (bundle / "decoder.pt").exists()
+    assert [path.name for path in bundle.parent.iterdir()] == ["bundle"]
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(
+    tmp_path: Path, random_checkpoint: Callable[..., Checkpoint]
+) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ExportError, match="holds something that is no part of a bundle"):
+        export_bundle(random_checkpoint(), tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, random_checkpoint: Callable[..., Checkpoint]) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ExportError, match="cannot write"):
+        export_bundle(random_checkpoint(), tmp_path / "file" / "bundle")
+    with pytest.raises(ExportError, match="is a file"):
+        export_bundle(random_checkpoint(), tmp_path / "file")

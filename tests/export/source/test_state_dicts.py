@@ -1,0 +1,142 @@
+"""Other people's checkpoints: taken when names and shapes say what they are, refused key by key when not."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from export.errors import ExportError
+from export.source.state_dicts import load_source
+from trainer.errors import CheckpointError
+
+
+class Examples(nn.Module):
+    """784-40-7, written the way of the PyTorch examples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1, self.fc21, self.fc22 = nn.Linear(784, 40), nn.Linear(40, 7), nn.Linear(40, 7)
+        self.fc3, self.fc4 = nn.Linear(7, 40), nn.Linear(40, 784)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        hidden = self.fc1(x.flatten(1)).relu()
+        mean = self.fc21(hidden)
+        return self.fc4(self.fc3(mean).relu()).sigmoid(), mean, self.fc22(hidden)
+
+
+class Shared(nn.Module):
+    """784-32-32-6, with a shared encoder and two heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder_shared = nn.Sequential(nn.Linear(784, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU())
+        self.fc_mu, self.fc_logvar = nn.Linear(32, 6), nn.Linear(32, 6)
+        self.decoder = nn.Sequential(
+            nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 784), nn.Sigmoid()
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        hidden = self.encoder_shared(x.flatten(1))
+        mean = self.fc_mu(hidden)
+        return self.decoder(mean), mean, self.fc_logvar(hidden)
+
+
+def save(content: object, folder: Path) -> Path:
+    path = folder / "model.pth"
+    torch.save(content, path)
+    return path
+
+
+@pytest.mark.parametrize("kind", [Examples, Shared])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_foreign_model_computes_here_what_it_computed_there(
+    kind: type[nn.Module], wrapped: bool, tmp_path: Path
+) -> None:
+    theirs = kind()
+    state = theirs.state_dict()
+    path = save(
+        {"model_state_dict": state, "config": {"epochs": 3}, "history": {"loss": [1.0]}} if wrapped else state, tmp_path
+    )
+    source = load_source(path, tmp_path)
+    image = torch.rand(5, 1, 28, 28)
+    with torch.no_grad():
+        expected, mean, log_var = theirs(image)
+        reconstruction, our_mean, our_log_var = source.model(image)
+    torch.testing.assert_close(reconstruction.flatten(1), expected)
+    torch.testing.assert_close(our_mean, mean)
+    torch.testing.assert_close(our_log_var, log_var)
+    assert source.reference_images.shape == (256, 28, 28, 1)
+    assert source.reference_images.std() > 0
+
+
+def test_safetensors_are_told_by_their_content_and_not_by_their_name(tmp_path: Path) -> None:
+    safetensors = pytest.importorskip("safetensors.torch")
+    state = Examples().state_dict()
+    safetensors.save_file(state, tmp_path / "model.bin")
+    loaded = load_source(tmp_path / "model.bin", tmp_path).model.state_dict()
+    assert (loaded["mean.weight"] == state["fc21.weight"]).all()
+
+
+def test_names_of_wrapping_modules_are_no_obstacle(tmp_path: Path) -> None:
+    state = {f"_orig_mod.module.{key}": value for key, value in Shared().state_dict().items()}
+    assert load_source(save(state, tmp_path), tmp_path).model.architecture == "784-32-32-6"
+
+
+def test_what_is_not_recognised_is_listed_key_by_key(tmp_path: Path) -> None:
+    state = Examples().state_dict()
+    del state["fc22.bias"]
+    state["conv.weight"] = torch.zeros(3, 3)
+    with pytest.raises(ExportError) as caught:
+        load_source(save(state, tmp_path), tmp_path)
+    assert "fc22.bias: missing" in str(caught.value)
+    assert "conv.weight: not expected, torch.float32 (3, 3)" in str(caught.value)
+
+
+def test_tensors_that_do_not_fit_together_are_listed_with_what_was_expected(tmp_path: Path) -> None:
+    state = Examples().state_dict()
+    state["fc3.weight"] = torch.zeros(41, 7)
+    with pytest.raises(ExportError, match=r"fc3\.weight: expected \(40, 7\), found \(41, 7\)"):
+        load_source(save(state, tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("fc4.bias", torch.full((784,), torch.nan), "fc4.bias holds NaN"),
+        ("fc1.weight", torch.zeros(40), "fc1.weight: expected 2 dimensions"),
+        ("fc1.weight", torch.zeros(40, 700), "700 pixels, which are no square"),
+        ("fc1.bias", [1.0], "should be a tensor of floats but is list"),
+    ],
+)
+def test_unusable_tensors_are_refused_by_name(key: str, value: object, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=message):
+        load_source(save({**Examples().state_dict(), key: value}, tmp_path), tmp_path)
+
+
+class Trap:
+    """What a malicious pickle would do on loading."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("writer", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
+def test_code_in_a_checkpoint_is_refused_and_never_run(writer: object, tmp_path: Path) -> None:
+    path, sign = tmp_path / "model.pth", tmp_path / "executed"
+    writer({"model_state_dict": Trap(sign)}, path)  # type: ignore[operator]
+    with pytest.raises(CheckpointError, match="nothing in it was run"):
+        load_source(path, tmp_path)
+    assert not sign.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"hello, world", b"\x10" + b"\0" * 7 + b"{broken json...}"])
+def test_a_damaged_file_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    path.write_bytes(content)
+    with pytest.raises((ExportError, CheckpointError), match=r"model\.pth: "):
+        load_source(path, tmp_path)

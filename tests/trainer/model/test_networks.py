@@ -1,0 +1,51 @@
+"""Networks: any size in, the same size out, and nothing that an export could stumble over."""
+
+import numpy as np
+import pytest
+import torch
+
+from trainer.errors import SettingsError
+from trainer.model.vae import ModelConfig, build_model, start_at_mean
+from trainer.settings import PRESETS
+
+SHAPES = [(1, 28, 28), (3, 32, 32), (1, 13, 9), (3, 8, 11)]
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_images_keep_their_shape(shape: tuple[int, int, int], network: str, batch_norm: bool) -> None:
+    model = build_model(ModelConfig(shape, (4, 8, 6), 5, network, batch_norm), seed=0)
+    image, mean, log_var = model(torch.rand(3, *shape))
+    assert image.shape == (3, *shape)
+    assert mean.shape == log_var.shape == (3, 5)
+    assert 0 <= image.min() <= image.max() <= 1
+
+
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_in_evaluation_an_image_does_not_depend_on_its_batch(network: str) -> None:
+    model = build_model(ModelConfig((1, 12, 12), (4, 8), 5, network, batch_norm=True), seed=0)
+    model(torch.rand(16, 1, 12, 12))  # moves the running statistics
+    model.eval()
+    images = torch.rand(6, 1, 12, 12)
+    torch.testing.assert_close(model(images)[0][:2], model(images[:2])[0])
+
+
+def test_conv_preset_has_about_a_million_parameters() -> None:
+    model = build_model(ModelConfig.of(PRESETS["conv"], (1, 28, 28)), seed=0)
+    assert 0.8e6 < sum(parameter.numel() for parameter in model.parameters()) < 1.25e6
+
+
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_fresh_decoder_that_starts_at_the_mean_draws_about_the_mean(network: str) -> None:
+    images = np.empty((10, 12, 12, 3), np.uint8)
+    images[:] = (0, 64, 200)
+    model = build_model(ModelConfig((3, 12, 12), (4, 8), 5, network), seed=0)
+    start_at_mean(model, images)
+    drawn = model.decode(torch.zeros(1, 5)).mean(dim=(0, 2, 3))
+    torch.testing.assert_close(drawn, torch.tensor([0, 64, 200]) / 255, rtol=0, atol=0.06)
+
+
+def test_more_stages_than_the_image_has_halvings_are_refused() -> None:
+    with pytest.raises(SettingsError, match="4 convolutional stages need images of at least 16 pixels a side"):
+        ModelConfig((1, 12, 28), (4, 4, 4, 4), 5, "conv")

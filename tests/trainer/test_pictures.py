@@ -1,0 +1,36 @@
+"""The pictures of a run exist, are pictures, and open no window."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from trainer.checkpoint import load_checkpoint
+from trainer.data.dataset import ImageData
+from trainer.pictures import draw_run, write_test_images
+from trainer.training.run_folder import Run
+
+
+def test_a_run_gets_its_five_pictures(tmp_path: Path, tiny_run: Run, blobs: ImageData) -> None:
+    files = draw_run(load_checkpoint(tiny_run.best), blobs, tmp_path)
+    assert [path.stem for path in files] == [
+        "training_curves", "reconstructions", "samples", "latent_space", "interpolation",
+    ]  # fmt: skip
+    for path in files:
+        with Image.open(path) as image:
+            assert min(image.size) > 100
+            assert np.ptp(np.asarray(image.convert("L"))) > 100  # not a blank page
+    assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_images_without_labels_are_drawn_too(tmp_path: Path, tiny_run: Run, blobs: ImageData) -> None:
+    unlabelled = ImageData("blobs", blobs.train_images, blobs.test_images, None, None)
+    assert len(draw_run(load_checkpoint(tiny_run.best), unlabelled, tmp_path)) == 5
+
+
+def test_test_images_are_saved_pixel_for_pixel(tmp_path: Path, blobs: ImageData) -> None:
+    write_test_images(blobs, tmp_path, count=3)
+    for i in range(3):
+        with Image.open(tmp_path / f"{i}.png") as image:
+            assert (np.asarray(image) == blobs.test_images[i, :, :, 0]).all()

@@ -1,0 +1,35 @@
+"""Run folders: numbered, named, pointed at, and never overwritten."""
+
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import OutputError
+from trainer.errors import SettingsError
+from trainer.training.run_folder import Run
+
+
+def test_runs_are_numbered_and_latest_points_at_the_newest(tmp_path: Path) -> None:
+    folders = [Run.create(tmp_path / "runs", None, "mnist-kingma").folder for _ in range(3)]
+    assert [folder.name for folder in folders] == ["mnist-kingma-1", "mnist-kingma-2", "mnist-kingma-3"]
+    assert (tmp_path / "runs" / "latest").resolve() == folders[-1]
+    assert (tmp_path / "runs" / "latest").readlink() == Path("mnist-kingma-3")  # relative: the folder may move
+
+
+def test_a_named_run_is_never_overwritten(tmp_path: Path) -> None:
+    Run.create(tmp_path, "mine", "unused")
+    with pytest.raises(SettingsError, match="mine is there already; choose another --name"):
+        Run.create(tmp_path, "mine", "unused")
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "a/b", "latest", "", "."])
+def test_a_name_is_a_plain_folder_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SettingsError, match="the name of a run should be a plain folder name"):
+        Run.create(tmp_path / "runs", name, "unused")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match=r"cannot write to .*file"):
+        Run.create(tmp_path / "file", None, "a")

@@ -1,0 +1,28 @@
+"""A process of torchrun in the tests: `python -m trainer`, but the second one is killed in the middle of epoch 3."""
+
+import os
+import signal
+from dataclasses import replace
+from typing import Any
+
+import trainer.training.loop
+from trainer.__main__ import main
+
+
+def train_and_die(state: Any, images: Any, settings: Any, epoch: int, *arguments: Any) -> Any:
+    """`train_epoch` with a step that does not come back."""
+
+    def step(*batch: Any) -> None:
+        state.step(*batch)
+        if epoch == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    step.totals = state.step.totals  # type: ignore[attr-defined]
+    return train_epoch(replace(state, step=step), images, settings, epoch, *arguments)
+
+
+if __name__ == "__main__":
+    train_epoch = trainer.training.loop.train_epoch
+    if os.environ["RANK"] == "1":
+        trainer.training.loop.train_epoch = train_and_die
+    main()

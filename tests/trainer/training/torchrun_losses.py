@@ -1,0 +1,45 @@
+"""A process of torchrun in the tests: trains what it is told, several runs one after the other, on one team.
+
+    torchrun … torchrun_losses.py JOB RESULT
+
+JOB: what `torch.save` made of settings and data. RESULT: JSON, written by the first process: the history of each run,
+and whether its last weights are the same bits in all processes.
+"""
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from trainer.training.loop import fit
+from trainer.training.run_folder import Run
+from trainer.training.team import Team
+
+
+def main() -> None:
+    """See above."""
+    job, result = map(Path, sys.argv[1:])
+    runs, data = torch.load(job, weights_only=False)
+    cpu = torch.device("cpu")
+    team = Team.join(next(iter(runs.values())), cpu)
+    found = {}
+    for name, settings in runs.items():
+        folder = result.with_name(f"{team.size}-{name}")
+        *_, last = fit(settings, data, Run(folder), device=cpu, team=team)
+        first = team.from_first(lambda state=last.model_state: state)
+        differing = sum(not torch.equal(tensor, first[key]) for key, tensor in last.model_state.items())
+        found[name] = {
+            "history": [asdict(metrics) for metrics in last.history],
+            "differing": team.total(torch.tensor(differing)).item(),
+        }
+    if team.leads:
+        result.write_text(json.dumps(found))
+    team.leave()
+    os._exit(0)  # see `Team.leave`
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""`--config` and `--resume`: options read from a TOML file, and the file that a run writes to be repeated."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from difflib import get_close_matches
+from pathlib import Path
+
+import click
+
+from trainer.errors import SettingsError
+from trainer.settings import Settings
+
+Value = str | int | float | bool
+_NOT_WRITTEN = {"config", "resume", "runs", "name", "help", "tensorboard"}
+"""Options that say where results go, not what they are."""
+
+
+def config_callback(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Make the options in the file the defaults of all others; what the command line says goes before."""
+    if value is not None:
+        _use_as_defaults(ctx, value)
+    return value
+
+
+def resume_callback(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Make the options of the run in that folder the defaults of all others."""
+    if value is not None:
+        if not (value / "config.toml").is_file():
+            raise click.BadParameter(f"{value} is not the folder of a run, it has no config.toml")
+        _use_as_defaults(ctx, value / "config.toml")
+    return value
+
+
+def config_of(command: click.Command, settings: Settings, given: Mapping[str, Value | None], processes: int = 1) -> str:
+    """The text of a `config.toml` that repeats a run.
+
+    given: what the options other than settings were, by name; None is left out. processes: that shared the run.
+    """
+    values = {key: _to_value(value) for key, value in {**asdict(settings), **given}.items()}
+    values["clip_norm"] = settings.clip_norm or 0  # None must not let the preset speak again
+    options = {key: values.get(name) for key, name in _names(command).items()}
+    program = "vae-train" if processes == 1 else f"torchrun -m trainer in {processes} processes with"
+    return to_toml(
+        {key: value for key, value in options.items() if value is not None},
+        f"{program} --config FILE repeats this run, on the same machine bit for bit.",
+    )
+
+
+def read_config(path: Path, known: Collection[str]) -> dict[str, Value]:
+    """The options in a TOML file: `batch-size = 64`, and so on, as a flat table.
+
+    known: the names that may stand in it. Raises SettingsError, with the nearest known name, for any other, and for
+    files that are missing or no TOML.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SettingsError(f"{path}: cannot be read: {reason}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: is not valid TOML: {error}") from error
+    for key, value in content.items():
+        if key not in known:
+            nearest = get_close_matches(key, known, n=1, cutoff=0)[0]
+            raise SettingsError(f"{path}: there is no option {key!r}; the nearest is {nearest!r}")
+        if not isinstance(value, str | int | float | bool):
+            raise SettingsError(f"{path}: {key} should be a string, a number, true or false but is {value!r}")
+    return content
+
+
+def to_toml(options: Mapping[str, Value], comment: str) -> str:
+    """`options` as TOML, one a line, under a line of comment."""
+    # A JSON string, number or boolean is a TOML one too.
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in options.items()]
+    return "\n".join([f"# {comment}", *lines, ""])
+
+
+def _use_as_defaults(ctx: click.Context, path: Path) -> None:
+    names = _names(ctx.command)
+    try:
+        options = read_config(path, names)
+    except SettingsError as error:
+        raise click.UsageError(str(error), ctx) from error
+    ctx.default_map = {names[key]: value for key, value in options.items()}
+
+
+def _names(command: click.Command) -> dict[str, str]:
+    """From names in a file to names in Python, of all options that decide what a run results in."""
+    names = [param.name for param in command.params if param.name and param.name not in _NOT_WRITTEN]
+    return {name.replace("_", "-"): name for name in names}
+
+
+def _to_value(value: object) -> Value | None:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return str(value)

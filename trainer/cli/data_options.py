@@ -1,0 +1,92 @@
+"""What the commands share about data: the options that name a data set, and loading it with words for the user."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trainer.errors import DataError
+
+if TYPE_CHECKING:
+    from trainer.data.dataset import ImageData
+
+DEFAULT_WORDS = "mnist; glyphs where it cannot be had"
+"""What `load_data` does without a name."""
+_DEFAULT_DATA_DIR = Path("data")
+_NAMED = 5  # files that could not be read, before "and N more"
+
+
+def data_options(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--dataset` and `--data-dir`, for a click command. `default` says in words what the first is left out for."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in (
+            click.option(
+                "--data-dir",
+                type=click.Path(path_type=Path),
+                envvar="VAE_DATA",
+                show_envvar=True,
+                help="Where mnist, fashion-mnist and kmnist lie or are downloaded to.  [default: data]",
+            ),
+            click.option(
+                "--dataset",
+                help="mnist, fashion-mnist, kmnist, glyphs, or a path: a folder of images (flat, or one folder a "
+                f"class), a .npy, .npz or IDX file.  [default: {default}]",
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return add
+
+
+def shape_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--image-size` and `--channels`, for a click command."""
+    for option in (
+        click.option(
+            "--channels",
+            type=click.Choice(["1", "3"]),
+            callback=lambda ctx, param, value: value and int(value),
+            help="1 for gray, 3 for colour.  [default: the data's own; 1 for a folder in which every file is gray]",
+        ),
+        click.option(
+            "--image-size",
+            type=click.IntRange(2, 1024),
+            help="Side in pixels: the middle square of each image is brought to it.  "
+            "[default: the images' own, up to 128]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def load_data(
+    dataset: str | None, data_dir: Path | None, image_size: int | None = None, channels: int | None = None
+) -> ImageData:
+    """The data set, or the default one where `dataset` is None; says where that is not MNIST, and what was skipped."""
+    from trainer.data.load import load, load_default
+
+    if dataset == "":
+        raise DataError("--dataset is empty; name a data set or a path, or leave the option out")
+    if data_dir is not None and not data_dir.is_dir():
+        source = " (from VAE_DATA)" if os.environ.get("VAE_DATA") == str(data_dir) else ""
+        raise DataError(f"the data folder {data_dir}{source} does not exist")
+    directory = data_dir or _DEFAULT_DATA_DIR
+    if dataset is not None:
+        data = load(dataset, directory, image_size=image_size, channels=channels)
+    else:
+        data, reason = load_default(directory, image_size=image_size, channels=channels)
+        if reason:
+            click.secho(f"NO MNIST, TRAINING ON GLYPHS INSTEAD: {reason}", bold=True, err=True)
+    if data.skipped:
+        files = "1 file" if len(data.skipped) == 1 else f"{len(data.skipped)} files"
+        click.echo(f"left out {files} that cannot be read:", err=True)
+        for line in data.skipped[:_NAMED]:
+            click.echo(f"  {line}", err=True)
+        if len(data.skipped) > _NAMED:
+            click.echo(f"  and {len(data.skipped) - _NAMED} more", err=True)
+    return data

@@ -1,0 +1,124 @@
+"""`vae-evaluate`: a thin door to `trainer.evaluation`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from trainer.cli.command import TrainerCommand
+from trainer.cli.data_options import data_options, load_data
+from trainer.errors import DataError
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainer.checkpoint import Checkpoint
+    from trainer.data.dataset import ImageData
+    from trainer.evaluation.evaluate import Evaluation
+
+
+@click.command(cls=TrainerCommand)
+@click.argument("target", type=click.Path(path_type=Path), default=Path("runs/latest"), metavar="[RUN|CHECKPOINT]")
+@data_options("the data set that the checkpoint names")
+@click.option("--k", type=click.IntRange(1), default=5000, show_default=True, help="Samples for an image's NLL.")
+@click.option(
+    "--images",
+    type=click.IntRange(2),
+    default=1000,
+    show_default=True,
+    help="Test images, evenly spaced, that get all k samples; the rest get 50 and the mean gain of these.",
+)
+@click.option(
+    "--samples", type=click.IntRange(2), default=1000, show_default=True, help="Images drawn from the prior and judged."
+)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of every draw.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--threads", type=click.IntRange(1, 1024), help="Processors used on the CPU.  [default: torch's choice]")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder for evaluation.json and pictures.  [default: evaluation, beside the checkpoint]",
+)
+def evaluate(
+    target: Path,
+    dataset: str | None,
+    data_dir: Path | None,
+    k: int,
+    images: int,
+    samples: int,
+    seed: int,
+    device: str,
+    threads: int | None,
+    output: Path | None,
+) -> None:
+    """Say what a trained model is worth: bounds on its likelihood, latents in use, quality of its samples.
+
+    RUN is the folder of a run, whose best.pt is taken; it is runs/latest where nothing is given.
+    """
+    import torch
+
+    from runtime.files import write_atomically
+    from trainer.checkpoint import load_checkpoint
+    from trainer.device import choose_device, peak_memory_mb
+    from trainer.evaluation.figures import draw_evaluation
+    from trainer.evaluation.table import as_table
+
+    checkpoint_path = target / "best.pt" if target.is_dir() else target
+    checkpoint = load_checkpoint(checkpoint_path)
+    where = choose_device(device)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    data = _load_same(checkpoint, dataset, data_dir)
+    found = _evaluate_with_progress(checkpoint, data, k, images, samples, seed, where)
+
+    folder = output or checkpoint_path.parent / "evaluation"
+    write_atomically(folder / "evaluation.json", (json.dumps(found.to_dict(), indent=1) + "\n").encode())
+    pictures = draw_evaluation(found, checkpoint, folder)
+    click.echo(f"evaluated {checkpoint_path}\n{as_table(found)}")
+    click.echo(f"\nwrote     {folder}/ evaluation.json\n          {', '.join(path.name for path in pictures)}")
+    if (peak := peak_memory_mb()) is not None:
+        click.echo(f"peak      {peak:,.0f} MB of memory")
+
+
+def _load_same(checkpoint: Checkpoint, dataset: str | None, data_dir: Path | None) -> ImageData:
+    """The data of the checkpoint, in its size and channels."""
+    from trainer.data.load import NAMES
+
+    record = checkpoint.data
+    if dataset is None and record.name not in NAMES:
+        raise DataError(f"the checkpoint was trained on {record.name}; say where that lies with --dataset PATH")
+    channels, height, width = checkpoint.model_config.image_shape
+    return load_data(dataset or record.name, data_dir, height if height == width else None, channels)
+
+
+def _evaluate_with_progress(
+    checkpoint: Checkpoint, data: ImageData, k: int, images: int, samples: int, seed: int, device: torch.device
+) -> Evaluation:
+    from tqdm import tqdm
+
+    from trainer.evaluation.evaluate import evaluate_checkpoint
+
+    with tqdm(unit_scale=True, disable=None, leave=False, mininterval=0.2) as bar:
+        current = ""
+
+        def progress(what: str, done: int, total: int) -> None:
+            nonlocal current
+            if what != current:
+                current = what
+                bar.reset(total)
+                bar.set_description(what)
+            bar.update(done)
+
+        return evaluate_checkpoint(
+            checkpoint,
+            data,
+            k=k,
+            images_with_k=min(images, len(data.test_images)),
+            samples=samples,
+            seed=seed,
+            device=device,
+            progress=progress,
+        )

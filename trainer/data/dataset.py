@@ -1,0 +1,113 @@
+"""Data sets as plain uint8 arrays, small enough to sit on the device whole."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.errors import DataError
+from trainer.seeds import derive_seed
+
+_TEST_SHARE = 6  # one image in six is held out where there is no test split
+_SPLIT_SEED = 0
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """Training and test images of one shape, with labels where there are any."""
+
+    name: str
+    train_images: npt.NDArray[np.uint8]
+    """(N, H, W, C), C = 1 or 3."""
+    test_images: npt.NDArray[np.uint8]
+    """(M, H, W, C)."""
+    train_labels: npt.NDArray[np.int64] | None
+    test_labels: npt.NDArray[np.int64] | None
+    class_names: tuple[str, ...] | None = None
+    """What label i means; None where the labels speak for themselves, or there are none."""
+    skipped: tuple[str, ...] = ()
+    """Files that could not be read, each with the reason."""
+
+    @classmethod
+    def hold_out(
+        cls,
+        name: str,
+        images: npt.NDArray[np.uint8],
+        labels: npt.NDArray[np.int64] | None,
+        *,
+        class_names: tuple[str, ...] | None = None,
+        skipped: tuple[str, ...] = (),
+    ) -> ImageData:
+        """Images without a test split: every sixth, chosen by a fixed seed, becomes a test image."""
+        if labels is not None and labels.shape != images.shape[:1]:
+            raise DataError(f"{name}: {len(images)} images but labels of shape {labels.shape}")
+        order = np.random.default_rng(derive_seed(_SPLIT_SEED, "split")).permutation(len(images))
+        test, train = np.split(order, [len(order) // _TEST_SHARE])
+        return cls(
+            name,
+            images[train],
+            images[test],
+            None if labels is None else labels[train],
+            None if labels is None else labels[test],
+            class_names,
+            skipped,
+        )
+
+    def __post_init__(self) -> None:
+        for split in ("train", "test"):
+            images, labels = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
+            if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
+                raise DataError(
+                    f"{self.name}: {split} images should be uint8 (N, H, W, 1 or 3) "
+                    f"but are {images.dtype} {images.shape}"
+                )
+            if len(images) < 2:
+                raise DataError(f"{self.name}: needs at least 2 {split} images but has {len(images)}")
+            if labels is not None and labels.shape != (len(images),):
+                raise DataError(f"{self.name}: {len(images)} {split} images but labels of shape {labels.shape}")
+        if self.train_images.shape[1:] != self.test_images.shape[1:]:
+            raise DataError(
+                f"{self.name}: training images are {self.train_images.shape[1:]} "
+                f"but test images are {self.test_images.shape[1:]}"
+            )
+        if self.train_images.min() == self.train_images.max():
+            raise DataError(f"{self.name}: every pixel of every training image is {self.train_images.min()}")
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        height, width, channels = self.train_images.shape[1:]
+        return channels, height, width
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of all images with their shapes: two runs with the same hash saw the same pixels."""
+        digest = hashlib.sha256()
+        for images in (self.train_images, self.test_images):
+            digest.update(repr(images.shape).encode())
+            digest.update(np.ascontiguousarray(images).data)
+        return digest.hexdigest()
+
+
+def as_uint8_images(images: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]:
+    """Images as uint8 (N, H, W, C). Raises DataError for floats outside [0, 1], NaN, and other types or shapes."""
+    if images.ndim == 3:
+        images = images[..., np.newaxis]
+    if images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
+        raise DataError(f"{name}: should have the shape (N, H, W) or (N, H, W, 1 or 3) but has {images.shape}")
+    if images.dtype == np.uint8:
+        return images
+    if images.dtype.kind != "f":
+        raise DataError(f"{name}: should be uint8, or floats in [0, 1], but is {images.dtype}")
+    low, high = images.min(), images.max()
+    if not (low >= 0 and high <= 1):  # also false for NaN
+        raise DataError(
+            f"{name}: floats should be in [0, 1] without NaN but reach from {low:g} to {high:g}; "
+            "a Bernoulli likelihood has no meaning elsewhere: rescale them, or save uint8"
+        )
+    return np.rint(images * 255.0).astype(np.uint8)

@@ -1,0 +1,118 @@
+"""Data sets in the IDX format of MNIST (big-endian header, then bytes): the MNIST family, or a user's own file."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.data.dataset import ImageData, as_uint8_images
+from trainer.errors import DataError
+
+if TYPE_CHECKING:
+    from torchvision import datasets
+
+_UNSIGNED_BYTE = 0x08
+_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+_FAMILY = {
+    "mnist": ("MNIST", None),
+    "fashion-mnist": (
+        "FashionMNIST",
+        ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),
+    ),
+    "kmnist": ("KMNIST", ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")),
+}
+FAMILY_NAMES = tuple(_FAMILY)
+"""Data sets that torchvision can download in MNIST's format."""
+
+
+def load_family(name: str, data_dir: Path) -> ImageData:
+    """mnist, fashion-mnist or kmnist from `data_dir`, where torchvision keeps it; downloaded where it is not there.
+
+    Raises DownloadError where it cannot be downloaded, DataError where its files are damaged.
+    """
+    folder, class_names = _FAMILY[name]
+    raw = data_dir / folder / "raw"
+    if not is_idx_folder(raw):
+        from torchvision import datasets
+
+        from trainer.data.download import download
+
+        kind: type[datasets.MNIST] = getattr(datasets, folder)
+        download(kind, data_dir)
+    return load_idx_folder(raw, name, class_names)
+
+
+def is_idx_folder(folder: Path) -> bool:
+    """Whether all four files are there, plain or gzipped."""
+    return all(_find(folder / name) for name in _FILES)
+
+
+def load_idx_folder(folder: Path, name: str, class_names: tuple[str, ...] | None = None) -> ImageData:
+    """`train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-…` of both, plain or gzipped."""
+    arrays = []
+    for file in _FILES:
+        path = _find(folder / file)
+        if path is None:
+            raise DataError(f"{folder / file}: missing")
+        arrays.append(read_idx(path))
+    train_images, train_labels, test_images, test_labels = arrays
+    return ImageData(
+        name,
+        as_uint8_images(train_images, f"{folder}: training images"),
+        as_uint8_images(test_images, f"{folder}: test images"),
+        train_labels.astype(np.int64),
+        test_labels.astype(np.int64),
+        class_names=class_names,
+    )
+
+
+def load_idx_file(path: Path) -> ImageData:
+    """One IDX file of images, uint8 (N, H, W) or (N, H, W, 1 or 3); one in six is held out for testing.
+
+    Labels are taken from the file beside it whose name has labels-idx1 for images-idx3, if there is one.
+    """
+    images = as_uint8_images(read_idx(path), str(path))
+    labels: npt.NDArray[np.int64] | None = None
+    labels_path = path.with_name(path.name.replace("images-idx3", "labels-idx1"))
+    if labels_path != path and labels_path.exists():
+        labels = read_idx(labels_path).astype(np.int64)
+    return ImageData.hold_out(path.name.removesuffix(".gz"), images, labels)
+
+
+def read_idx(path: Path) -> npt.NDArray[np.uint8]:
+    """An IDX file of unsigned bytes, plain or gzipped (`.gz`), as the array that its header describes.
+
+    Raises DataError where the file is missing, is no IDX file of unsigned bytes, or is longer or shorter than its
+    header says.
+    """
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _UNSIGNED_BYTE:
+        raise DataError(f"{path}: not an IDX file of unsigned bytes")
+    dimensions = content[3]
+    header = 4 + 4 * dimensions
+    if len(content) < header:
+        raise DataError(f"{path}: truncated within its header, at {len(content)} bytes")
+    shape = struct.unpack(f">{dimensions}I", content[4:header])
+    expected = header + math.prod(shape)
+    if len(content) != expected:
+        raise DataError(
+            f"{path}: should hold {expected:,} bytes for its shape {shape} but holds {len(content):,}; "
+            "delete it and let it be downloaded or copied again"
+        )
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+
+
+def _find(path: Path) -> Path | None:
+    """The file itself or its gzipped form, whichever is there."""
+    candidates = (path, path.with_name(path.name + ".gz"))
+    return next((candidate for candidate in candidates if candidate.exists()), None)

@@ -1,0 +1,217 @@
+"""Data sets from folders of image files: decoded once, in parallel, into one uint8 array that is cached by content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+from tqdm import tqdm
+
+from runtime.files import replacing
+from trainer.data.cache import cache_folder
+from trainer.data.dataset import ImageData
+from trainer.errors import DataError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
+"""Files with these endings are images; all others are ignored."""
+UNREADABLE_SHARE = 0.05
+"""Up to this share of files may be unreadable; more is an error."""
+_LARGEST_OWN_SIDE = (
+    128  # larger images are never taken as they are: a fully connected layer would have millions of inputs
+)
+_GRAY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L")
+_CANNOT_READ = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+_NAMED = 5  # unreadable files that an error names
+_CACHE_VERSION = 1  # of what `_decode` does
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def load_folder(folder: Path, *, image_size: int | None = None, channels: int | None = None) -> ImageData:
+    """The images of a folder: all in it, or one folder a class; below `train` and `test` where it has both.
+
+    image_size: side in pixels; images are cropped to the middle square and resampled. None keeps their own size where
+    it is the same for all and at most 128. channels: 1 or 3; None means 1 where every file is gray. Without `test`,
+    one image in six is held out, by a fixed seed. Raises DataError, naming the files, where more than 1 in 20 cannot be
+    read; fewer are left out and named in `skipped`.
+    """
+    splits = [folder / "train", folder / "test"]
+    if not all(split.is_dir() for split in splits):
+        splits = [folder]
+    listings = [_list(split) for split in splits]
+    classes = listings[0].classes
+    for split, listing in zip(splits, listings, strict=True):
+        if listing.classes != classes:
+            raise DataError(f"{split}: should have the classes {_names(classes)} but has {_names(listing.classes)}")
+    files = [path for listing in listings for path in listing.files]
+
+    sources = _in_parallel("looking at", _look_at, files)
+    height, width, channels = _choose_shape(folder, sources, image_size, channels)
+    key = _key(folder, files, sources, (height, width, channels))
+    images, reasons = _decode_cached(cache_folder() / f"images-{key}.npz", files, (height, width, channels))
+    readable = reasons == ""
+    skipped = tuple(f"{path} ({reason})" for path, reason in zip(files, reasons, strict=True) if reason)
+    if len(skipped) > UNREADABLE_SHARE * len(files):
+        rest = f" and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else ""
+        raise DataError(
+            f"{folder}: {len(skipped)} of {len(files)} images cannot be read, more than {UNREADABLE_SHARE:.0%}: "
+            f"{', '.join(skipped[:_NAMED])}{rest}"
+        )
+    labels = None if classes is None else np.concatenate([listing.labels for listing in listings])[readable]
+    name = folder.resolve().name
+    if len(splits) == 1:
+        return ImageData.hold_out(name, images[readable], labels, class_names=classes, skipped=skipped)
+    train = int(readable[: len(listings[0].files)].sum())
+    images = images[readable]
+    return ImageData(
+        name,
+        images[:train],
+        images[train:],
+        None if labels is None else labels[:train],
+        None if labels is None else labels[train:],
+        class_names=classes,
+        skipped=skipped,
+    )
+
+
+@dataclass(frozen=True)
+class _Listing:
+    files: list[Path]
+    classes: tuple[str, ...] | None
+    labels: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a file says of itself before it is decoded."""
+
+    sha256: bytes
+    size: tuple[int, int] | None
+    """Width, height as shown; None where the file cannot be read."""
+    is_gray: bool
+
+
+def _list(folder: Path) -> _Listing:
+    def images_below(where: Iterable[Path]) -> list[Path]:
+        return sorted(path for path in where if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+
+    here = images_below(folder.iterdir())
+    by_class = {
+        child.name: found
+        for child in sorted(folder.iterdir())
+        if child.is_dir() and not child.name.startswith(".") and (found := images_below(child.rglob("*")))
+    }
+    if here and by_class:
+        raise DataError(
+            f"{folder}: holds images itself and in {_names(tuple(by_class))}; "
+            "it should be flat, or have one folder for each class"
+        )
+    if not here and not by_class:
+        raise DataError(f"{folder}: holds no images ({', '.join(SUFFIXES)})")
+    if here:
+        return _Listing(here, None, np.empty(0, np.int64))
+    counts = [len(found) for found in by_class.values()]
+    files = [path for found in by_class.values() for path in found]
+    return _Listing(files, tuple(by_class), np.repeat(np.arange(len(counts)), counts))
+
+
+def _look_at(path: Path) -> _Source:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    digest = hashlib.sha256(content).digest()
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(0x0112, 1) >= 5  # orientations 5 to 8 lie on their side
+            return _Source(digest, image.size[::-1] if turned else image.size, image.mode in _GRAY_MODES)
+    except _CANNOT_READ:
+        return _Source(digest, None, True)  # `_decode` will meet the same error and keep its reason
+
+
+def _choose_shape(
+    folder: Path, sources: Sequence[_Source], image_size: int | None, channels: int | None
+) -> tuple[int, int, int]:
+    """Height, width and channels of the data set."""
+    if channels is None:
+        channels = 1 if all(source.is_gray for source in sources) else 3
+    if image_size is not None:
+        return image_size, image_size, channels
+    sizes = sorted({source.size for source in sources if source.size is not None})
+    if not sizes:
+        raise DataError(f"{folder}: none of its {len(sources)} image files can be read")
+    if len(sizes) > 1 or max(sizes[0]) > _LARGEST_OWN_SIDE:
+        found = " to ".join(f"{width}×{height}" for width, height in dict.fromkeys([sizes[0], sizes[-1]]))
+        raise DataError(f"{folder}: its images are {found} pixels; choose the side to train on, as in --image-size 32")
+    width, height = sizes[0]
+    return height, width, channels
+
+
+def _key(folder: Path, files: Sequence[Path], sources: Sequence[_Source], shape: tuple[int, int, int]) -> str:
+    digest = hashlib.sha256(repr((_CACHE_VERSION, shape)).encode())
+    for path, source in zip(files, sources, strict=True):
+        digest.update(os.fsencode(path.relative_to(folder)) + b"\0" + source.sha256)
+    return digest.hexdigest()[:16]
+
+
+def _decode_cached(
+    path: Path, files: Sequence[Path], shape: tuple[int, int, int]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.str_]]:
+    """Images uint8 (N, H, W, C), and for each the reason why it cannot be read, or ""."""
+    if path.exists():
+        with np.load(path, allow_pickle=False) as cached:
+            return cached["images"], cached["reasons"]
+    images = np.zeros((len(files), *shape), np.uint8)
+
+    def decode(i: int) -> str:
+        try:
+            images[i] = _decode(files[i], shape)
+        except UnidentifiedImageError:
+            return "no image, or of an unknown format"
+        except _CANNOT_READ as error:
+            return " ".join(str(error).replace(str(files[i]), "it").split()) or type(error).__name__
+        return ""
+
+    reasons = np.array(_in_parallel("decoding", decode, range(len(files))))
+    with replacing(path) as file:
+        np.savez(file, images=images, reasons=reasons)
+    return images, reasons
+
+
+def _decode(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+    """One file as uint8 (H, W, C): upright, transparency laid on black, the middle in the right proportions."""
+    height, width, channels = shape
+    with Image.open(path) as file:
+        file.draft(None, (2 * width, 2 * height))  # lets a JPEG decoder skip detail that would be averaged away
+        image = ImageOps.exif_transpose(file)
+        if image.mode == "F":
+            raise ValueError("its pixels are floats of unknown range")
+        if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion to 8 clips instead of scaling
+            image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+        if "transparency" in image.info or image.mode in ("LA", "PA", "RGBA"):
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+        image = image.convert("L" if channels == 1 else "RGB")
+        if image.size != (width, height):
+            image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+    return np.asarray(image, np.uint8).reshape(shape)
+
+
+def _in_parallel(what: str, function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+    """`function` of every item, in order, on all processors: Pillow and hashlib work outside Python's lock."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = pool.map(function, items)
+        return list(tqdm(results, what, len(items), unit=" images", unit_scale=True, leave=False, disable=None))
+
+
+def _names(classes: tuple[str, ...] | None) -> str:
+    return "none" if classes is None else ", ".join(classes[:10]) + (" …" if len(classes) > 10 else "")

@@ -1,0 +1,61 @@
+"""Loads a data set by its name or its path, with the reader that fits it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trainer.data.dataset import ImageData
+from trainer.data.idx import FAMILY_NAMES, is_idx_folder, load_family, load_idx_file, load_idx_folder
+from trainer.data.image_folder import load_folder
+from trainer.data.numpy_files import load_arrays
+from trainer.data.resize import reshape_data
+from trainer.errors import DataError, DownloadError
+
+NAMES = ("mnist", "fashion-mnist", "kmnist", "glyphs")
+"""Data sets known by name; anything else is a path."""
+
+
+def load(name: str, data_dir: Path, *, image_size: int | None = None, channels: int | None = None) -> ImageData:
+    """The data set `name`: one of NAMES, or the path of a folder of images, of IDX files, or of a `.npy`, `.npz` or
+    IDX file.
+
+    data_dir: where the named data sets lie, or are downloaded to. image_size: side of the middle square that images are
+    brought to, in pixels. channels: 1 or 3. Raises DataError where the data cannot be had or used.
+    """
+    return reshape_data(_load(name, data_dir, image_size, channels), image_size, channels)
+
+
+def _load(name: str, data_dir: Path, image_size: int | None, channels: int | None) -> ImageData:
+    if name in FAMILY_NAMES:
+        return load_family(name, data_dir)
+    if name == "glyphs":
+        from trainer.data.glyphs import draw_glyphs
+
+        (train_images, train_labels), (test_images, test_labels) = draw_glyphs()
+        return ImageData(name, train_images, test_images, train_labels, test_labels)
+    path = Path(name)
+    if path.is_dir():
+        if is_idx_folder(path):
+            return load_idx_folder(path, path.resolve().name)
+        return load_folder(path, image_size=image_size, channels=channels)
+    if path.suffix in (".npy", ".npz"):
+        return load_arrays(path)
+    if "-idx" in path.name or path.suffix == ".idx":
+        return load_idx_file(path)
+    raise DataError(
+        f"unknown data set {name!r}; expected {', '.join(NAMES)}, or the path of a folder of images, "
+        "a .npy or .npz file, or an IDX file"
+    )
+
+
+def load_default(
+    data_dir: Path, *, image_size: int | None = None, channels: int | None = None
+) -> tuple[ImageData, str]:
+    """MNIST where it is on disk or can be downloaded, otherwise glyphs; and, in that case, the reason ("" with MNIST).
+
+    Damaged MNIST files are an error, not a reason.
+    """
+    try:
+        return load("mnist", data_dir, image_size=image_size, channels=channels), ""
+    except DownloadError as error:
+        return load("glyphs", data_dir, image_size=image_size, channels=channels), str(error)

@@ -1,0 +1,49 @@
+"""Data sets from NumPy files: `.npy` with images, `.npz` with images, labels and splits."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.data.dataset import ImageData, as_uint8_images
+from trainer.errors import DataError
+
+
+def load_arrays(path: Path) -> ImageData:
+    """A `.npy` file of images, or a `.npz` file with `images` and perhaps `labels`, or with `train_images`,
+    `test_images` and perhaps `train_labels`, `test_labels`.
+
+    Images: uint8 (N, H, W) or (N, H, W, C), or floats of those shapes in [0, 1]. Raises DataError for anything else.
+    """
+    arrays = _read(path)
+    name = path.name
+    if "train_images" in arrays and "test_images" in arrays:
+        return ImageData(
+            name,
+            as_uint8_images(arrays["train_images"], f"{name}: train_images"),
+            as_uint8_images(arrays["test_images"], f"{name}: test_images"),
+            _labels(arrays, "train_labels"),
+            _labels(arrays, "test_labels"),
+        )
+    if "images" not in arrays:
+        raise DataError(f"{path}: should hold images, or train_images and test_images, but holds {', '.join(arrays)}")
+    return ImageData.hold_out(name, as_uint8_images(arrays["images"], name), _labels(arrays, "labels"))
+
+
+def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            return {"images": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: cannot be read as a NumPy file: {error}") from error
+
+
+def _labels(arrays: dict[str, npt.NDArray[Any]], key: str) -> npt.NDArray[np.int64] | None:
+    if key not in arrays:
+        return None
+    if arrays[key].dtype.kind not in "iu":
+        raise DataError(f"{key} should be integers but is {arrays[key].dtype}")
+    return arrays[key].astype(np.int64)

@@ -1,0 +1,31 @@
+"""The device that a command computes on, and the memory that its process has needed."""
+
+import sys
+
+import torch
+
+from trainer.errors import SettingsError
+
+
+def choose_device(name: str) -> torch.device:
+    """auto, cpu or cuda as a device; auto takes a GPU where there is one. Raises SettingsError where there is none.
+
+    On a GPU, convolutions of float32 then keep all 24 bits: torch would round their factors to 11 (TF32) if not told.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("--device cuda: torch finds no CUDA device on this machine; use --device cpu or auto")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+    return torch.device(name)
+
+
+def peak_memory_mb() -> float | None:
+    """The largest resident size so far, in MB of 2**20 bytes; None where the operating system does not say."""
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

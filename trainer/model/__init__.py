@@ -1,0 +1,1 @@
+"""The variational autoencoder and the networks that it is built of."""

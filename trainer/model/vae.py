@@ -1,0 +1,159 @@
+"""The variational autoencoder (Kingma & Welling 2014): two small networks and the noise between them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from trainer.errors import SettingsError
+from trainer.model.networks import conv_decoder, conv_encoder, feature_count, mlp_decoder, mlp_encoder
+from trainer.settings import CHOICES, Settings
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Enough to rebuild a model without its weights."""
+
+    image_shape: tuple[int, int, int]
+    """Channels, height, width."""
+    hidden: tuple[int, ...]
+    """Sizes of the encoder's hidden layers, or channels of its stages; the decoder has the same in reverse."""
+    latent_dim: int
+    network: str = "mlp"
+    """mlp: fully connected. conv: residual convolutions, each stage at half the sides of the one before."""
+    batch_norm: bool = False
+    """Batch normalisation before every activation."""
+    activation: str = "relu"
+    """relu or tanh."""
+
+    def __post_init__(self) -> None:
+        channels, height, width = self.image_shape
+        if channels not in (1, 3) or min(height, width) < 1:
+            raise SettingsError(f"image_shape should be (1 or 3, height, width) but is {self.image_shape}")
+        if not self.hidden or min(self.hidden) < 1:
+            raise SettingsError(f"hidden should be one or more sizes of at least 1 but is {self.hidden}")
+        if self.latent_dim < 1:
+            raise SettingsError(f"latent_dim should be at least 1 but is {self.latent_dim}")
+        for name in ("network", "activation"):
+            if getattr(self, name) not in CHOICES[name]:
+                raise SettingsError(f"{name} should be {' or '.join(CHOICES[name])} but is {getattr(self, name)!r}")
+        if self.network == "conv" and min(height, width) < 2 ** len(self.hidden):
+            needed = 2 ** len(self.hidden)
+            raise SettingsError(
+                f"{len(self.hidden)} convolutional stages need images of at least {needed} pixels a side "
+                f"but these are {height}×{width}; give fewer channels with --hidden, or --network mlp"
+            )
+
+    @classmethod
+    def of(cls, settings: Settings, image_shape: tuple[int, int, int]) -> ModelConfig:
+        """The model that a run trains."""
+        return cls(
+            image_shape,
+            settings.hidden,
+            settings.latent_dim,
+            settings.network,
+            settings.batch_norm,
+            settings.activation,
+        )
+
+    @property
+    def pixels(self) -> int:
+        """Numbers in one image."""
+        return math.prod(self.image_shape)
+
+
+class VAE(nn.Module):
+    """Gaussian encoder q(z|x), decoder p(x|z) with one number a pixel, standard normal prior.
+
+    Images are float32 (N, C, H, W) in [0, 1], latents float32 (N, latent_dim).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        shape, hidden = config.image_shape, config.hidden
+        conv = config.network == "conv"
+        encoder, decoder = (conv_encoder, conv_decoder) if conv else (mlp_encoder, mlp_decoder)
+        features = feature_count(shape, hidden, conv)
+        # (N, C, H, W) → (N, features): what the two heads share.
+        self.encoder = encoder(shape, hidden, config.activation, config.batch_norm)
+        self.mean = nn.Linear(features, config.latent_dim)
+        self.log_var = nn.Linear(features, config.latent_dim)
+        # (N, latent_dim) → (N, C, H, W): logits.
+        self.decoder = decoder(config.latent_dim, hidden, shape, config.activation, config.batch_norm)
+
+    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of q(z|image), (N, latent_dim) each."""
+        hidden = self.encoder(image)
+        return self.mean(hidden), self.log_var(hidden)
+
+    def reparameterize(self, mean: Tensor, log_var: Tensor, noise: Tensor | None = None) -> Tensor:
+        """z = mean + exp(log_var / 2) · noise, (N, latent_dim): Kingma & Welling 2014, section 2.4.
+
+        noise: standard normal; drawn here where it is None and the model is in training mode. In evaluation mode None
+        means no noise, and z is the mean.
+        """
+        if noise is None:
+            if not self.training:
+                return mean
+            noise = torch.randn_like(mean)
+        return torch.addcmul(mean, torch.exp(0.5 * log_var), noise)
+
+    def decode_logits(self, z: Tensor) -> Tensor:
+        """What the likelihood takes, (N, C, H, W): logits rather than probabilities, since sigmoid saturates."""
+        logits: Tensor = self.decoder(z)
+        return logits
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The image that z stands for, (N, C, H, W) in [0, 1]: the sigmoid of the logits, whatever the likelihood.
+
+        It is the pixel's probability (Bernoulli), its mean (Gaussian), or the parameter λ (continuous Bernoulli, whose
+        mean lies nearer to 0.5).
+        """
+        return torch.sigmoid(self.decode_logits(z))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Reconstruction (N, C, H, W), mean and log-variance (N, latent_dim)."""
+        mean, log_var = self.encode(image)
+        return self.decode(self.reparameterize(mean, log_var)), mean, log_var
+
+    @torch.no_grad()
+    def sample(self, num: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+        """`num` images from the prior, (num, C, H, W) in [0, 1], on the model's device.
+
+        temperature: standard deviation of the latents. generator: on the same device; None means the global one.
+        """
+        z = torch.randn(num, self.config.latent_dim, device=self.mean.weight.device, generator=generator)
+        return self.decode(z * temperature)
+
+    @property
+    def architecture(self) -> str:
+        """Layer sizes from pixels to latent, as in 784-256-256-32 or conv-784-32-64-128-32."""
+        sizes = "-".join(map(str, (self.config.pixels, *self.config.hidden, self.config.latent_dim)))
+        marks = ["tanh"] * (self.config.activation == "tanh") + ["batch norm"] * self.config.batch_norm
+        return " ".join([("conv-" if self.config.network == "conv" else "") + sizes, *marks])
+
+
+def build_model(config: ModelConfig, seed: int) -> VAE:
+    """A model with fresh weights that depend on `seed` alone; torch's global random state stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return VAE(config)
+
+
+@torch.no_grad()
+def start_at_mean(model: VAE, images: npt.NDArray[np.uint8]) -> None:
+    """Set the decoder's output bias to the logit of the mean of `images`, uint8 (N, H, W, C): of each pixel where the
+    bias has one entry a pixel, of each channel in a convolutional decoder.
+
+    A pixel that is always black would need −∞; half a grey level away from 0 and 1 is as far as it goes.
+    """
+    mean = torch.tensor(images.mean(axis=0, dtype=np.float64) / 255).permute(2, 0, 1)  # (C, H, W)
+    conv = model.config.network == "conv"
+    bias = model.decoder.get_parameter(f"{len(model.decoder) - (1 if conv else 2)}.bias")
+    bias.copy_(torch.logit(mean.mean(dim=(1, 2)) if conv else mean.flatten(), eps=0.5 / 255))

@@ -1,0 +1,118 @@
+"""The training objective: which bound on log p(x), and how its terms are weighed. Training, validation and the choice
+of the best checkpoint all use one and the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainer.model.vae import VAE
+from trainer.objective.likelihood import NLL, kl_per_dimension
+from trainer.settings import Settings
+
+
+@dataclass(frozen=True)
+class BoundTerms:
+    """What an objective is made of, for a batch of N images with k draws of z each, in nats."""
+
+    reconstruction: Tensor
+    """(N,): −log p(x|z), the mean over draws."""
+    mean: Tensor
+    """(N, latent_dim): the mean of q(z|x)."""
+    kl: Tensor
+    """(N, latent_dim): KL(q(z|x) || p(z)) in closed form."""
+    log_weights: Tensor | None
+    """(N, k): log p(x|z) + kl_weight · (log p(z) − log q(z|x)); None for the evidence lower bound, which needs none."""
+    loss: Tensor
+    """(): the loss, summed over images; its gradient is what training follows."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A bound with its settings, which `Settings` describes and checks."""
+
+    bound: str
+    likelihood: str
+    draws: int
+    beta: float
+    free_bits: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Objective:
+        """The objective that a run trains on."""
+        return cls(settings.bound, settings.likelihood, settings.draws, settings.beta, settings.free_bits)
+
+    def terms(
+        self,
+        model: VAE,
+        image: Tensor,
+        noise: Tensor,
+        kl_weight: float | Tensor | None = None,
+        total: Callable[[Tensor], Tensor] = lambda own: own,
+    ) -> BoundTerms:
+        """All terms for `image`, (N, C, H, W) in [0, 1], with `noise`, standard normal (N, draws, latent_dim).
+
+        kl_weight: stands in for β while it is warmed up; None means β. total: adds up over the processes that share a
+        batch, where `image` is a part of one; N may then be 0.
+        """
+        weight = self.beta if kl_weight is None else kl_weight
+        mean, log_var = (head.to(image.dtype) for head in model.encode(image))  # (N, L) each, also under autocast
+        # (N, k, L) → (N·k, L): the draws of one image lie next to each other.
+        z = model.reparameterize(mean.unsqueeze(1), log_var.unsqueeze(1), noise).flatten(0, 1)
+        kl = kl_per_dimension(mean, log_var)
+        if self.bound == "elbo":
+            nll = self._nll(model, z, image)
+            reconstruction = nll.mean(1)
+            loss = self.negative_elbo(reconstruction.sum(), kl.sum(0), weight, images=len(image), total=total)
+            return BoundTerms(reconstruction, mean, kl, None, loss)
+        if self.bound == "dreg":
+            # log q must reach the encoder through z alone (Tucker et al. 2019, equation 6).
+            mean, log_var = mean.detach(), log_var.detach()
+        nll = self._nll(model, z, image)
+        draws = z.view_as(noise)
+        standardized = (draws - mean.unsqueeze(1)) * torch.exp(-0.5 * log_var).unsqueeze(1)
+        # log p(z) − log q(z|x); the two constants cancel.
+        log_ratio = 0.5 * (standardized.square() + log_var.unsqueeze(1) - draws.square()).sum(2)  # (N, k)
+        log_weights = weight * log_ratio - nll
+        return BoundTerms(nll.mean(1), mean, kl, log_weights, self._importance_loss(log_weights, z))
+
+    def negative_elbo(
+        self,
+        reconstruction: Tensor,
+        kl: Tensor,
+        kl_weight: float | Tensor | None = None,
+        *,
+        images: int = 1,
+        total: Callable[[Tensor], Tensor] = lambda own: own,
+    ) -> Tensor:
+        """Loss of the evidence lower bound, () from reconstruction () and the KL of each dimension (latent_dim,), all
+        of them sums over so many images; or means, for one.
+
+        A dimension is charged for at least `free_bits` nats an image, so that it costs nothing to use it that much
+        (Kingma et al. 2016, section 2.6 and appendix C.8). What counts is the mean over the batch; total: see `terms`.
+        """
+        if self.free_bits:
+            least = torch.full_like(kl, images * self.free_bits)
+            kl = torch.where(total(kl.detach() - least) > 0, kl, least)
+        return reconstruction + (self.beta if kl_weight is None else kl_weight) * kl.sum()
+
+    def _nll(self, model: VAE, z: Tensor, image: Tensor) -> Tensor:
+        """−log p(x|z) of each draw: (N, k)."""
+        repeated = image if self.draws == 1 else image.repeat_interleave(self.draws, dim=0)
+        return NLL[self.likelihood](model.decode_logits(z).to(image.dtype), repeated).view(len(image), self.draws)
+
+    def _importance_loss(self, log_weights: Tensor, z: Tensor) -> Tensor:
+        """−Σ_n log (1/k) Σ_k w_nk: Burda et al. 2016, equation 8."""
+        loss = (math.log(self.draws) - torch.logsumexp(log_weights, dim=1)).sum()
+        if self.bound == "iwae" or not log_weights.requires_grad:
+            return loss
+        # DReG: the decoder's gradient weighs each draw by its normalised weight, as IWAE's does; the encoder's, which
+        # passes through z, by the square of it.
+        share = torch.softmax(log_weights.detach(), dim=1)
+        z.register_hook(lambda gradient: gradient * share.view(-1, 1))
+        surrogate = -(share * log_weights).sum()
+        return loss.detach() + (surrogate - surrogate.detach())

@@ -1,0 +1,1 @@
+"""Grids of models on one data set."""

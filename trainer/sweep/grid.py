@@ -1,0 +1,158 @@
+"""A grid of models on one data set: each cell trained once, scored, and remembered, so that a sweep can be resumed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from runtime.errors import OutputError
+from runtime.files import write_atomically
+from trainer.checkpoint import load_checkpoint
+from trainer.data.dataset import ImageData
+from trainer.errors import SettingsError
+from trainer.evaluation.evaluate import Evaluation, evaluate_checkpoint
+from trainer.settings import Settings
+from trainer.training.loop import fit
+from trainer.training.run_folder import Run
+
+NLL_SAMPLES, NLL_IMAGES = 500, 200
+"""k of a cell's NLL, and the test images that get all k; see `importance_nll`."""
+SAMPLES = 1000
+"""Samples that are judged in each cell."""
+_RECORD = "cell.json"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A finished cell: its settings in the grid, and its scores on the test images."""
+
+    name: str
+    latent_dim: int
+    hidden: str
+    """As in 256×256."""
+    batch_norm: bool
+    parameters: int
+    loss: float
+    """The best epoch's, in nats per image, like the two below."""
+    reconstruction: float
+    kl: float
+    active_units: int
+    """By variance of the posterior mean."""
+    nll: float
+    """Importance-weighted, of binarised images where the likelihood is Bernoulli, else of the images as they are."""
+    fid: float | None
+    """In the features of a classifier; None without labels, like the two below."""
+    real_fid: float | None
+    confidence: float | None
+    seconds: float
+    """Training, evaluation after each epoch included."""
+
+
+def make_grid(
+    base: Settings, latent_dims: Sequence[int], hiddens: Sequence[tuple[int, ...]], batch_norms: Sequence[bool]
+) -> dict[str, Settings]:
+    """The settings of every combination, by the name of its folder; an empty sequence keeps what `base` has.
+
+    A hidden of one size stands for as many layers of it as `base` has.
+    """
+    sizes = [hidden * len(base.hidden) if len(hidden) == 1 else hidden for hidden in hiddens] or [base.hidden]
+    grid = {}
+    for latent_dim, hidden, norm in itertools.product(
+        latent_dims or [base.latent_dim], sizes, batch_norms or [base.batch_norm]
+    ):
+        name = f"latent{latent_dim}-hidden{'x'.join(map(str, hidden))}{'-norm' if norm else ''}"
+        grid[name] = replace(base, latent_dim=latent_dim, hidden=hidden, batch_norm=norm)
+    return grid
+
+
+def run_cell(
+    folder: Path,
+    settings: Settings,
+    data: ImageData,
+    *,
+    device: torch.device,
+    advance: Callable[[int], object] = lambda images: None,
+) -> tuple[Cell, bool]:
+    """Train and score one cell in `folder`, unless that was done before. Returns it, and whether it is new.
+
+    A cell that was interrupted starts again. Raises SettingsError where `folder` holds the cell of other settings or of
+    other data, or a damaged one, and OutputError where it cannot be made.
+    """
+    identity = {"settings": _plain(settings), "data": data.sha256}
+    record = folder / _RECORD
+    if record.exists():
+        try:
+            known = json.loads(record.read_text())
+            _check_same(folder, known, identity)
+            return Cell(**known["cell"]), False
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, SettingsError):
+                raise
+            raise SettingsError(f"{record}: is damaged; remove {folder} to train this cell again") from error
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
+    run = Run(folder)
+    started = time.perf_counter()
+    for _ in fit(settings, data, run, device=device, advance=advance):
+        pass
+    seconds = time.perf_counter() - started
+    checkpoint = load_checkpoint(run.best)
+    found = evaluate_checkpoint(
+        checkpoint,
+        data,
+        k=NLL_SAMPLES,
+        images_with_k=min(NLL_IMAGES, len(data.test_images)),
+        samples=SAMPLES,
+        seed=settings.seed,
+        device=device,
+    )
+    best = checkpoint.history[-1]
+    cell = _summarise(folder.name, settings, found, best.test_loss, seconds)
+    write_atomically(record, (json.dumps({**identity, "cell": asdict(cell)}, indent=1) + "\n").encode())
+    return cell, True
+
+
+def _summarise(name: str, settings: Settings, found: Evaluation, loss: float, seconds: float) -> Cell:
+    as_they_are = next(iter(found.protocols.values()))
+    scored = found.protocols.get("binarised", as_they_are)
+    verdict = found.sample_quality.verdict
+    return Cell(
+        name=name,
+        latent_dim=settings.latent_dim,
+        hidden="×".join(map(str, settings.hidden)),
+        batch_norm=settings.batch_norm,
+        parameters=found.parameters,
+        loss=loss,
+        reconstruction=as_they_are.elbo.total.reconstruction,
+        kl=as_they_are.elbo.total.kl,
+        active_units=as_they_are.elbo.active_by_variance,
+        nll=scored.nll.nll,
+        fid=verdict.fid if verdict else None,
+        real_fid=verdict.real_fid if verdict else None,
+        confidence=verdict.confidence if verdict else None,
+        seconds=seconds,
+    )
+
+
+def _plain(settings: Settings) -> dict[str, Any]:
+    return dict(json.loads(json.dumps(asdict(settings))))
+
+
+def _check_same(folder: Path, known: dict[str, Any], identity: dict[str, Any]) -> None:
+    if known["data"] != identity["data"]:
+        raise SettingsError(f"{folder} was trained on other data; choose another --name for this sweep")
+    before, now = known["settings"], identity["settings"]
+    differing = [key for key in now if before.get(key) != now[key]]
+    if differing:
+        changes = ", ".join(f"{key} {before.get(key)} instead of {now[key]}" for key in differing)
+        raise SettingsError(f"{folder} was trained with {changes}; choose another --name for this sweep")

@@ -1,0 +1,75 @@
+"""What `vae-train` says about a run, in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from trainer.checkpoint import Checkpoint, EpochMetrics
+from trainer.data.dataset import ImageData
+from trainer.model.vae import VAE
+from trainer.settings import Settings
+from trainer.training.team import Team
+
+EPOCH_HEAD = "epoch   train loss   test loss   reconstruction      KL   active    images/s"
+
+
+def introduction(
+    settings: Settings,
+    data: ImageData,
+    model: VAE,
+    device: torch.device,
+    team: Team,
+    checkpoint: Checkpoint | None,
+    folder: Path,
+) -> str:
+    """What is about to be trained, on what, and where it will be written. checkpoint: what it goes on from."""
+    depth, height, width = data.image_shape
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    where = f"cpu, {torch.get_num_threads()} threads" if device.type == "cpu" else torch.cuda.get_device_name()
+    if team.size > 1:
+        where += f", in each of {team.size} processes"
+    clip = f", clip {settings.clip_norm:g}" if settings.clip_norm else ""
+    done = f", going on after epoch {checkpoint.epoch}" if checkpoint else ""
+    return (
+        f"data    {data.name}: {len(data.train_images):,} + {len(data.test_images):,} images of "
+        f"{height}×{width}×{depth}, sha256 {data.sha256[:8]}…\n"
+        f"model   {model.architecture}, {parameters:,} parameters\n"
+        f"train   {settings.epochs} epochs of batch {settings.batch_size}, Adam {settings.learning_rate:g}, "
+        f"β {settings.beta:g}{clip}, seed {settings.seed}{done}\n"
+        f"on      {where}\n"
+        f"into    {folder}\n"
+    )
+
+
+def epoch_line(metrics: EpochMetrics) -> str:
+    """One epoch, under `EPOCH_HEAD`; losses in nats per image."""
+    return (
+        f"{metrics.epoch:5d}   {metrics.train_loss:10.2f}   {metrics.test_loss:9.2f}   "
+        f"{metrics.test_reconstruction:14.2f}   {metrics.test_kl:5.2f}   {metrics.active_units:6d}   "
+        f"{metrics.images_per_s:9,.0f}"
+    )
+
+
+def anatomy(checkpoint: Checkpoint) -> str:
+    """The best epoch of a run, and what its test loss is made of."""
+    settings, best = checkpoint.settings, min(checkpoint.history, key=lambda metrics: metrics.test_loss)
+    floor = checkpoint.data.entropy_floor
+    head = f"best    epoch {best.epoch}: test loss {best.test_loss:.2f} nats per image\n        "
+    if settings.bound != "elbo":
+        return (
+            f"{head}the {settings.bound} bound of {settings.draws} draws; "
+            f"reconstruction {best.test_reconstruction:.2f}, KL {best.test_kl:.2f}"
+        )
+    kl = f"{settings.beta:g} × {best.test_kl:.2f} KL"
+    if settings.free_bits:
+        kl += f", each dimension charged for at least {settings.free_bits:g}"
+    if not floor:  # black-and-white pixels have no entropy
+        reconstruction = "squared error" if settings.likelihood == "gaussian" else "reconstruction"
+        return f"{head}= {best.test_reconstruction:.2f} {reconstruction} + {kl}"
+    pixels = "gray pixels" if checkpoint.model_config.image_shape[0] == 1 else "colours"
+    return (
+        f"{head}= {floor:.2f} entropy of the {pixels}, which no model can avoid\n"
+        f"        + {best.test_reconstruction - floor:.2f} excess + {kl}"
+    )

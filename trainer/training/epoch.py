@@ -1,0 +1,84 @@
+"""One pass over the training images: order, noise and binarisation are drawn in bulk, then it is steps alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainer.data.binarize import binarize
+from trainer.seeds import generator
+from trainer.settings import Settings
+from trainer.training.state import TrainingState
+
+_NOISE_AT_ONCE = 2**22  # numbers, 16 MB: all of an epoch with one draw of 32 latents for 60,000 images
+
+
+@dataclass(frozen=True)
+class EpochTotals:
+    """Means over the training images of an epoch, as trained on, in nats per image."""
+
+    loss: float
+    reconstruction: float
+    kl: float
+
+
+def train_epoch(
+    state: TrainingState,
+    images: Tensor,
+    settings: Settings,
+    epoch: int,
+    advance: Callable[[int], object] = lambda images: None,
+) -> EpochTotals:
+    """One pass over `images`, uint8 (N, H, W, C). The order of the images, their binarisation and the noise depend on
+    (seed, epoch) alone, and are the same in all processes of a team, of which each takes its part of every batch.
+
+    advance: called after each step with the number of images done.
+    """
+    device, size = images.device, settings.batch_size
+    state.model.train()
+    for group in state.optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(settings.learning_rate_in(epoch))
+        else:
+            group["lr"] = settings.learning_rate_in(epoch)
+
+    # ---- everything random about this epoch ----
+    order = torch.randperm(len(images), generator=generator(settings.seed, "order", epoch)).to(device)
+    drawing = generator(settings.seed, "binarize", epoch, device=device)
+    shuffled = binarize(images.index_select(0, order), settings.binarize, drawing)
+    noise = _NoiseSource(settings, epoch, len(images), device)
+
+    # ---- steps ----
+    state.step.totals.zero_()
+    for start in range(0, len(images), size):
+        pixels = shuffled[start : start + size]
+        progress = epoch - 1 + start / len(images)
+        part = state.team.part(len(pixels))
+        state.step(pixels[part], noise.take(len(pixels))[part], settings.kl_weight(progress))
+        advance(len(pixels))
+
+    state.model.eval()
+    totals = state.team.total(state.step.totals)
+    loss, reconstruction, kl = (totals / len(images)).tolist()  # the only time the device is waited for
+    return EpochTotals(loss, reconstruction, kl)
+
+
+class _NoiseSource:
+    """Standard normal noise, (images, draws, latent_dim), drawn in large blocks and handed out in slices."""
+
+    def __init__(self, settings: Settings, epoch: int, images: int, device: torch.device) -> None:
+        self.generator = generator(settings.seed, "noise", epoch, device=device)
+        self.shape = (settings.draws, settings.latent_dim)
+        batches = max(1, _NOISE_AT_ONCE // (settings.batch_size * settings.draws * settings.latent_dim))
+        self.block_images = min(images, batches * settings.batch_size)
+        self.block = torch.empty(0, *self.shape, device=device)
+
+    def take(self, images: int) -> Tensor:
+        """Noise for the next images; a block holds whole batches."""
+        if len(self.block) < images:
+            self.block = torch.randn(self.block_images, *self.shape, device=self.block.device, generator=self.generator)
+        taken, self.block = self.block[:images], self.block[images:]
+        return taken

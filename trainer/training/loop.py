@@ -1,0 +1,126 @@
+"""Training: the whole data set on the device, one epoch after the other, saved after each."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+
+import torch
+
+from trainer.checkpoint import Checkpoint, DataRecord, EpochMetrics, current_versions
+from trainer.data.binarize import binarize
+from trainer.data.dataset import ImageData
+from trainer.errors import TrainingError
+from trainer.model.vae import ModelConfig
+from trainer.objective.bound import Objective
+from trainer.objective.likelihood import reconstruction_floor
+from trainer.objective.score import evaluate
+from trainer.seeds import generator
+from trainer.settings import Settings
+from trainer.training.epoch import train_epoch
+from trainer.training.run_folder import Run
+from trainer.training.state import TrainingState
+from trainer.training.team import ALONE, Team
+
+_REFERENCE_IMAGES = 256
+
+
+def fit(
+    settings: Settings,
+    data: ImageData,
+    run: Run,
+    *,
+    device: torch.device,
+    checkpoint: Checkpoint | None = None,
+    graph: bool = True,
+    team: Team = ALONE,
+    advance: Callable[[int], object] = lambda images: None,
+) -> Iterator[Checkpoint]:
+    """Train a model; after each epoch save `last.pt`, perhaps `best.pt`, and the history, and yield the state.
+
+    checkpoint: where to go on, with the same settings and data (see `check_resumable`); on the same machine, with the
+    same number of threads, the weights then end in the very bits of a run without a break. None starts anew.
+    graph: on a GPU, run steps as a CUDA graph, unless there is a team. team: the processes that train together; each
+    calls this with the same arguments and gets the same metrics, and the first alone writes. advance: called after each
+    step with the number of images done, for a progress bar. Raises TrainingError, in all processes, when the loss is no
+    longer finite; the checkpoints of the epochs before stay.
+    """
+    # ---- the whole data set on the device, as uint8 ----
+    train_images = torch.tensor(data.train_images, device=device)
+    test_images = binarize(
+        torch.tensor(data.test_images, device=device),
+        settings.binarize,
+        generator(settings.seed, "binarize", device=device),  # that of epoch 0: the same test images in every epoch
+    )
+    record = DataRecord(
+        name=data.name,
+        sha256=data.sha256,
+        train_images=len(train_images),
+        test_images=len(test_images),
+        entropy_floor=reconstruction_floor(settings.likelihood, test_images.cpu().numpy()),
+    )
+
+    # ---- model and optimiser ----
+    config = ModelConfig.of(settings, data.image_shape)
+    objective = Objective.of(settings)
+    state = TrainingState.start(config, settings, device, checkpoint, mean_of=data.train_images, graph=graph, team=team)
+
+    # ---- epochs ----
+    history = [] if checkpoint is None else list(checkpoint.history)
+    if checkpoint is not None and team.leads:
+        _save(checkpoint, run)  # the break may have come between two of the files
+    for epoch in range(len(history) + 1, settings.epochs + 1):
+        started = time.perf_counter()
+        train = train_epoch(state, train_images, settings, epoch, advance)
+        seconds = time.perf_counter() - started
+        test = evaluate(state.model, test_images, objective=objective, seed=settings.seed)
+        history.append(
+            EpochMetrics(
+                epoch=epoch,
+                train_loss=train.loss,
+                train_reconstruction=train.reconstruction,
+                train_kl=train.kl,
+                test_loss=test.loss,
+                test_reconstruction=test.reconstruction,
+                test_kl=test.kl,
+                images_per_s=len(train_images) / seconds,
+                active_units=test.active_units,
+                test_kl_per_dimension=test.kl_per_dimension,
+            )
+        )
+        _check_finite(history, run)
+        checkpoint = Checkpoint(
+            model_config=config,
+            settings=settings,
+            data=record,
+            model_state={name: tensor.clone() for name, tensor in state.model.state_dict().items()},
+            optimizer_state=state.optimizer.state_dict(),
+            history=tuple(history),
+            reference_images=test_images[:_REFERENCE_IMAGES].cpu().clone(),  # a view would save all test images
+            versions=current_versions(),
+        )
+        if team.leads:
+            _save(checkpoint, run)
+        yield checkpoint
+
+
+def _save(checkpoint: Checkpoint, run: Run) -> None:
+    history = checkpoint.history
+    is_best = history[-1].test_loss == min(metrics.test_loss for metrics in history)
+    checkpoint.save(run.last, *([run.best] if is_best else []))
+    run.write_history(history)
+
+
+def _check_finite(history: list[EpochMetrics], run: Run) -> None:
+    newest = history[-1]
+    terms = {name: getattr(newest, name) for name in asdict(newest) if name.startswith(("train_", "test_"))}
+    broken = [name for name, value in terms.items() if isinstance(value, float) and not math.isfinite(value)]
+    if not broken:
+        return
+    kept = f"{run.last} holds epoch {newest.epoch - 1}" if newest.epoch > 1 else "no epoch was finished"
+    raise TrainingError(
+        f"in epoch {newest.epoch} no longer finite: {', '.join(f'{name} {terms[name]}' for name in broken)}; "
+        f"{kept}; try a lower --learning-rate or --clip-norm 1"
+    )

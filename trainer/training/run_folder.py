@@ -1,0 +1,122 @@
+"""The folder of a run: `runs/<name>/` with checkpoints, history and pictures, and `runs/latest` that points to it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from runtime.errors import OutputError
+from runtime.files import remove_unfinished, write_atomically
+from trainer.checkpoint import EpochMetrics
+from trainer.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where the results of one run lie."""
+
+    folder: Path
+
+    @classmethod
+    def create(cls, parent: Path, name: str | None, default_name: str) -> Run:
+        """Make a new folder under `parent` and point `latest` at it.
+
+        name: must not exist yet; None takes `default_name` with the first free number. Raises SettingsError where the
+        name is taken or is no plain name, OutputError where the folder cannot be written.
+        """
+        if name is not None and (Path(name).name != name or name in ("", "latest")):
+            raise SettingsError(f"the name of a run should be a plain folder name other than latest but is {name!r}")
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            if name is None:
+                folder = _make_numbered(parent, default_name)
+            elif (parent / name).exists():
+                raise SettingsError(f"{parent / name} is there already; choose another --name or remove it")
+            else:
+                folder = parent / name
+                folder.mkdir()
+            _point(parent / "latest", folder)
+        except OSError as error:
+            raise OutputError(f"cannot write to {parent}: {error.strerror or error}") from error
+        return cls(folder)
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """A run that is there already, to go on with; removes what a kill in the middle of a write has left.
+
+        Raises SettingsError where `folder` is no run.
+        """
+        if folder.is_symlink():
+            folder = folder.parent / folder.readlink()
+        run = cls(folder)
+        if not run.config.is_file():
+            raise SettingsError(f"{folder}: is not the folder of a run, it has no {run.config.name}")
+        for path in (run.last, run.best, run.config, *run.history):
+            remove_unfinished(path)
+        return run
+
+    @property
+    def config(self) -> Path:
+        """The options of the run."""
+        return self.folder / "config.toml"
+
+    @property
+    def history(self) -> tuple[Path, Path]:
+        """The history as a table and as JSON lines."""
+        return self.folder / "history.csv", self.folder / "history.jsonl"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint of the newest epoch."""
+        return self.folder / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint of the epoch with the lowest test loss."""
+        return self.folder / "best.pt"
+
+    @property
+    def pictures(self) -> Path:
+        """Plots and sample images."""
+        return self.folder / "pictures"
+
+    def write_history(self, history: Sequence[EpochMetrics]) -> None:
+        """Write `history.csv`, a row an epoch, and `history.jsonl`, which also has the KL of each latent dimension."""
+        table, lines = self.history
+        text = io.StringIO()
+        rows = [
+            {key: value for key, value in asdict(metrics).items() if not isinstance(value, tuple)}
+            for metrics in history
+        ]
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(
+            {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows
+        )
+        write_atomically(table, text.getvalue().encode())
+        write_atomically(lines, "".join(json.dumps(asdict(metrics)) + "\n" for metrics in history).encode())
+
+
+def _make_numbered(parent: Path, default_name: str) -> Path:
+    number = 1
+    while True:
+        folder = parent / f"{default_name}-{number}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def _point(link: Path, folder: Path) -> None:
+    """Make `link` a symbolic link to `folder`, a sibling, without a moment in which it points nowhere."""
+    temporary = link.with_name(f".{link.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(folder.name)
+    temporary.replace(link)

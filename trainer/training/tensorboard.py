@@ -1,0 +1,54 @@
+"""TensorBoard events of a run, where the package is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+
+from runtime.errors import OutputError
+from trainer.checkpoint import EpochMetrics
+from trainer.errors import SettingsError
+
+
+class Events:
+    """Writes each epoch's numbers, under their names in the history, into `folder/tensorboard`."""
+
+    def __init__(self, folder: Path, history: Iterable[EpochMetrics] = ()) -> None:
+        """history: the epochs that a run already has. They are written anew and hide what was there before, since a
+        run that was killed may have saved an epoch without its events, and one may ask for events only when resuming.
+
+        Raises OutputError where the folder cannot be written.
+        """
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.folder = folder / "tensorboard"
+        with self._writing():
+            self.writer = SummaryWriter(str(self.folder), purge_step=1)
+        for metrics in history:
+            self.add(metrics)
+
+    def add(self, metrics: EpochMetrics) -> None:
+        """Add one epoch, and flush it. Raises OutputError where it cannot be written."""
+        with self._writing():
+            for name, value in asdict(metrics).items():
+                if isinstance(value, int | float) and name != "epoch":
+                    self.writer.add_scalar(name, value, metrics.epoch)
+            for dimension, kl in enumerate(metrics.test_kl_per_dimension):
+                self.writer.add_scalar(f"test_kl_per_dimension/{dimension}", kl, metrics.epoch)
+            self.writer.flush()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(f"cannot write {self.folder}: {error.strerror or error}") from error
+
+
+def check_tensorboard() -> None:
+    """Raises SettingsError where the package is missing."""
+    if find_spec("tensorboard") is None:
+        raise SettingsError("--tensorboard needs the package tensorboard: pip install tensorboard")
