@@ -1,13 +1,13 @@
 """Prior, version 1: a mixture of diagonal Gaussians in place of N(0, I), the same bits in every engine and language.
 
-Component k of a mixture of K draws `z = (n * temperature + shift[k]) * scale[k]`, where n is the standard normal noise of
-stream 0 (`runtime.noise`), scale[k] the standard deviations and shift[k] the mean divided by them; all float32, in this
-order. At temperature 1 the first product is exact, and an addition followed by a multiplication cannot be contracted
-into a fused multiply-add, so no compiler and no engine can disagree on a bit.
+Component k of a mixture of K draws `z = (n * temperature + shift[k]) * scale[k]`, where n is the standard normal noise
+of stream 0 (`runtime.noise`), scale[k] the standard deviations and shift[k] the mean divided by them; all float32, in
+this order. At temperature 1 the first product is exact, and an addition followed by a multiplication cannot be
+contracted into a fused multiply-add, so no compiler and no engine can disagree on a bit.
 
-The component is chosen by alias tables (Walker 1977; Vose 1991, "A linear algorithm for generating random numbers with a
-given distribution"): integers only, one word and two look-ups. Word 0 of block 0 of stream 2 of (seed, index) is w. There
-are S slots, a power of two, and a row of tables for "any class" and one for each class:
+The component is chosen by alias tables (Walker 1977; Vose 1991, "A linear algorithm for generating random numbers with
+a given distribution"): integers only, one word and two look-ups. Word 0 of block 0 of stream 2 of (seed, index) is w.
+There are S slots, a power of two, and a row of tables for "any class" and one for each class:
 
     slot = w >> (32 - log2 S)
     k    = slot if (w & 0xFFFF) < threshold[row, slot] else alias[row, slot]
@@ -116,12 +116,12 @@ class Prior:
     @property
     def latent_dim(self) -> int:
         """L."""
-        return self.shift.shape[1]
+        return int(self.shift.shape[1])
 
     @property
     def slots(self) -> int:
         """S."""
-        return self.thresholds.shape[1]
+        return int(self.thresholds.shape[1])
 
     @property
     def slot_shift(self) -> int:
@@ -139,7 +139,10 @@ class Prior:
         return np.where(own, slot, self.aliases.ravel().take(place)).astype(np.int64)
 
     def component(self, seed: int, indices: npt.ArrayLike, labels: npt.NDArray[Any] | int = ANY_CLASS) -> _Integers:
-        """Component of each sample of `seed`: int64 (N,). indices: as for `standard_normal`; labels: as for `choose`."""
+        """Component of each sample of `seed`: int64 (N,).
+
+        indices: as for `standard_normal`. labels: as for `choose`.
+        """
         return self.choose(component_words(seed, indices), labels)
 
     def latents(
@@ -234,6 +237,21 @@ class Prior:
             return cls(**found, classes=tuple(classes))
         except ValueError as error:
             raise BundleError(f"{name}: {error}") from error
+
+
+def prior_latents(
+    prior: Prior | None,
+    seed: int,
+    indices: npt.ArrayLike,
+    latent_dim: int,
+    labels: npt.NDArray[Any] | int = ANY_CLASS,
+    temperature: float = 1.0,
+) -> _Floats:
+    """Latents of the samples `indices` of `seed`: float32 (N, L). prior: None for N(0, I), which has no labels."""
+    if prior is not None:
+        return prior.latents(seed, indices, labels, temperature)
+    z = standard_normal(seed, indices, latent_dim)
+    return np.multiply(z, np.float32(temperature), out=z)
 
 
 def alias_table(weights: npt.NDArray[np.float64], slots: int) -> tuple[_Words, _Words]:

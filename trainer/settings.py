@@ -17,6 +17,8 @@ CHOICES = {
     "precision": ("float32", "bf16"),
 }
 """The words that a setting may take, the default first."""
+PRIORS = ("mixture", "normal")
+"""What a trained model's samples are drawn from, the default first: a mixture fitted when training ends, or N(0, I)."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from runtime.files import write_atomically
 from trainer.cli.command import TrainerCommand
 from trainer.cli.config_file import config_callback, config_of, resume_callback
 from trainer.cli.data_options import DEFAULT_WORDS, data_options, load_data, shape_options
-from trainer.settings import CHOICES, PRESETS, Settings
+from trainer.settings import CHOICES, PRESETS, PRIORS, Settings
 
 if TYPE_CHECKING:
     import torch
@@ -105,6 +105,13 @@ def _parse_sizes(ctx: click.Context, param: click.Parameter, value: str | None) 
     type=click.FloatRange(min=0),
     help="Largest norm of the gradient of a batch's summed loss; 0 for no clipping.  [default: the preset's]",
 )
+@click.option(
+    "--prior",
+    type=click.Choice(PRIORS),
+    default=PRIORS[0],
+    show_default=True,
+    help="What samples are drawn from: a mixture of Gaussians, fitted when training ends, or N(0, I).",
+)
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Of weights, order and noise.  [default: 0]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option(
@@ -146,6 +153,7 @@ def train(
     channels: int | None,
     device: str,
     graph: bool,
+    prior: str,
     threads: int | None,
     runs: Path,
     name: str | None,
@@ -161,9 +169,11 @@ def train(
     from trainer.device import choose_device
     from trainer.model.vae import VAE, ModelConfig
     from trainer.pictures import draw_run, write_test_images
+    from trainer.prior import check_mixture
     from trainer.training.console import anatomy, introduction
     from trainer.training.resume import check_resumable
     from trainer.training.run_folder import Run
+    from trainer.training.settle_prior import settle_prior
     from trainer.training.team import Team
     from trainer.training.tensorboard import check_tensorboard
 
@@ -172,6 +182,8 @@ def train(
     torch_device = choose_device(device)
     if tensorboard:
         check_tensorboard()
+    if prior == "mixture":
+        check_mixture()
     if threads is not None:
         torch.set_num_threads(threads)
     team = Team.join(settings, torch_device)  # alone, unless torchrun has started this process
@@ -194,6 +206,7 @@ def train(
                     "device": torch_device.type,
                     "threads": torch.get_num_threads() if torch_device.type == "cpu" else None,
                     "graph": graph,
+                    "prior": prior,
                 },
                 team.size,
             )
@@ -221,9 +234,19 @@ def train(
     if not team.leads:
         return
 
-    # ---- show ----
+    # ---- the prior of the deployed weights ----
     click.echo(f"\n{anatomy(checkpoint)}")
-    pictures = draw_run(checkpoint, data, run.pictures)
+    try:
+        best, fitted = settle_prior(run, data, prior, torch_device)
+    except KeyboardInterrupt:
+        raise click.ClickException(
+            f"interrupted; trained, but the prior is not fitted; go on with: vae-train --resume {run.folder}"
+        ) from None
+    if fitted is not None:
+        click.echo(f"prior   {fitted.summary()}")
+
+    # ---- show ----
+    pictures = draw_run(checkpoint, best, data, run.pictures)
     images = write_test_images(data, run.folder / "test_images")
     click.echo(f"wrote   {run.best}, {run.last.name}, history.csv, history.jsonl, config.toml")
     click.echo(f"        {run.pictures}/ {', '.join(path.stem for path in pictures)}")
