@@ -121,9 +121,16 @@ class Checkpoint:
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read and check a checkpoint, on the CPU; no code in it is ever run.
 
-    Raises CheckpointError where it is missing, damaged, of another format version, or not a checkpoint of ours.
+    Raises CheckpointError if it is missing, damaged, of another format version, or not a checkpoint of vae-train.
     """
-    content = read_plain(path)
+    return checkpoint_of(read_plain(path), path)
+
+
+def checkpoint_of(content: object, path: Path) -> Checkpoint:
+    """Check what `read_plain` has read from `path`, and make a Checkpoint of it. Raises CheckpointError.
+
+    path: named in error messages; it is not read again.
+    """
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: not a checkpoint of vae-train, it holds a {type(content).__name__}")
     if "format_version" in content and content["format_version"] != FORMAT_VERSION:

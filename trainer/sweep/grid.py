@@ -19,6 +19,7 @@ from trainer.data.dataset import ImageData
 from trainer.errors import SettingsError
 from trainer.evaluation.evaluate import Evaluation, evaluate_checkpoint
 from trainer.settings import Settings
+from trainer.training.execution import Execution
 from trainer.training.loop import fit
 from trainer.training.run_folder import Run
 
@@ -103,7 +104,7 @@ def run_cell(
         raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
     run = Run(folder)
     started = time.perf_counter()
-    for _ in fit(settings, data, run, device=device, advance=advance):
+    for _ in fit(settings, data, run, execution=Execution(device), advance=advance):
         pass
     seconds = time.perf_counter() - started
     checkpoint = load_checkpoint(run.best)

@@ -140,7 +140,7 @@ def test_data_without_labels_is_evaluated_without_a_classifier(tiny_run: Run, bl
 def test_two_latents_are_drawn_as_a_manifold(blobs: ImageData, tmp_path: Path) -> None:
     settings = Settings("flat", hidden=(16,), latent_dim=2, batch_size=50, epochs=1, clip_norm=None)
     (tmp_path / "run").mkdir()
-    (checkpoint,) = fit(settings, blobs, Run(tmp_path / "run"), device=CPU)
+    (checkpoint,) = fit(settings, blobs, Run(tmp_path / "run"))
     files = draw_evaluation(_measure(checkpoint, blobs), checkpoint, tmp_path)
     assert {path.name for path in files} == {"samples.png", "kl_over_epochs.png", "classes.png", "manifold.png"}
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in files)

@@ -31,7 +31,7 @@ OPTIONS = ["--hidden", "8", "--latent-dim", "3", "--batch-size", "16", "--thread
 
 
 def run_fit(settings: Settings, data: ImageData, run: Run, checkpoint: Checkpoint | None = None) -> Checkpoint:
-    *_, last = fit(settings, data, run, device=CPU, checkpoint=checkpoint)
+    *_, last = fit(settings, data, run, checkpoint=checkpoint)
     return last
 
 
@@ -175,7 +175,7 @@ def test_full_disk_costs_nothing_already_saved(
     tiny_settings: Settings, blobs: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(tmp_path / "run")
-    epochs = fit(tiny_settings, blobs, run, device=CPU)
+    epochs = fit(tiny_settings, blobs, run)
     next(epochs)
     before = run.last.read_bytes()
 
