@@ -1,4 +1,4 @@
-"""`vae-sweep`: a thin door to `trainer.sweep.grid`."""
+"""`vae-sweep`: parses options, runs the cells of `trainer.sweep.grid`, and writes table and picture."""
 
 from __future__ import annotations
 
@@ -76,13 +76,19 @@ def _parse_switches(ctx: click.Context, param: click.Parameter, value: str | Non
 @data_options(DEFAULT_WORDS)
 @shape_options
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training images.  [default: the preset's]")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of every cell.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of every cell.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--threads", type=click.IntRange(1, 1024), help="Processors used on the CPU.  [default: torch's choice]")
+@click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads.  [default: torch's choice]")
 @click.option(
-    "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of all runs."
+    "--runs",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Parent folder of all runs.",
 )
-@click.option("--name", default="sweep", show_default=True, help="Name of the sweep's folder, where it also goes on.")
+@click.option(
+    "--name", default="sweep", show_default=True, help="Folder name of the sweep; an existing one is continued."
+)
 def sweep(
     latent_dims: list[int],
     hiddens: list[tuple[int, ...]],
@@ -101,8 +107,8 @@ def sweep(
 ) -> None:
     """Train a grid of models and compare them in one table and one picture.
 
-    Every combination of the sizes given is a cell with a folder of its own. The same command again goes on where it
-    was stopped: finished cells are not trained again.
+    Every combination of the sizes given is a cell with a folder of its own. Repeating the command continues a sweep
+    that was stopped: finished cells are not trained again.
     """
     import torch
 
@@ -136,7 +142,7 @@ def sweep(
 
 
 def _run_with_progress(grid: dict[str, Settings], folder: Path, data: ImageData, device: torch.device) -> list[Cell]:
-    """All cells under one progress bar (on a terminal), a line for each when it is done."""
+    """Run all cells with one progress bar (on a terminal) and one line per finished cell."""
     from tqdm import tqdm
 
     from trainer.sweep.grid import run_cell

@@ -27,20 +27,20 @@ _COARSE = 50  # samples of every image where only some images get all k
 
 @dataclass(frozen=True)
 class ImportanceNll:
-    """What `importance_nll` finds. All in nats per image, means over images."""
+    """The result of `importance_nll`: means over images, in nats per image."""
 
     k: int
     nll: float
     """The bound with k samples."""
     standard_error: float
-    """Of `nll`, over images; the randomness of the samples is in it, since each image has its own."""
+    """Standard error of `nll` over images; it includes the sampling noise, which is independent for each image."""
     curve: dict[int, float]
     """The bound for fewer samples too, each from all samples taken, in disjoint groups; 1 is the ELBO."""
     effective_samples: float
     """(Σ w)² / Σ w² of the k weights, median over images. Near 1, one sample decides and the bound is loose."""
     images: int
     images_with_k: int
-    """So many of the images, evenly spaced, had k samples; the others 50, see `importance_nll`."""
+    """Number of images, evenly spaced, that had k samples; the others had 50, see `importance_nll`."""
     seconds: float
 
 
@@ -56,10 +56,10 @@ def importance_nll(
 ) -> ImportanceNll:
     """−log (1/k) Σ p(x, z_i) / q(z_i | x) with z_i from q(z | x) (Burda et al. 2016, equation 8).
 
-    image: float32 (N, C, H, W) in [0, 1] on the model's device. likelihood: of the decoder, a name in `objectives.NLL`;
-    Bernoulli's for gray images is the expected value over their binarisation, see `bernoulli_nll`. The noise of image i
-    is a function of (seed, i) alone. Memory does not grow with N · k. advance: called with the number of samples done,
-    see `sample_count`.
+    image: float32 (N, C, H, W) in [0, 1] on the model's device. likelihood: a name in `likelihood.NLL`; the Bernoulli
+    likelihood of gray images is the expected value over their binarisation, see `bernoulli_nll`. The noise of image i
+    is a function of (seed, i) alone. Memory use does not grow with N · k. advance: called with the number of samples
+    done, see `sample_count`.
 
     images_with_k: how many images get k samples; None means all. The rest get 50, and the estimate for all N is their
     bound at 50 plus the mean gain from 50 to k of the others. That gain varies little between images, so a tenth of

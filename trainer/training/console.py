@@ -1,4 +1,4 @@
-"""What `vae-train` says about a run, in words."""
+"""The text that `vae-train` prints about a run."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def epoch_line(metrics: EpochMetrics) -> str:
 
 
 def anatomy(checkpoint: Checkpoint) -> str:
-    """The best epoch of a run, and what its test loss is made of."""
+    """The best epoch of a run, and the terms of its test loss."""
     settings, best = checkpoint.settings, min(checkpoint.history, key=lambda metrics: metrics.test_loss)
     floor = checkpoint.data.entropy_floor
     head = f"best    epoch {best.epoch}: test loss {best.test_loss:.2f} nats per image\n        "

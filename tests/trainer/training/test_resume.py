@@ -123,7 +123,7 @@ def test_interrupted_run_says_how_to_go_on(images: Path, tmp_path: Path, monkeyp
     arguments = ["--dataset", str(images), *OPTIONS, "--epochs", "3", "--runs", str(tmp_path)]
     result = CliRunner().invoke(train, arguments)
     assert result.exit_code == 1
-    assert f"go on with: vae-train --resume {tmp_path / 'images-tutorial-1'}" in result.output
+    assert f"resume with: vae-train --resume {tmp_path / 'images-tutorial-1'}" in result.output
     monkeypatch.undo()
     result = CliRunner().invoke(train, ["--resume", str(tmp_path / "latest")])
     assert result.exit_code == 0, result.output
