@@ -62,7 +62,8 @@ def _end(error: click.ClickException, *, prints: bool, last: bool) -> NoReturn:
     if not prints:
         error.show()
     report = {"message": error.format_message(), "extraInfo": {"timestamp": str(int(time.time()))}}
-    Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps({"message": report}))
+    if error_file := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        Path(error_file).write_text(json.dumps({"message": report}))
     _leave(error.exit_code)
 
 

@@ -1,5 +1,7 @@
 """The exceptions of the trainer. Every message is a sentence that says what is wrong and what to do."""
 
+from runtime.errors import OutputError as OutputError  # raised by all that writes files; not a TrainerError
+
 
 class TrainerError(Exception):
     """Base class of the errors that the trainer raises."""

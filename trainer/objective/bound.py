@@ -1,5 +1,4 @@
-"""The training objective: which bound on log p(x), and how its terms are weighed. Training, validation and the choice
-of the best checkpoint all use one and the same."""
+"""Bounds on log p(x) (ELBO, IWAE, DReG) with their settings: the loss of training, validation and model selection."""
 
 from __future__ import annotations
 
@@ -45,7 +44,7 @@ def negative_elbo(logits: Tensor, image: Tensor, mean: Tensor, log_var: Tensor, 
 
 @dataclass(frozen=True)
 class BoundTerms:
-    """What an objective is made of, for a batch of N images with k draws of z each, in nats."""
+    """The terms of an objective for a batch of N images with k draws of z each, in nats."""
 
     reconstruction: Tensor
     """(N,): −log p(x|z), the mean over draws."""
@@ -84,8 +83,8 @@ class Objective:
     ) -> BoundTerms:
         """All terms for `image`, (N, C, H, W) in [0, 1], with `noise`, standard normal (N, draws, latent_dim).
 
-        kl_weight: stands in for β while it is warmed up; None means β. total: adds up over the processes that share a
-        batch, where `image` is a part of one; N may then be 0.
+        kl_weight: used instead of β during KL warm-up; None means β. total: sums a tensor over the ranks that share a
+        batch, if `image` is one rank's part of it; N may then be 0.
         """
         weight = self.beta if kl_weight is None else kl_weight
         mean, log_var = (head.to(image.dtype) for head in model.encode(image))  # (N, L) each, also under autocast

@@ -29,12 +29,11 @@ def check_resumable(settings: Settings, data_sha256: str, checkpoint: Checkpoint
             f"this run cannot be resumed with other settings: {'; '.join(differences)}; "
             "leave them out, or start a new run; only --epochs may grow, under a constant learning rate"
         )
-    _check_optimizer(checkpoint)
+    check_optimizer_state(checkpoint, sum(parameter.numel() for parameter in checkpoint.build_model().parameters()))
 
 
-def _check_optimizer(checkpoint: Checkpoint) -> None:
-    """Adam keeps a step count and two moments per weight, with all weights in one vector."""
-    weights = sum(parameter.numel() for parameter in checkpoint.build_model().parameters())
+def check_optimizer_state(checkpoint: Checkpoint, weights: int) -> None:
+    """Raise CheckpointError unless the checkpoint has Adam's step count and two moments for a vector of `weights`."""
     expected = {"step": (), "exp_avg": (weights,), "exp_avg_sq": (weights,)}
     state = checkpoint.optimizer_state.get("state")
     memory = state.get(0) if isinstance(state, dict) else None

@@ -13,6 +13,7 @@ from trainer.model.vae import VAE, ModelConfig, build_model, start_at_mean
 from trainer.seeds import derive_seed
 from trainer.settings import Settings
 from trainer.training.execution import ON_CPU, Execution
+from trainer.training.resume import check_optimizer_state
 from trainer.training.steps.autograd import AutogradStep
 from trainer.training.steps.cuda_graph import GraphStep
 from trainer.training.steps.flat import flatten_parameters
@@ -55,7 +56,8 @@ class TrainingState:
 
         model: on the CPU, see `fresh_model`; it is moved to the device, and its parameters become views of `weights`.
         checkpoint: restores weights and Adam's moments; its model must have the same configuration. Raises
-        SettingsError if the device cannot compute in the precision of `settings`.
+        SettingsError if the device cannot compute in the precision of `settings`, and CheckpointError if the checkpoint
+        lacks Adam's moments.
         """
         execution.check(settings)
         device, team = execution.device, execution.team
@@ -66,13 +68,14 @@ class TrainingState:
         on_gpu = device.type == "cuda"
         optimizer = torch.optim.Adam(
             [weights],
-            # A graph reads the learning rate anew at each replay only where it is a tensor.
+            # A CUDA graph reads the learning rate at each replay only if it is a tensor.
             lr=torch.tensor(settings.learning_rate, device=device) if on_gpu else settings.learning_rate,
             eps=settings.adam_epsilon,
             fused=True,
             capturable=on_gpu,
         )
         if checkpoint is not None:
+            check_optimizer_state(checkpoint, weights.numel())
             model.load_state_dict(checkpoint.model_state)  # copies in place, so the views stay views
             # Only Adam's moments and step count: the saved options, such as `capturable`, may be for another device.
             moments = checkpoint.optimizer_state["state"]

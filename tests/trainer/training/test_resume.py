@@ -20,7 +20,7 @@ from runtime.errors import OutputError
 from trainer.checkpoint import Checkpoint, load_checkpoint
 from trainer.cli.train import train
 from trainer.data.dataset import ImageData
-from trainer.errors import SettingsError, TrainingError
+from trainer.errors import CheckpointError, SettingsError, TrainingError
 from trainer.settings import Settings
 from trainer.training.loop import fit
 from trainer.training.resume import check_resumable
@@ -127,7 +127,7 @@ def test_interrupted_run_says_how_to_go_on(images: Path, tmp_path: Path, monkeyp
     monkeypatch.undo()
     result = CliRunner().invoke(train, ["--resume", str(tmp_path / "latest")])
     assert result.exit_code == 0, result.output
-    assert "going on after epoch 1" in result.output
+    assert "resuming after epoch 1" in result.output
     assert load_checkpoint(tmp_path / "latest" / "last.pt").epoch == 3
 
 
@@ -209,3 +209,12 @@ def test_missing_tensorboard_is_said_before_anything_is_written(
     assert result.exit_code == 1
     assert "pip install tensorboard" in result.output
     assert not (tmp_path / "runs").exists()
+
+
+def test_fit_refuses_a_checkpoint_without_the_state_of_adam(
+    tiny_settings: Settings, tiny_run: Run, blobs: ImageData, tmp_path: Path
+) -> None:
+    stripped = replace(load_checkpoint(tiny_run.last), optimizer_state={})
+    with pytest.raises(CheckpointError, match="the state of Adam should be"):
+        run_fit(replace(tiny_settings, epochs=9), blobs, Run(tmp_path / "run"), stripped)
+    assert not (tmp_path / "run").exists()
