@@ -2,6 +2,7 @@
 
 {
   "format_version": 1,
+  "pixels": 1,                         how image files become pixels (runtime/images/decode.py); absent in old bundles
   "metadata": {                        the same JSON sits inside every graph file
     "pair_id": "9f86d081884c7d65",     one model's weights; all graphs of a bundle share it
     "noise_version": 1,
@@ -35,6 +36,8 @@ MANIFEST_NAME = "manifest.json"
 METADATA_KEY = "vae_toolchain"
 """Name under which the metadata JSON is kept in ONNX `metadata_props` and in TorchScript extra files."""
 FORMAT_VERSION = 1
+PIXELS_VERSION = 1
+"""How image files become pixels: the recipe at the top of `runtime/images/decode.py`."""
 
 _DTYPES = ("float32", "int64", "uint8")
 _FORMATS = ("onnx", "onnx-int8", "onnx-fp16", "torchscript", "pt2")
@@ -116,10 +119,14 @@ class Manifest:
     """None where the bundle holds no ONNX file."""
     graphs: dict[str, Graph]
     files: dict[str, FileRecord]
+    pixels: int | None = PIXELS_VERSION
+    """Version of the recipe by which image files become pixels; None in bundles that name none."""
 
     def to_json(self) -> str:
         """The text of `manifest.json`, the same for the same manifest."""
         content = {"format_version": FORMAT_VERSION, **asdict(self)}
+        if self.pixels is None:
+            del content["pixels"]
         return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
@@ -147,6 +154,7 @@ class Manifest:
                 for files in [_take(root, "files", dict)]
                 for name in files
             },
+            pixels=_integer(root["pixels"], "pixels", 1, 2**31) if "pixels" in root else None,
         )
         for graph_name, graph in manifest.graphs.items():
             for file_name in graph.files.values():
