@@ -67,7 +67,7 @@ def _version_option() -> click.Parameter:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt, so that a job that is being stopped can tidy up."""
+    """SIGTERM raises KeyboardInterrupt, so that a job that is stopped can clean up."""
     if threading.current_thread() is not threading.main_thread():  # signals belong to the main thread
         yield
         return
@@ -84,20 +84,20 @@ def _terminable() -> Iterator[None]:
 
 bundle_argument = click.argument("bundle", type=click.Path(path_type=Path), default=DEFAULT_BUNDLE)
 threads_option = click.option(
-    "--threads", type=click.IntRange(1, 1024), help="Threads that compute.  [default: the processors usable here]"
+    "--threads", type=click.IntRange(1, 1024), help="Compute threads.  [default: the CPUs available to this process]"
 )
 precision_option = click.option(
     "--precision",
     type=click.Choice(["float32", "int8", "fp16"]),
     default="float32",
     show_default=True,
-    help="Which of the bundle's graphs to run; int8 is faster on a CPU, fp16 only smaller.",
+    help="Weights of the graphs to run; int8 is usually faster on a CPU, fp16 is only smaller.",
 )
 scale_option = click.option(
     "--scale",
     type=click.IntRange(1, 32),
     default=3,
     show_default=True,
-    help="PNG grid: each pixel as a square of this size.",
+    help="Size of each image pixel in the PNG, in pixels.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")

@@ -1,4 +1,4 @@
-"""`vae-verify`: is this bundle whole, and does this machine compute what the exporting one computed?"""
+"""`vae-verify`: checks that a bundle is complete and that this machine reproduces its golden values."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from runtime.cli.command import RuntimeCommand, bundle_argument, json_option
 def verify(bundle: Path, verbose: bool, as_json: bool) -> None:
     """Check BUNDLE on this machine, without PyTorch  [default: runs/latest/bundle].
 
-    Sizes and hashes of all files, that the graphs belong together, and the golden vectors that the export put in:
-    latents to the bit, images to one grey level. Exit code 0 where everything holds, 1 where anything does not.
+    Checks the size and sha256 of every file, that the graphs belong to one model, and the golden values of the export:
+    latents bit for bit, pixels to one grey level, other outputs to the limits of parity.json. Exit code 0 if every
+    check passes, 1 otherwise.
     """
     from runtime.machine import cpu, versions
     from runtime.verify import verify_bundle

@@ -1,4 +1,4 @@
-"""Images on Ray Data, on one machine or on a cluster. Needs the extra `ray`; nothing else imports this room unasked.
+"""Images on Ray Data, on one machine or on a cluster. Needs the extra `ray`; nothing else imports it.
 
 samples   a bundle and a number of images → a `ray.data.Dataset` with the rows (index, image)
 """

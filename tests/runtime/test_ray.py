@@ -319,7 +319,7 @@ def test_a_folder_that_a_worker_cannot_see_is_one_sentence(
 def test_workers_larger_than_any_machine_are_one_sentence(bundle: Path, tmp_path: Path) -> None:
     result = run(bundle, "--threads", 1000, "--output", tmp_path / "rows")
     assert result.exit_code == 1
-    assert "no machine of the cluster has so many CPUs" in result.output
+    assert "no machine of the cluster has that many CPUs" in result.output
 
 
 def test_without_ray_there_is_one_sentence_that_says_how_to_have_it(bundle: Path, tmp_path: Path) -> None:
