@@ -1,4 +1,4 @@
-"""What drawing the latents inside `sampler.onnx` costs beside decoding them, and what NumPy takes for the same.
+"""Cost of drawing the latents inside `sampler.onnx`, relative to decoding them and to drawing them in NumPy.
 
 python benchmarks/noise_cost.py [BUNDLE] [--rounds 100]
 """
@@ -11,6 +11,7 @@ from statistics import median
 
 import click
 import numpy as np
+import onnx
 import onnxruntime
 
 from export.checks.engines import noise_part
@@ -33,10 +34,10 @@ def session(content: bytes) -> onnxruntime.InferenceSession:
 @click.argument("bundle", type=click.Path(exists=True, path_type=Path), default=Path("runs/latest/bundle"))
 @click.option("--rounds", type=click.IntRange(1), default=100, show_default=True)
 def main(bundle: Path, rounds: int) -> None:
-    """Print median and fastest call, all measured in turn."""
+    """Print the median and the fastest call of each. Calls alternate, so that other load affects all of them."""
     opened = Bundle.open(bundle)
     latent_dim = opened.manifest.metadata.latent_dim
-    noise_model = noise_part(opened.read("sampler.onnx"))
+    noise_model = noise_part(onnx.load_from_string(opened.read("sampler.onnx")))
     assert noise_model is not None
     noise, decoder = session(noise_model.SerializeToString()), session(opened.read("decoder.onnx"))
     seed, index = np.array(7), np.arange(BATCH)
@@ -53,7 +54,7 @@ def main(bundle: Path, rounds: int) -> None:
             call()
             seconds[name].append(time.perf_counter() - started)
     print(f"batch {BATCH}, {latent_dim} latents, {usable_cpus()} threads, onnxruntime {onnxruntime.__version__}")
-    print(f"{platform.machine()}; {rounds} calls each, in turn; µs an image, and as a share of the decoder")
+    print(f"{platform.machine()}; {rounds} calls each, alternating; µs per image, and relative to the decoder")
     for statistic in (median, min):
         micro = {name: statistic(values) / BATCH * 1e6 for name, values in seconds.items()}
         for name, value in micro.items():

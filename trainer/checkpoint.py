@@ -123,7 +123,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
     Raises CheckpointError where it is missing, damaged, of another format version, or not a checkpoint of ours.
     """
-    content = read_plain(path)
+    return checkpoint_of(read_plain(path), path)
+
+
+def checkpoint_of(content: object, path: Path) -> Checkpoint:
+    """Check what `read_plain` read from `path`, as `load_checkpoint` does."""
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: not a checkpoint of vae-train, it holds a {type(content).__name__}")
     if "format_version" in content and content["format_version"] != FORMAT_VERSION:
