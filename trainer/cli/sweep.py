@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,6 +107,7 @@ def sweep(
     import torch
 
     from runtime.files import write_atomically
+    from trainer.csv_file import write_csv
     from trainer.device import choose_device
     from trainer.pictures import to_png
     from trainer.sweep.figure import draw_sweep
@@ -128,11 +127,7 @@ def sweep(
     click.echo(f"{len(grid)} cells of {base.epochs} epochs on {data.name}, into {folder}\n\n{_HEADER}")
     cells = _run_with_progress(grid, folder, data, where)
 
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(asdict(cells[0])), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(cell) for cell in cells)
-    write_atomically(folder / "sweep.csv", text.getvalue().encode())
+    write_csv(folder / "sweep.csv", [asdict(cell) for cell in cells])
     write_atomically(folder / "sweep.png", to_png(draw_sweep(folder, cells)))
     click.echo(f"\nnats per test image; NLL by {NLL_SAMPLES} samples, of binarised images if Bernoulli")
     if cells[0].real_fid is not None:

@@ -105,7 +105,7 @@ def evaluate_checkpoint(
             progress(f"NLL of {name} images", done, total)
 
         protocols[name] = Protocol(
-            measure_elbo(model, image, data.test_labels, likelihood=settings.likelihood, seed=seed),
+            measure_elbo(model, form, data.test_labels, likelihood=settings.likelihood, seed=seed),
             importance_nll(
                 model,
                 image,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trainer.checkpoint import EpochMetrics
+from trainer.objective.active import ACTIVE_KL_NATS
 from trainer.settings import Settings
 
-_ALIVE, _DEAD = 0.1, 0.01  # nats of KL: what counts as active in Vahdat & Kautz 2020, and a tenth of it
+_COLLAPSED_KL_NATS = ACTIVE_KL_NATS / 10
 _PATIENCE = 3  # epochs in which a fresh model may find its first active dimension
 
 
@@ -33,7 +34,7 @@ def collapse_warning(history: Sequence[EpochMetrics], settings: Settings) -> str
     if not lost or any(_lost(history[:epochs]) for epochs in range(1, len(history))):
         return None
     which = f"dimension {lost[0]} has" if len(lost) == 1 else f"dimensions {', '.join(map(str, lost))} have"
-    return f"latent {which} collapsed, KL under {_DEAD:g} nat; to keep them all, {_cure(settings)}"
+    return f"latent {which} collapsed, KL under {_COLLAPSED_KL_NATS:g} nat; to keep them all, {_cure(settings)}"
 
 
 def _lost(history: Sequence[EpochMetrics]) -> list[int]:
@@ -41,7 +42,8 @@ def _lost(history: Sequence[EpochMetrics]) -> list[int]:
     return [
         dimension
         for dimension, kl in enumerate(history[-1].test_kl_per_dimension)
-        if kl < _DEAD and any(earlier.test_kl_per_dimension[dimension] > _ALIVE for earlier in history[:-1])
+        if kl < _COLLAPSED_KL_NATS
+        and any(earlier.test_kl_per_dimension[dimension] > ACTIVE_KL_NATS for earlier in history[:-1])
     ]
 
 

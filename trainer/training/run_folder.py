@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from collections.abc import Sequence
@@ -13,6 +11,7 @@ from pathlib import Path
 from runtime.errors import OutputError
 from runtime.files import remove_unfinished, write_atomically
 from trainer.checkpoint import EpochMetrics
+from trainer.csv_file import write_csv
 from trainer.errors import SettingsError
 
 
@@ -88,17 +87,17 @@ class Run:
     def write_history(self, history: Sequence[EpochMetrics]) -> None:
         """Write `history.csv`, a row an epoch, and `history.jsonl`, which also has the KL of each latent dimension."""
         table, lines = self.history
-        text = io.StringIO()
         rows = [
             {key: value for key, value in asdict(metrics).items() if not isinstance(value, tuple)}
             for metrics in history
         ]
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows
+        write_csv(
+            table,
+            [
+                {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
+                for row in rows
+            ],
         )
-        write_atomically(table, text.getvalue().encode())
         write_atomically(lines, "".join(json.dumps(asdict(metrics)) + "\n" for metrics in history).encode())
 
 

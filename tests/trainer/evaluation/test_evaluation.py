@@ -81,8 +81,8 @@ def test_active_units_of_a_model_that_uses_two_of_four_latents() -> None:
             head.weight[:2].mul_(20)
             for values in (head.weight[2:], head.bias):
                 values.zero_()
-    elbo = measure_elbo(model, torch.rand(300, 1, 3, 3, generator=torch.Generator().manual_seed(0)), None,
-                        likelihood="bernoulli")  # fmt: skip
+    pixels = torch.randint(256, (300, 3, 3, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    elbo = measure_elbo(model, pixels, None, likelihood="bernoulli")
     assert (elbo.active_by_variance, elbo.active_by_kl) == (2, 2)
     assert elbo.kl_per_dimension[2:] == (0, 0)
     assert elbo.total.kl == pytest.approx(sum(elbo.kl_per_dimension), rel=1e-6)
