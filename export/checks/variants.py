@@ -20,7 +20,7 @@ from export.formats.quantize import to_fp16_weights, to_int8
 from runtime.images.pixels import to_float
 from runtime.noise import POSTERIOR_STREAM, standard_normal
 from runtime.threads import usable_cpus
-from trainer.objective.likelihood import NLL
+from trainer.objective.bound import negative_elbo
 
 SMALLEST_PSNR_DB = 35.0
 """Below this the difference starts to be visible on an ordinary display; refused unless forced."""
@@ -165,10 +165,9 @@ def _elbo(files: Mapping[str, bytes], reference_images: Pixels, latent_dim: int,
     z = (mean + np.exp(log_var / 2) * noise).astype(np.float32)
     decoded = _run(_session(files["decoder"]), z)[0].astype(np.float64)
     p = np.clip(decoded, _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
-    logits = torch.from_numpy(np.log(p) - np.log1p(-p))
-    log_likelihood = -NLL[likelihood](logits, torch.from_numpy(image.astype(np.float64))).numpy()
-    kl = 0.5 * (mean**2 + np.exp(log_var) - 1 - log_var).sum(1)
-    return float((log_likelihood - kl).mean())
+    logits = np.log(p) - np.log1p(-p)
+    tensors = [torch.from_numpy(array) for array in (logits, image.astype(np.float64), mean, log_var)]
+    return -float(negative_elbo(*tensors, likelihood=likelihood).mean())
 
 
 def _seconds(functions: Mapping[str, Callable[[], object]]) -> dict[str, float]:

@@ -13,9 +13,8 @@ from export.source.source import Source
 from runtime.images.pixels import to_float
 from trainer.evaluation.nll import importance_nll
 from trainer.model.vae import VAE
+from trainer.objective.active import ACTIVE_VARIANCE
 
-ACTIVE_VARIANCE = 0.01
-"""A latent is active if the variance of its posterior mean over images is larger (Burda et al. 2016, section 5.2)."""
 _IMPORTANCE_SAMPLES = 100  # per image
 
 
@@ -49,12 +48,13 @@ def prune_latents(source: Source) -> PrunedSource:
     image = torch.from_numpy(to_float(source.reference_images))
     with torch.no_grad():
         mean, _ = model.encode(image)
-    kept = (mean.var(0) > ACTIVE_VARIANCE).nonzero().flatten()
+    kept = (mean.var(0, correction=0) > ACTIVE_VARIANCE).nonzero().flatten()
     if not len(kept):
         raise ExportError(f"no latent varies by more than {ACTIVE_VARIANCE:g} over the test images; nothing to keep")
     if len(kept) == model.config.latent_dim:
         return PrunedSource(source, tuple(kept.tolist()), model.config.latent_dim, 0.0)
     smaller = _without_inactive(model, kept, mean.mean(0))
+    # Stored in the metadata of every graph file; another wording would change the bytes of exports.
     summary = f"{len(kept)} of {model.config.latent_dim} latents kept, the others are dead"
     provenance = {**source.provenance, "architecture": smaller.architecture, "pruned": summary}
     return PrunedSource(
