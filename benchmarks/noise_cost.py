@@ -17,17 +17,10 @@ import onnxruntime
 from export.checks.engines import noise_part
 from runtime.bundle import Bundle
 from runtime.noise import standard_normal
+from runtime.session import open_session
 from runtime.threads import usable_cpus
 
 BATCH = 1000
-
-
-def session(content: bytes) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = usable_cpus()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 @click.command()
@@ -39,7 +32,10 @@ def main(bundle: Path, rounds: int) -> None:
     latent_dim = opened.manifest.metadata.latent_dim
     noise_model = noise_part(onnx.load_from_string(opened.read("sampler.onnx")))
     assert noise_model is not None
-    noise, decoder = session(noise_model.SerializeToString()), session(opened.read("decoder.onnx"))
+    noise, decoder = (
+        open_session(content, threads=usable_cpus())
+        for content in (noise_model.SerializeToString(), opened.read("decoder.onnx"))
+    )
     seed, index = np.array(7), np.arange(BATCH)
     z = standard_normal(7, index, latent_dim)
     calls: dict[str, Callable[[], object]] = {

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 import torch
 
 from export.checks.other_engines import other_engines
@@ -19,7 +18,7 @@ from export.formats.to_torchscript import load_torchscript
 from export.graphs import GraphSpec, Sampler
 from runtime.bundle import Bundle
 from runtime.manifest import Port
-from runtime.session import GraphSession
+from runtime.session import GraphSession, open_session
 
 Arrays = Sequence[npt.NDArray[Any]]
 
@@ -109,7 +108,7 @@ def _onnxruntime(name: str, spec: GraphSpec, bundle: Bundle, model: onnx.ModelPr
     noise = noise_part(model)
     latents = None
     if noise is not None:
-        session = _plain_session(noise.SerializeToString(), optimize=optimize)
+        session = open_session(noise.SerializeToString(), optimize=optimize)
 
         def latents(inputs: Arrays) -> npt.NDArray[Any]:
             result: npt.NDArray[Any] = session.run(None, dict(zip(("seed", "index"), inputs, strict=True)))[0]
@@ -144,15 +143,6 @@ def _evaluator(model: onnx.ModelProto) -> Callable[[Arrays], Arrays]:
             return list(evaluator.run(None, dict(zip(names, inputs, strict=True))))
 
     return run
-
-
-def _plain_session(content: bytes, *, optimize: bool) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    level = onnxruntime.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def noise_part(model: onnx.ModelProto) -> onnx.ModelProto | None:

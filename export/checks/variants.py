@@ -19,6 +19,7 @@ from export.errors import ExportError, ValuesError
 from export.formats.quantize import to_fp16_weights, to_int8
 from runtime.images.pixels import to_float
 from runtime.noise import POSTERIOR_STREAM, standard_normal
+from runtime.session import open_session
 from runtime.threads import usable_cpus
 from trainer.objective.bound import negative_elbo
 
@@ -166,8 +167,14 @@ def _elbo(files: Mapping[str, bytes], reference_images: Pixels, latent_dim: int,
     decoded = _run(_session(files["decoder"]), z)[0].astype(np.float64)
     p = np.clip(decoded, _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
     logits = np.log(p) - np.log1p(-p)
-    tensors = [torch.from_numpy(array) for array in (logits, image.astype(np.float64), mean, log_var)]
-    return -float(negative_elbo(*tensors, likelihood=likelihood).mean())
+    loss = negative_elbo(
+        torch.from_numpy(logits),
+        torch.from_numpy(image.astype(np.float64)),
+        torch.from_numpy(mean),
+        torch.from_numpy(log_var),
+        likelihood,
+    )
+    return -float(loss.mean())
 
 
 def _seconds(functions: Mapping[str, Callable[[], object]]) -> dict[str, float]:
@@ -182,11 +189,7 @@ def _seconds(functions: Mapping[str, Callable[[], object]]) -> dict[str, float]:
 
 
 def _session(content: bytes) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = usable_cpus()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return open_session(content, threads=usable_cpus())
 
 
 def _run(session: onnxruntime.InferenceSession, *inputs: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
