@@ -108,7 +108,7 @@ def export(
         opset=opset,
         force=force,
         strict_engines=strict_engines,
-        variants=[name for name, chosen in ((INT8, int8), (FP16, fp16_weights)) if chosen],
+        variants=[name for name, wanted in ((INT8, int8), (FP16, fp16_weights)) if wanted],
         report=lambda step: click.echo(f"{time.monotonic() - started:5.1f} s {step}", err=True),
     )
     click.echo("parity  largest error w.r.t. the model in float64")

@@ -41,7 +41,6 @@ Pixels = npt.NDArray[np.uint8]
 class VariantReport:
     """Size, quality and speed of a variant of all four graphs. PSNR and speed are those of the decoder."""
 
-    file_format: str
     bytes: int
     """Total size of the four files."""
     float_bytes: int
@@ -111,7 +110,6 @@ def measure_variant(
     elbo, small_elbo = (_elbo(content, reference_images, latent_dim, likelihood) for content in (files, variants))
     seconds = _seconds({"float": lambda: _run(decoder, z), "small": lambda: _run(small_decoder, z)})
     return VariantReport(
-        file_format,
         bytes=sum(map(len, variants.values())),
         float_bytes=sum(map(len, files.values())),
         psnr_db=float(psnr),

@@ -15,7 +15,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
-WEIGHTED = ("Gemm", "MatMul", "Conv", "ConvTranspose")
+_WEIGHTED = ("Gemm", "MatMul", "Conv", "ConvTranspose")
 _INT8_NODES = ("Gemm", "MatMul", "Conv")  # onnxruntime has no int8 kernel for ConvTranspose
 
 
@@ -49,7 +49,7 @@ def to_fp16_weights(content: bytes) -> bytes:
     """Store the weights of an ONNX file as float16; they are cast to float32 before use."""
     model = onnx.load_from_string(content)
     metadata = [(entry.key, entry.value) for entry in model.metadata_props]
-    weights = {name for node in model.graph.node if node.op_type in WEIGHTED for name in node.input[1:]}
+    weights = {name for node in model.graph.node if node.op_type in _WEIGHTED for name in node.input[1:]}
     casts = []
     for tensor in model.graph.initializer:
         if tensor.name in weights and tensor.data_type == TensorProto.FLOAT:

@@ -171,6 +171,6 @@ def test_the_loss_in_elbo_is_that_of_the_likelihood_the_model_was_trained_on(
 
 def test_a_slower_variant_says_so() -> None:
     make: Callable[..., variants.VariantReport] = variants.VariantReport
-    slower = make(INT8, 30, 100, 50.0, "gaussian", 0.1, images_per_s=90.0, float_images_per_s=100.0)
+    slower = make(30, 100, 50.0, "gaussian", 0.1, images_per_s=90.0, float_images_per_s=100.0)
     assert slower.speed().endswith("0.90 times: not faster on this machine")
     assert slower.quality() == "30 bytes against 100 (30%), PSNR 50.0 dB, ELBO (gaussian) -0.100 nats per image"
