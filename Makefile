@@ -55,7 +55,7 @@ web:  ## the latent explorer, as a static site in web/dist; needs Node
 
 docs: $(INSTALLED)  ## the documentation, with the API reference, in site/; warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	@echo "site/index.html is the documentation"
+	@echo 'site/index.html is the documentation; with search: python3 -m http.server --directory site'
 
 wheel: $(INSTALLED)  ## dist/*.whl
 	$(BIN)/python -m build --wheel --no-isolation
