@@ -14,11 +14,9 @@ import onnxruntime
 
 from runtime.bundle import Bundle
 from runtime.errors import BundleError
-from runtime.manifest import MANIFEST_NAME, METADATA_KEY, Port
+from runtime.manifest import MANIFEST_NAME, METADATA_KEY, PRECISIONS, Port
 from runtime.onnx_file import refuse_external_data
 
-PRECISIONS = {"float32": "onnx", "int8": "onnx-int8", "fp16": "onnx-fp16"}
-"""What a user calls a precision → the format under which the manifest lists its files."""
 _ORT_TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)", "uint8": "tensor(uint8)"}
 
 

@@ -4,12 +4,13 @@ samples   a bundle and a number of images → a `ray.data.Dataset` with the rows
 """
 
 from runtime.errors import EngineError
+from runtime.extras import how_to_install
 
 try:
     from runtime.ray.dataset import samples
 except ImportError as error:
     raise EngineError(
-        f"Ray Data cannot be imported here ({error}); install it with: pip install 'vae-toolchain[ray]'"
+        f"Ray Data cannot be imported here ({error}); install it with: {how_to_install('ray')}"
     ) from error
 
 __all__ = ["samples"]
