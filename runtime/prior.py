@@ -23,7 +23,7 @@ import io
 import json
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,6 @@ from runtime.errors import BundleError, InputError
 from runtime.noise import component_words, standard_normal
 
 PRIOR_VERSION = 1
-PRIOR_NPZ, PRIOR_JSON = "prior.npz", "prior.json"
 ANY_CLASS = -1
 """The label of a sample that may be of any class."""
 FULL = 1 << 16
@@ -163,6 +162,10 @@ class Prior:
         np.add(z, self.shift.take(chosen, axis=0), out=z)
         return np.multiply(z, self.scale.take(chosen, axis=0), out=z)
 
+    def labels(self, seed: int, indices: npt.ArrayLike, labels: npt.NDArray[Any] | int = ANY_CLASS) -> _Integers:
+        """Class of each sample, int64 (N,): that of its component. Arguments as for `component`."""
+        return self.component_class[self.component(seed, indices, labels)]
+
     def probabilities(self, label: int = ANY_CLASS) -> npt.NDArray[np.float64]:
         """What the tables draw each component with, exactly: float64 (K,)."""
         thresholds, aliases = self.thresholds[label + 1].astype(np.int64), self.aliases[label + 1]
@@ -187,6 +190,10 @@ class Prior:
         elif isinstance(label, (int, np.integer)) and not isinstance(label, bool) and 0 <= label < len(self.classes):
             return int(label)
         raise InputError(f"there is no class {label!r}; the classes are {', '.join(self.classes)}")
+
+    def only(self, dimensions: npt.NDArray[np.int64]) -> Prior:
+        """The marginal over some of the latents: the same components, with `dimensions` (int64) of their numbers."""
+        return replace(self, shift=self.shift[:, dimensions], scale=self.scale[:, dimensions])
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The arrays of `prior.npz` by name, little-endian."""

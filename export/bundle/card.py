@@ -1,4 +1,4 @@
-"""The model card: the bundle's `README.md`, and the picture it shows."""
+"""The model card: `README.md` of a bundle."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from export.bundle.certificate import as_markdown, table
-from export.checks.parity import Measurement
+from export.checks.parity import ParityMeasurement
 from runtime.manifest import Graph, Metadata, OnnxVersions, Port
+from runtime.prior import Prior
 
 CARD_NAME = "README.md"
 PICTURE_NAME = "samples.png"
 _PICTURE_NOTE = "64 samples of seed 0, indices 0 to 63."
 _PROMISE = (
-    "The same seed and index give the same latent, to the bit, in every engine and language, and the same picture to "
-    "one grey level."
+    "The same seed and index give bit-identical latents in every engine and language, and the same image to within one "
+    "grey level."
 )
 _PARITY = (
-    "Largest error against the model in float64, over batches of 1, 2, 7 and 64 of every kind of input: relative for "
-    "numbers, grey levels for pixels. `parity.json` has each figure and its limit; `vae-verify .` checks this bundle "
-    "again where it is."
+    "Largest error w.r.t. the model in float64, over all inputs and batch sizes 1, 2, 7 and 64: relative error for "
+    "floats, grey levels for pixels. `parity.json` has every measurement with its tolerance. `vae-verify .` checks the "
+    "files and the golden values again, on the machine where it runs."
 )
 _LICENCE = (
-    "Made by vae-toolchain (MIT licence). The weights belong to whoever trained them, and are subject to the terms of "
-    "the data they were trained on. `manifest.json` has the sha256 of every file and the full provenance."
+    "Written by vae-toolchain (MIT licence). The licence of the weights is up to those who trained them, within the "
+    "terms of the training data. `manifest.json` has the sha256 of every file and the full provenance."
 )
 
 _PYTHON = """```python
@@ -35,11 +36,12 @@ _JAVASCRIPT = """```javascript
 const session = await ort.InferenceSession.create("sampler.onnx");   // onnxruntime-web or onnxruntime-node
 const index = new ort.Tensor("int64", BigInt64Array.from({{length: 64}}, (_, i) => BigInt(i)), [64]);
 const {{image}} = await session.run({{seed: new ort.Tensor("int64", [7n], []), index, \
-temperature: new ort.Tensor("float32", [1], [])}});
+temperature: new ort.Tensor("float32", [1], []){js_label}}});
 ```"""
 _CPP = """```cpp
 auto sampler = torch::jit::load("sampler.pt");                       // libtorch
-auto inputs = std::vector<c10::IValue>{{torch::tensor(int64_t{{7}}), torch::arange(64), torch::tensor(1.0f)}};
+auto inputs = std::vector<c10::IValue>{{torch::tensor(int64_t{{7}}), torch::arange(64), \
+torch::tensor(1.0f){cpp_label}}};
 auto image = sampler.forward(inputs).toTensor();                     // uint8 (64, {height}, {width}, {channels})
 ```"""
 
@@ -48,12 +50,23 @@ def model_card(
     metadata: Metadata,
     graphs: Mapping[str, Graph],
     onnx_versions: OnnxVersions | None,
-    measurements: Sequence[Measurement],
+    measurements: Sequence[ParityMeasurement],
     notes: Sequence[str],
+    prior: Prior | None = None,
 ) -> str:
-    """The text of the card, the same for the same bundle. notes: paragraphs on variants, such as int8."""
+    """The text of the card; the same text for the same bundle.
+
+    notes: paragraphs on variants such as int8. prior: what is sampled from; None for N(0, I).
+    """
     channels, height, width = metadata.image_shape
-    sizes = {"channels": channels, "height": height, "width": width}
+    labelled = prior is not None and bool(prior.classes)
+    sizes = {
+        "channels": channels,
+        "height": height,
+        "width": width,
+        "js_label": ', label: new ort.Tensor("int64", new BigInt64Array(64).fill(-1n), [64])' if labelled else "",
+        "cpp_label": ", torch::full(64, -1, torch::kInt64)" if labelled else "",
+    }
     formats = {file_format for graph in graphs.values() for file_format in graph.files}
     snippets = [
         ("Python", _PYTHON, "onnx"),
@@ -61,16 +74,17 @@ def model_card(
         ("C++", _CPP, "torchscript"),
     ]
     parts = [
-        f"# A variational autoencoder of {height}×{width} {'gray' if channels == 1 else 'colour'} images",
+        f"# Variational autoencoder for {height}×{width} {'gray' if channels == 1 else 'colour'} images",
         f"![{_PICTURE_NOTE}]({PICTURE_NAME})",
         f"{_PICTURE_NOTE} {_PROMISE}",
-        "## What it is",
-        *_provenance(metadata),
-        "## Use it",
+        "## Model",
+        *_provenance(metadata, prior),
+        "## Usage",
         *(f"{name}:\n\n{text.format(**sizes)}" for name, text, needed in snippets if needed in formats),
+        *(["`label` is the number of a class, its place in the list above, or -1 for any."] if labelled else []),
         "## Inputs and outputs",
         "\n".join(_ports_table(graphs)),
-        "`N` takes any size. " + (_hosts(onnx_versions) if onnx_versions else ""),
+        "`N` is the batch size; any value works. " + (_hosts(onnx_versions) if onnx_versions else ""),
         *notes,
         "## Parity",
         _PARITY,
@@ -81,12 +95,16 @@ def model_card(
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
-def _provenance(metadata: Metadata) -> list[str]:
+def _provenance(metadata: Metadata, prior: Prior | None) -> list[str]:
     provenance = metadata.provenance
-    lines = [f"- layers, from pixels to latent: {provenance['architecture']}", f"- latents: {metadata.latent_dim}"]
+    lines = [
+        f"- encoder layers, from pixels to latents: {provenance['architecture']}",
+        f"- latent dimensions: {metadata.latent_dim}",
+    ]
     data: dict[str, Any] = provenance.get("data", {})
     if data:
-        lines.append(f"- trained on: {data['name']}" + (f", sha256 {data['sha256'][:16]}…" if "sha256" in data else ""))
+        digest = f", sha256 {data['sha256'][:16]}…" if "sha256" in data else ""
+        lines.append(f"- training data: {data['name']}{digest}")
     training: dict[str, Any] = provenance.get("training", {})
     if "test_loss_nats" in training:
         lines.append(
@@ -98,7 +116,10 @@ def _provenance(metadata: Metadata) -> list[str]:
         lines.append(f"- origin: {provenance['origin']}")
     if "pruned" in provenance:
         lines.append(f"- pruned: {provenance['pruned']}")
-    lines.append(f"- pair id: {metadata.pair_id}, the same in every file of this model")
+    if prior is not None:
+        classes = f", for the classes {', '.join(prior.classes)}" if prior.classes else ""
+        lines.append(f"- prior: a mixture of {prior.components} Gaussians fitted to the posterior{classes}")
+    lines.append(f"- pair id: {metadata.pair_id}, the same in all files of this model")
     return ["\n".join(lines)]
 
 

@@ -1,4 +1,4 @@
-"""Every engine that can run an exported graph here, behind one small interface, reading the very files of a bundle."""
+"""The engines that run an exported graph in the parity check, behind one interface. They read the bundle's files."""
 
 from __future__ import annotations
 
@@ -10,128 +10,129 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 import torch
 
 from export.checks.other_engines import other_engines
+from export.checks.parts import component_of_program, component_part, latents_of_program, latents_part
 from export.formats.to_pt2 import load_pt2
 from export.formats.to_torchscript import load_torchscript
-from export.graphs import GraphSpec, Sampler
+from export.graphs import GraphSpec
 from runtime.bundle import Bundle
 from runtime.manifest import Port
-from runtime.session import GraphSession
+from runtime.session import GraphSession, open_session
 
 Arrays = Sequence[npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Engine:
-    """One graph in one engine."""
+    """One graph, loaded in one engine."""
 
     name: str
     run: Callable[[Arrays], Arrays]
-    """Outputs in the graph's order for inputs in the graph's order."""
+    """Inputs → outputs, both in the graph's order."""
     latents: Callable[[Arrays], npt.NDArray[Any]] | None = None
-    """Of a sampler: the latents that its own noise draws for (seed, index), float32 (N, L)."""
+    """Samplers only: seed (), index (N,), perhaps label (N,) → float32 (N, L), the latents at temperature 1, as the
+    graph computes them."""
+    component: Callable[[Arrays], npt.NDArray[Any]] | None = None
+    """Samplers of a mixture only: random words int64 (N,), perhaps label (N,) → components int64 (N,), likewise."""
     ports: tuple[list[Port], list[Port]] | None = None
-    """The inputs and outputs that the file declares, where its format does; value ranges left out."""
+    """Inputs and outputs as the file declares them, without ranges; None for formats that declare none."""
 
 
 def eager(spec: GraphSpec) -> Engine:
-    """PyTorch in float32, on the module that is exported."""
-    module = spec.module
-    latents = (lambda inputs: _run(module.latents, inputs)[0]) if isinstance(module, Sampler) else None
-    return Engine("PyTorch eager", lambda inputs: _run(module, inputs), latents)
+    """PyTorch in float32, running the module before export."""
+    return _of_module("PyTorch eager", spec.module)
 
 
 def exported(spec: GraphSpec, bundle: Bundle, *, strict: bool = False) -> list[Engine]:
-    """Each engine that `bundle` has a file of the graph for; strict: also OpenVINO and OpenCV, where installed."""
+    """Every engine for which `bundle` has a file of the graph. strict: also OpenVINO and OpenCV, where installed."""
     files = bundle.manifest.graphs[spec.name].files
     engines = []
     if "torchscript" in files:
-        engines.append(_torchscript(bundle.read(files["torchscript"])))
+        engines.append(_of_module("TorchScript", load_torchscript(bundle.read(files["torchscript"]))))
     if "pt2" in files:
         engines.append(_pt2(bundle.read(files["pt2"])))
     if "onnx" in files:
         content = bundle.read(files["onnx"])
+        model = onnx.load_from_string(content)
         engines += [
-            _onnxruntime("onnxruntime", spec, bundle, content, optimize=True),
-            _onnxruntime("onnxruntime, plain", spec, bundle, content, optimize=False),
-            _onnx_reference(content),
+            _onnxruntime("onnxruntime", spec, bundle, model, optimize=True),
+            _onnxruntime("onnxruntime, plain", spec, bundle, model, optimize=False),
+            _onnx_reference(model),
         ]
         if strict:
-            ports = _declared(onnx.load_from_string(content))
-            engines += [Engine(name, run, None, ports) for name, run in other_engines(spec, content)]
+            ports = _declared(model)
+            engines += [Engine(name, run, ports=ports) for name, run in other_engines(spec, content)]
     return engines
 
 
-def _torchscript(content: bytes) -> Engine:
-    module = load_torchscript(content)
-    latents = (lambda inputs: _run(module.latents, inputs)[0]) if hasattr(module, "latents") else None
-    return Engine("TorchScript", lambda inputs: _run(module, inputs), latents)
+def _of_module(name: str, module: torch.nn.Module) -> Engine:
+    """A module, with the methods of a sampler if it has them."""
+    latents, component = (
+        (lambda inputs, method=method: _run(getattr(module, method), inputs)[0]) if hasattr(module, method) else None
+        for method in ("latents", "component")
+    )
+    return Engine(name, lambda inputs: _run(module, inputs), latents, component)
 
 
 def _pt2(content: bytes) -> Engine:
     module = load_pt2(content)
-    noise = _noise_of_program(load_pt2(content))
-    latents = None
-    if noise is not None:
-
-        def latents(inputs: Arrays) -> npt.NDArray[Any]:
-            unused_temperature = torch.ones(())
-            seed, index = (torch.from_numpy(np.asarray(array)) for array in inputs)
-            result: tuple[torch.Tensor] = noise.run(seed, index, unused_temperature, enable_io_processing=False)
-            return result[0].numpy()
-
-    return Engine("torch.export", lambda inputs: _run(module, inputs), latents)
-
-
-def _noise_of_program(module: torch.fx.GraphModule) -> torch.fx.Interpreter | None:
-    """Of a sampler, its noise alone: the graph cut off where the latents meet the temperature."""
-    scaling = next((node for node in module.graph.nodes if _takes_temperature(node)), None)
-    if scaling is None:
-        return None
-    (latents,) = (node for node in scaling.args if node.name != "temperature")
-    module.graph.output_node().args = ((latents,),)
-    module.graph.eliminate_dead_code()
-    return torch.fx.Interpreter(module)
-
-
-def _takes_temperature(node: torch.fx.Node) -> bool:
-    return node.op == "call_function" and any(
-        isinstance(argument, torch.fx.Node) and argument.name == "temperature" for argument in node.args
+    return Engine(
+        "torch.export",
+        lambda inputs: _run(module, inputs),
+        _on_arrays(latents_of_program(module)),
+        _on_arrays(component_of_program(module)),
     )
 
 
-def _onnxruntime(name: str, spec: GraphSpec, bundle: Bundle, content: bytes, *, optimize: bool) -> Engine:
-    """Through `runtime.session`, the code that users will run."""
-    ports = _declared(onnx.load_from_string(content))
-    noise = noise_part(content)
-    latents = None
-    if noise is not None:
-        session = _plain_session(noise.SerializeToString(), optimize=optimize)
+def _on_arrays(function: Callable[..., torch.Tensor] | None) -> Callable[[Arrays], npt.NDArray[Any]] | None:
+    """A function of tensors as one of arrays."""
+    return None if function is None else lambda inputs: _run(function, inputs)[0]
 
-        def latents(inputs: Arrays) -> npt.NDArray[Any]:
-            result: npt.NDArray[Any] = session.run(None, dict(zip(("seed", "index"), inputs, strict=True)))[0]
+
+def _onnxruntime(name: str, spec: GraphSpec, bundle: Bundle, model: onnx.ModelProto, *, optimize: bool) -> Engine:
+    """onnxruntime through `runtime.session`, the code that users run. optimize: with its graph optimisations."""
+
+    def open_part(part: onnx.ModelProto | None) -> Callable[[Arrays], npt.NDArray[Any]] | None:
+        if part is None:
+            return None
+        session = open_session(part.SerializeToString(), optimize=optimize)
+        names = [port.name for port in part.graph.input]
+
+        def run(inputs: Arrays) -> npt.NDArray[Any]:
+            result: npt.NDArray[Any] = session.run(None, dict(zip(names, inputs, strict=True)))[0]
             return result
 
-    # Opened at the first run: it refuses wrong names by itself, but they are the first rung's to report.
+        return run
+
+    # Opened at the first run: GraphSession itself refuses wrong names, but NamesError should report them.
     open_graph = cache(lambda: GraphSession(bundle, spec.name, optimize=optimize))
-    return Engine(name, lambda inputs: open_graph().run(*inputs), latents, ports)
+    return Engine(
+        name,
+        lambda inputs: open_graph().run(*inputs),
+        open_part(latents_part(model)),
+        open_part(component_part(model)),
+        _declared(model),
+    )
 
 
-def _onnx_reference(content: bytes) -> Engine:
-    """The evaluator in NumPy that comes with the standard."""
-    model = onnx.load_from_string(content)
-    noise = noise_part(content)
-    latents = None
-    if noise is not None:
-        run_noise = _evaluator(noise)
+def _onnx_reference(model: onnx.ModelProto) -> Engine:
+    """The NumPy evaluator of the onnx package."""
 
-        def latents(inputs: Arrays) -> npt.NDArray[Any]:
-            return run_noise(inputs)[0]
+    def open_part(part: onnx.ModelProto | None) -> Callable[[Arrays], npt.NDArray[Any]] | None:
+        if part is None:
+            return None
+        run = _evaluator(part)
+        return lambda inputs: run(inputs)[0]
 
-    return Engine("ONNX reference", _evaluator(model), latents, _declared(model))
+    return Engine(
+        "ONNX reference",
+        _evaluator(model),
+        open_part(latents_part(model)),
+        open_part(component_part(model)),
+        _declared(model),
+    )
 
 
 def _evaluator(model: onnx.ModelProto) -> Callable[[Arrays], Arrays]:
@@ -141,44 +142,10 @@ def _evaluator(model: onnx.ModelProto) -> Callable[[Arrays], Arrays]:
     names = evaluator.input_names
 
     def run(inputs: Arrays) -> Arrays:
-        with np.errstate(over="ignore"):  # its sigmoid of a large negative logit is 1 / (1 + inf), which is right
+        with np.errstate(over="ignore"):  # its sigmoid computes 1 / (1 + inf) for large negative logits, correctly
             return list(evaluator.run(None, dict(zip(names, inputs, strict=True))))
 
     return run
-
-
-def _plain_session(content: bytes, *, optimize: bool) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    level = onnxruntime.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-
-
-def noise_part(content: bytes) -> onnx.ModelProto | None:
-    """Of a sampler, its noise alone: the same nodes and tables, up to the latents, which meet the temperature next."""
-    model = onnx.load_from_string(content)
-    scaling = next((node for node in model.graph.node if "temperature" in node.input), None)
-    if scaling is None:
-        return None
-    (latents,) = (name for name in scaling.input if name != "temperature")
-    del model.graph.output[:]
-    model.graph.output.append(onnx.helper.make_empty_tensor_value_info(latents))
-    needed, nodes = {latents}, []
-    for node in reversed(model.graph.node):
-        if needed & set(node.output):
-            needed |= set(node.input)
-            nodes.append(node)
-    del model.graph.node[:]
-    model.graph.node.extend(reversed(nodes))
-    inputs = [port for port in model.graph.input if port.name in needed]
-    del model.graph.input[:]
-    model.graph.input.extend(inputs)
-    initializers = [tensor for tensor in model.graph.initializer if tensor.name in needed]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(initializers)
-    return model
 
 
 def _declared(model: onnx.ModelProto) -> tuple[list[Port], list[Port]]:

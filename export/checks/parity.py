@@ -1,13 +1,15 @@
-"""The gate: no graph is published unless every engine computes what the trained model computes.
+"""The parity check: a graph is published only if its outputs match the trained model in every engine.
 
-The ladder has four rungs, each with its own error: names, shapes, types, values. For values, the reference is the model
-in float64 with its noise from NumPy (`export.checks.reference`).
+It compares names, shapes, types and values, in this order, and raises a different error for each. The reference for
+values is the model in float64 with noise from NumPy (`export.checks.reference`).
 
-- Images, means and log-variances: the error is |x − reference| / max(1, |reference|), the largest over values, inputs
-  and batch sizes. An engine passes when it is at most 4 times that of PyTorch eager in float32, or 1e-6, whichever is
-  larger, and never over 1e-5 on images and means.
-- Pixels: at most one grey level away.
-- Latents of the sampler: the same bits, over so many that every entry of the normal table takes part.
+- Images, means and log-variances: the error is |x − reference| / max(1, |reference|), the maximum over values, inputs
+  and batch sizes. The tolerance is 4 times the error of eager PyTorch in float32, but at least 1e-6, and at most 1e-5
+  for images and means.
+- Pixels: within one grey level.
+- Latents of the sampler: bit-identical, for enough latents that every entry of the normal table is used, and every
+  component of a mixture.
+- Components of a mixture: identical, on both sides of the threshold of every slot of every table.
 """
 
 from __future__ import annotations
@@ -17,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from export.checks import engines
 from export.checks.engines import Arrays, Engine
@@ -26,27 +27,25 @@ from export.errors import NamesError, ShapesError, TypesError, ValuesError
 from export.graphs import GraphSpec
 from runtime.bundle import Bundle
 from runtime.images.pixels import to_float
+from runtime.manifest import HARD_OUTPUTS, LEVEL_LIMIT, RELATIVE_LIMIT
 from runtime.noise import normal_table, standard_normal
+from runtime.prior import ANY_CLASS, FULL, Prior
 
 BATCHES = (1, 2, 7, 64)
 EAGER_FACTOR = 4.0
 SMALLEST_LIMIT = 1e-6
-HARD_LIMIT = 1e-5
-"""For images and means, whatever PyTorch's own error is."""
-HARD_OUTPUTS = ("image", "mean")
-PIXEL_LIMIT = 1
 RELATIVE, LEVELS, DIFFERING = "relative error", "grey levels", "differing values"
-LATENTS = "latents"
-_SEED = 0  # of the latents that the check draws
-_LARGE_SEED = 2**62 + 12_345  # both halves of the key and of the counter take part
+LATENTS, COMPONENT = "latents", "component"
+_SEED = 0
+_LARGE_SEED = 2**62 + 12_345  # with _LARGE_INDEX: the high words of key and counter are used too
 _LARGE_INDEX = 2**40
-_LOOKUPS_PER_ENTRY = 18  # random look-ups that leave none of the table's 65,536 entries out but once in a thousand
+_LOOKUPS_PER_ENTRY = 18  # so many random look-ups per entry miss any of the 65,536 entries with probability 0.001
 
 Errors = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Measurement:
+class ParityMeasurement:
     """The largest error of one engine on one output for one kind of input."""
 
     graph: str
@@ -60,7 +59,7 @@ class Measurement:
 
     @property
     def passed(self) -> bool:
-        """Also false where the error is NaN."""
+        """Whether the error is within the limit; False if it is NaN."""
         return self.max_error <= self.limit
 
 
@@ -71,12 +70,12 @@ def check_graph(
     reference_images: npt.NDArray[np.uint8],
     *,
     strict: bool = False,
-) -> list[Measurement]:
-    """Measure one graph of `bundle` in every engine it was exported for.
+) -> list[ParityMeasurement]:
+    """Compare one graph of `bundle` with the reference, in every engine that can run one of its files.
 
-    reference_images: uint8 (N, H, W, C), real test images. strict: also in OpenVINO and OpenCV, where they are
-    installed. Raises NamesError, ShapesError, TypesError or ValuesError, naming graph, engine, output and input, at the
-    first rung that does not hold.
+    reference_images: uint8 (N, H, W, C), test images. strict: also run OpenVINO and OpenCV, where they are installed.
+    Raises NamesError, ShapesError, TypesError or ValuesError at the first difference, naming graph, engine, output and
+    input.
     """
     cases = _input_cases(spec, bundle, reference_images)
     expected = {
@@ -85,19 +84,19 @@ def check_graph(
         for batch in BATCHES
     }
     eager = engines.eager(spec)
-    measurements = _measure(spec, eager, cases, expected, eager_errors=None)
-    # The largest over all inputs: on one kind of them eager PyTorch may be exact by luck, and nothing else would pass.
+    measurements = _measure(spec, eager, reference, cases, expected, eager_errors=None)
+    # The maximum over all inputs: on one of them eager PyTorch may happen to be exact, and no other engine could pass.
     eager_errors = {
         port.name: max((entry.max_error for entry in measurements if entry.output == port.name), default=0.0)
         for port in spec.outputs
     }
     for engine in engines.exported(spec, bundle, strict=strict):
-        measurements += _measure(spec, engine, cases, expected, eager_errors)
+        measurements += _measure(spec, engine, reference, cases, expected, eager_errors)
     return measurements
 
 
 def _input_cases(spec: GraphSpec, bundle: Bundle, reference_images: npt.NDArray[np.uint8]) -> dict[str, Arrays]:
-    """Inputs of 64 rows, by what they are: typical ones, and the ends of what a user may send."""
+    """Name → inputs with 64 rows: typical values, and the extremes that a user may pass."""
     rows = max(BATCHES)
     metadata = bundle.manifest.metadata
     channels, height, width = metadata.image_shape
@@ -110,10 +109,11 @@ def _input_cases(spec: GraphSpec, bundle: Bundle, reference_images: npt.NDArray[
         }
     if spec.name == "sampler":
         one, cold = np.array(1, np.float32), np.array(0.5, np.float32)
+        labels = _labels(spec, rows)
         return {
-            "seed 0": [np.array(_SEED), np.arange(rows), one],
-            "large seed and indices": [np.array(_LARGE_SEED), _LARGE_INDEX + np.arange(rows)[::-1], one],
-            "temperature 0.5": [np.array(_SEED), np.arange(rows), cold],
+            "seed 0": [np.array(_SEED), np.arange(rows), one, *labels],
+            "large seed and indices": [np.array(_LARGE_SEED), _LARGE_INDEX + np.arange(rows)[::-1], one, *labels],
+            "temperature 0.5": [np.array(_SEED), np.arange(rows), cold, *labels],
         }
     pixels = {
         "test images": reference_images[np.arange(rows) % len(reference_images)],
@@ -123,6 +123,16 @@ def _input_cases(spec: GraphSpec, bundle: Bundle, reference_images: npt.NDArray[
     return {case: [images if spec.name == "reconstructor" else to_float(images)] for case, images in pixels.items()}
 
 
+def _labels(spec: GraphSpec, count: int) -> Arrays:
+    """Labels int64 (count,), every class and -1 in turn, for a sampler that takes them; otherwise nothing."""
+    port = next((port for port in spec.inputs if port.name == "label"), None)
+    if port is None:
+        return []
+    assert port.range is not None
+    lowest, highest = map(int, port.range)
+    return [lowest + np.arange(count) % (highest - lowest + 1)]
+
+
 def _first(spec: GraphSpec, inputs: Arrays, batch: int) -> Arrays:
     return [array[:batch] if "N" in port.shape else array for port, array in zip(spec.inputs, inputs, strict=True)]
 
@@ -130,53 +140,90 @@ def _first(spec: GraphSpec, inputs: Arrays, batch: int) -> Arrays:
 def _measure(
     spec: GraphSpec,
     engine: Engine,
+    reference: Reference,
     cases: dict[str, Arrays],
     expected: dict[tuple[str, int], Arrays],
     eager_errors: Errors | None,
-) -> list[Measurement]:
-    """All rungs, from the first to the last. Raises at the first that does not hold."""
+) -> list[ParityMeasurement]:
+    """Measure one engine on all inputs. Raises at the first difference. eager_errors: None for eager PyTorch itself."""
     _check_declared(spec, engine)
-    measurements = [] if engine.latents is None else [_measure_latents(spec, engine)]
+    measurements = [] if engine.latents is None else [_measure_latents(spec, engine, reference)]
+    if engine.component is not None:
+        measurements.append(_measure_components(spec, engine, reference))
     for case, inputs in cases.items():
         errors = dict.fromkeys((port.name for port in spec.outputs), 0.0)
         for batch in BATCHES:
             outputs = _run(spec, engine, _first(spec, inputs, batch), batch)
-            _check_form(spec, engine, outputs, expected[case, batch])
+            _check_structure(spec, engine, outputs, expected[case, batch])
             for port, output, exact in zip(spec.outputs, outputs, expected[case, batch], strict=True):
                 error = _levels(output, exact) if port.dtype == "uint8" else _relative_error(output, exact)
                 errors[port.name] = float(np.maximum(errors[port.name], error))  # keeps NaN
         for port in spec.outputs:
             pixels = port.dtype == "uint8"
-            limit = PIXEL_LIMIT if pixels else _limit(port.name, eager_errors)
+            limit = LEVEL_LIMIT if pixels else _limit(port.name, eager_errors)
             measure = LEVELS if pixels else RELATIVE
-            entry = Measurement(spec.name, engine.name, port.name, case, measure, errors[port.name], limit)
-            measurements.append(_proven(entry))
+            entry = ParityMeasurement(spec.name, engine.name, port.name, case, measure, errors[port.name], limit)
+            measurements.append(_require_passed(entry))
     return measurements
 
 
-def _measure_latents(spec: GraphSpec, engine: Engine) -> Measurement:
-    """Count the latents that differ from `runtime.noise` in any bit."""
+def _measure_latents(spec: GraphSpec, engine: Engine, reference: Reference) -> ParityMeasurement:
+    """Count the latents that are not bit-identical to those of the reference."""
     assert engine.latents is not None
-    latent_dim = spec.module.latents(*(torch.zeros(shape, dtype=torch.int64) for shape in ((), (1,)))).shape[1]  # type: ignore[operator]
-    count = -(-len(normal_table()) * _LOOKUPS_PER_ENTRY // (2 * latent_dim))
+    count = -(-len(normal_table()) * _LOOKUPS_PER_ENTRY // (2 * reference.latent_dim))
+    if reference.prior is not None:
+        count = max(count, reference.prior.slots * _LOOKUPS_PER_ENTRY)
     differing = 0
     for seed, index in (
         (_SEED, np.arange(count)),
         (_LARGE_SEED, _LARGE_INDEX + np.arange(max(BATCHES))[::-1]),
         *((_SEED, np.arange(batch)) for batch in BATCHES),
     ):
-        exact = standard_normal(seed, index, latent_dim)
-        latents = engine.latents([np.array(seed), np.ascontiguousarray(index)])
+        inputs = [np.array(seed), np.ascontiguousarray(index), *_labels(spec, len(index))]
+        exact = reference.latents(*inputs)
+        latents = engine.latents(inputs)
         if latents.shape != exact.shape:
             raise ShapesError(f"{_place(spec, engine, LATENTS)} should be {exact.shape} but are {latents.shape}")
         differing += int((latents.view(np.uint32) != exact.view(np.uint32)).sum())
-    return _proven(Measurement(spec.name, engine.name, LATENTS, "seeds and indices", DIFFERING, differing, 0))
+    return _require_passed(
+        ParityMeasurement(spec.name, engine.name, LATENTS, "seeds and indices", DIFFERING, differing, 0)
+    )
+
+
+def _measure_components(spec: GraphSpec, engine: Engine, reference: Reference) -> ParityMeasurement:
+    """Count the components that differ from those of the reference, for words just below and at every threshold, and
+    the lowest and highest word of every slot. Random draws would have to be billions to come so near.
+    """
+    assert engine.component is not None
+    assert reference.prior is not None
+    word, label = _words_at_thresholds(reference.prior)
+    inputs = [word.astype(np.int64), *([label] if reference.prior.classes else [])]
+    found, exact = engine.component(inputs), reference.component(word, label)
+    if found.shape != exact.shape:
+        raise ShapesError(f"{_place(spec, engine, COMPONENT)} should be {exact.shape} but is {found.shape}")
+    differing = int((found != exact).sum())
+    return _require_passed(
+        ParityMeasurement(spec.name, engine.name, COMPONENT, "words at thresholds", DIFFERING, differing, 0)
+    )
+
+
+def _words_at_thresholds(prior: Prior) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+    """Words uint32 (N,) with their labels int64 (N,), four for each slot of each table."""
+    rows, slots = prior.thresholds.shape
+    threshold = prior.thresholds.astype(np.int64)
+    low = np.stack(
+        [np.maximum(threshold - 1, 0), np.minimum(threshold, FULL - 1), 0 * threshold, 0 * threshold + FULL - 1]
+    )
+    between = 0xFFFF0000 >> (slots.bit_length() - 1) & 0xFFFF0000  # bits that say nothing are set in every other word
+    slot = np.arange(slots) << prior.slot_shift | np.where(np.arange(slots) % 2, between, 0)
+    label = np.broadcast_to(np.arange(rows)[:, None] + ANY_CLASS, low.shape)
+    return (low | slot).astype(np.uint32).ravel(), label.ravel()
 
 
 def _run(spec: GraphSpec, engine: Engine, inputs: Arrays, batch: int) -> Arrays:
     try:
         return engine.run(inputs)
-    except Exception as error:  # each engine has its own classes for a graph that does not take this batch
+    except Exception as error:  # engines raise unrelated classes for a batch size that a graph does not accept
         reason = " ".join(str(error).split())[:200]
         raise ShapesError(
             f"{spec.name} in {engine.name}: cannot run a batch of {batch}: {reason}; nothing was published"
@@ -184,7 +231,7 @@ def _run(spec: GraphSpec, engine: Engine, inputs: Arrays, batch: int) -> Arrays:
 
 
 def _check_declared(spec: GraphSpec, engine: Engine) -> None:
-    """What a file says of itself, rung by rung."""
+    """Compare the inputs and outputs that a file declares with the contract: names first, then shapes, then types."""
     if engine.ports is None:
         return
     for side, ports, contract in zip(("inputs", "outputs"), engine.ports, (spec.inputs, spec.outputs), strict=True):
@@ -209,8 +256,8 @@ def _check_declared(spec: GraphSpec, engine: Engine) -> None:
             raise TypesError(f"{place} should be {expected.dtype} but is {found.dtype}; nothing was published")
 
 
-def _check_form(spec: GraphSpec, engine: Engine, outputs: Arrays, expected: Arrays) -> None:
-    """Number, shape and type of the outputs come before their values."""
+def _check_structure(spec: GraphSpec, engine: Engine, outputs: Arrays, expected: Arrays) -> None:
+    """Check number, shape and type of the outputs."""
     if len(outputs) != len(expected):
         raise NamesError(
             f"{spec.name} in {engine.name}: should give {len(expected)} outputs but gives {len(outputs)}; "
@@ -225,13 +272,13 @@ def _check_form(spec: GraphSpec, engine: Engine, outputs: Arrays, expected: Arra
 
 
 def _limit(output: str, eager_errors: Errors | None) -> float:
-    hard = HARD_LIMIT if output in HARD_OUTPUTS else np.inf
+    hard = RELATIVE_LIMIT if output in HARD_OUTPUTS else np.inf
     if eager_errors is None:
         return hard
     return min(hard, max(EAGER_FACTOR * eager_errors[output], SMALLEST_LIMIT))
 
 
-def _proven(entry: Measurement) -> Measurement:
+def _require_passed(entry: ParityMeasurement) -> ParityMeasurement:
     if not entry.passed:
         raise ValuesError(
             f"{entry.graph} in {entry.engine}: output {entry.output!r} on {entry.inputs} is off by "

@@ -20,16 +20,17 @@ def sample_on_ray(
     first: int,
     temperature: float,
     shard: tuple[int, int],
+    labels: tuple[str, ...],
     resume: bool,
     threads: int,
     images_per_file: int | None,
 ) -> None:
-    """Draw and write, and say what was written. Progress is Ray's."""
+    """Draw, write, and print a summary. Ray prints the progress."""
     from runtime.job import SampleJob
     from runtime.ray.folder import fill_folder
     from runtime.ray.job import ParquetJob
 
-    part = SampleJob.of(sampler, num, seed=seed, first=first, temperature=temperature, shard=shard)
+    part = SampleJob.of(sampler, num, seed=seed, first=first, temperature=temperature, shard=shard, labels=labels)
     job = ParquetJob.of(
         sampler,
         num,
@@ -37,6 +38,7 @@ def sample_on_ray(
         first=first,
         temperature=temperature,
         shard=shard,
+        labels=labels,
         images_per_file=images_per_file,
     )
     try:
@@ -48,6 +50,6 @@ def sample_on_ray(
     rate = (
         f"{filled.images / filled.drawing_s:,.0f} images/s once Ray had started in {filled.starting_s:.1f} s"
         if filled.images
-        else "all of them there already"
+        else "all present already"
     )
     click.echo(f"{output}: {part.num:,} image{'s' * (part.num > 1)} of seed {seed}, {rate}")

@@ -58,10 +58,10 @@ def fill_folder(
     if not len(files):
         return Filled(0, 0.0, 0.0)
     with _staging(folder, part) as staging, connected():
-        draw = Draw(ray.put(ShippedBundle.of(sampler)), sampler.precision, job.seed, job.temperature)
+        draw = Draw(ray.put(ShippedBundle.of(sampler)), sampler.precision, job.seed, job.temperature, job.label)
         written = numbered(files).map_batches(
             DrawIntoFiles,
-            fn_constructor_args=(draw, ParquetFolder(job, folder, staging)),
+            fn_constructor_args=(draw, ParquetFolder(job, folder, staging, labelled=bool(sampler.classes))),
             batch_size=None,
             num_cpus=threads,
             compute=ray.data.ActorPoolStrategy(
@@ -95,7 +95,7 @@ def _room_for(threads: int) -> int:
     workers = sum(count // threads for count in cpus)
     if not workers:
         raise EngineError(
-            f"--threads {threads}: no machine of the cluster has so many CPUs, the largest has {max(cpus, default=0)}"
+            f"--threads {threads}: no machine of the cluster has that many CPUs; the largest has {max(cpus, default=0)}"
         )
     return workers
 
@@ -116,8 +116,8 @@ def _staging(folder: Path, part: SampleJob) -> Iterator[Path]:
 
 
 def _bytes_on_disk(sampler: Sampler, part: SampleJob) -> int:
-    """Of one image, by compressing the first few."""
+    """Estimated bytes of one image on disk, from compressing the first few."""
     few = min(part.num, sampler.block)
-    pixels = sampler.sample(few, seed=part.seed, first=part.first, temperature=part.temperature)
+    pixels = sampler.sample(few, seed=part.seed, first=part.first, temperature=part.temperature, label=part.label)
     compressed: int = pa.Codec(COMPRESSION, COMPRESSION_LEVEL).compress(pixels).size
     return max(1, compressed // few)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from runtime.errors import OutputError
 from runtime.job import SampleJob, check_same, write_record
+from runtime.labels import Label
 from runtime.noise import NOISE_VERSION
 from runtime.ray.ranges import Ranges, power_of_two
 from runtime.ray.shipped import ShippedBundle
@@ -17,7 +19,7 @@ from runtime.sampler import Sampler
 RECORD_NAME = "_vae-sample.json"
 """Readers of Parquet folders pass over names with an underscore."""
 _BYTES_IN_FILE = 2**27
-"""Of pixels: what a worker holds at a time."""
+"""Bytes of pixels that a worker holds at a time."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,14 @@ class ParquetJob(SampleJob):
         first: int,
         temperature: float,
         shard: tuple[int, int] = (0, 1),
+        labels: Sequence[Label] = (),
         images_per_file: int | None = None,
     ) -> ParquetJob:
         """The folder that the parts of these images fill together. images_per_file: None means about 100 MB of pixels.
 
-        Raises InputError where there are more parts than images.
+        Raises InputError where there are more parts than images, or a class is unknown.
         """
-        whole = SampleJob.of(sampler, num, seed=seed, first=first, temperature=temperature)
+        whole = SampleJob.of(sampler, num, seed=seed, first=first, temperature=temperature, labels=labels)
         return cls(
             **asdict(whole),
             manifest_sha256=ShippedBundle.of(sampler).manifest_sha256,
@@ -61,7 +64,7 @@ class ParquetJob(SampleJob):
 
 
 def file_name(start: int, stop: int) -> str:
-    """Of the file with the images `start` … `stop - 1`. Names sort as their images do."""
+    """Name of the file with the images `start` … `stop - 1`; names sort in the order of their images."""
     return f"{start:019d}-{stop - 1:019d}.parquet"
 
 

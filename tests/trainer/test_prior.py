@@ -142,6 +142,7 @@ def run_train(*arguments: str) -> str:
 def test_a_run_ends_with_a_prior_in_both_checkpoints_and_resume_gives_one_to_a_run_without(
     blobs: ImageData, tmp_path: Path
 ) -> None:
+    assert blobs.train_labels is not None
     np.savez(tmp_path / "blobs.npz", images=blobs.train_images, labels=blobs.train_labels)
     data = ["--dataset", str(tmp_path / "blobs.npz"), "--runs", str(tmp_path / "runs")]
     assert "prior   mixture of" in run_train(*data, "--name", "a", *OPTIONS)
