@@ -76,7 +76,7 @@ def test_an_array_interrupted_five_times_and_resumed_is_the_same_file(bundle: Pa
 def test_resuming_a_finished_array_draws_nothing(bundle: Path, tmp_path: Path) -> None:
     ok(bundle, "--output", tmp_path / "a.npy")
     before = (tmp_path / "a.npy").stat().st_mtime_ns
-    assert "there already" in ok(bundle, "--output", tmp_path / "a.npy", "--resume").output
+    assert "all present already" in ok(bundle, "--output", tmp_path / "a.npy", "--resume").output
     assert (tmp_path / "a.npy").stat().st_mtime_ns == before
 
 
@@ -269,7 +269,7 @@ def test_progress_without_a_terminal_is_plain_lines(monkeypatch: pytest.MonkeyPa
 
     stream, now = io.StringIO(), iter(range(0, 1000, 6))
     monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setattr(module.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr("runtime.cli.progress.time.monotonic", lambda: next(now))
     with module.progress(1000) as advance:
         for _ in range(10):
             advance(100)

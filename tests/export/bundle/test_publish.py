@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from export.bundle import publish
 from export.bundle.build import export_bundle
 from export.bundle.publish import check_output, staging
 from export.errors import ExportError
@@ -60,7 +59,7 @@ def test_a_failure_while_renaming_restores_the_old_bundle(
             raise error
         return rename(self, target)
 
-    monkeypatch.setattr(publish.Path, "rename", failing)
+    monkeypatch.setattr(Path, "rename", failing)
     with pytest.raises((KeyboardInterrupt, ExportError)):
         fill(bundle)
     assert sorted(path.name for path in bundle.iterdir()) == before
