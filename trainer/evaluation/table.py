@@ -113,7 +113,7 @@ def _samples(found: Evaluation) -> list[str]:
             else [f"  {'seen as the class that was drawn':38}{verdict.agreement:12.1%}{verdict.accuracy:12.1%}"]
         ),
         f"  {'FID in its features':26}{'N(0, I)':>12}{'mixture':>12}{'reconstr.':>12}{'real test':>12}",
-        f"  {'':26}{verdict.normal_fid:12.2f}{_number(mixture)}{verdict.reconstruction_fid:12.2f}{verdict.real_fid:12.2f}",
+        " " * 28 + "".join(map(_number, (verdict.normal_fid, mixture, verdict.reconstruction_fid, verdict.real_fid))),
         "  share of each class",
         *(
             f"    {_class_name(label, found.class_names):36}{share:12.1%}{verdict.real_histogram[label]:12.1%}"

@@ -116,10 +116,8 @@ def test_real_images_score_like_real_images_and_noise_does_not(blobs: ImageData)
     labels = blobs.test_labels
     real = measure_samples(Samples(test, labels, normal=random, reconstructions=test, copies=train), blobs, judge)
     noise = measure_samples(Samples(random, None, normal=random, reconstructions=test, copies=train), blobs, judge)
-    copies = measure_samples(
-        Samples(train[:120], None, normal=random, reconstructions=test, copies=train), blobs, judge
-    )
-    assert copies.copies
+    copied = Samples(train[:120], None, normal=random, reconstructions=test, copies=train)
+    assert measure_samples(copied, blobs, judge).copies
     assert not real.copies
     assert not noise.copies
     assert real.verdict is not None
