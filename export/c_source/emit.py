@@ -1,4 +1,4 @@
-"""Networks → the text of `generator.h` and `generator.c`: fixed kernels from `text/`, and what is particular to a model."""
+"""Networks → the text of `generator.h` and `generator.c`: fixed kernels from `text/`, and what a model adds."""
 
 from __future__ import annotations
 
@@ -99,7 +99,9 @@ def _kernels(networks: Sequence[Network]) -> list[str]:
     names += [name for kind, name in layers.items() if any(_steps(networks, kind))]
     if any("vae_copy(" in line for network in networks for line in _calls(network, lay_out(network).places)):
         names.append("copy")
-    products = [name for kind, name in ((Linear, "linear"), (Convolution, "convolution")) if any(_steps(networks, kind))]
+    products = [
+        name for kind, name in ((Linear, "linear"), (Convolution, "convolution")) if any(_steps(networks, kind))
+    ]
     return [*names, *(["tiles"] if products else []), *products]
 
 

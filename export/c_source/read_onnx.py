@@ -29,7 +29,7 @@ class _Tensor:
 
 
 def read_network(name: str, content: bytes) -> Network:
-    """Read an ONNX file. name: decoder or encoder. Raises ExportError, naming the operator that C source does not have."""
+    """Read an ONNX file. name: decoder or encoder. Raises ExportError, naming an operator that has no C source."""
     model = onnx.load_from_string(content)
     reader = _Reader(name, model.graph)
     for node in model.graph.node:
@@ -126,7 +126,11 @@ class _Reader:
         )
         size = []
         for axis, kernel in enumerate((high, wide)):
-            span, padding, given = dilation[axis] * (kernel - 1) + 1, pads[axis] + pads[axis + 2], source.shape[axis + 1]
+            span, padding, given = (
+                dilation[axis] * (kernel - 1) + 1,
+                pads[axis] + pads[axis + 2],
+                source.shape[axis + 1],
+            )
             if transposed:
                 size.append((given - 1) * stride[axis] + span - padding + extra[axis])
             else:
@@ -280,8 +284,8 @@ class _Reader:
 
     def _refusal(self, node: onnx.NodeProto, reason: str) -> ExportError:
         return ExportError(
-            f"{self.name}: its ONNX graph has the operator {node.op_type} ({node.name or node.output[0]}), and C source "
-            f"{reason}; leave out --format c, or change the model"
+            f"{self.name}: its ONNX graph has the operator {node.op_type} ({node.name or node.output[0]}), "
+            f"and C source {reason}; leave out --format c, or change the model"
         )
 
 

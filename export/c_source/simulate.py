@@ -60,7 +60,7 @@ def _add_products(total: Floats, x: Floats, weight: Floats) -> None:
 
 def _convolution(step: Convolution, x: Floats) -> Floats:
     """One tap after the other, added to every output that has it; outside the image the input is 0."""
-    kernel, inputs, outputs = step.weight.shape[:2], step.weight.shape[2], step.weight.shape[3]
+    kernel, inputs = step.weight.shape[:2], step.weight.shape[2]
     weight = step.weight.astype(np.float32)
     images = x.reshape(len(x), *step.input_size, inputs)
     total = np.tile(step.bias.astype(np.float32), (len(x), *step.output_size, 1))
@@ -101,7 +101,8 @@ def exponential(x: Floats) -> Floats:
     for coefficient in _EXP_TAYLOR[1:]:
         p = p * r + coefficient
     bits = p.view(np.uint32) + (shifted.view(np.uint32) << np.uint32(23))
-    return bits.view(np.float32)
+    result: Floats = bits.view(np.float32)
+    return result
 
 
 def sigmoid(x: Floats) -> Floats:
@@ -116,11 +117,13 @@ def silu(x: Floats) -> Floats:
 
 def tanh(x: Floats) -> Floats:
     """Lambert's continued fraction below 1, and 1 - 2 / (e^2|x| + 1) above."""
-    magnitude, square = np.abs(x), x * x
     f = np.float32
-    above = magnitude * (f(135135) + square * (f(17325) + square * (f(378) + square)))
+    magnitude = np.abs(x)
+    near_zero = np.minimum(magnitude, _ONE)
+    square = near_zero * near_zero
+    above = near_zero * (f(135135) + square * (f(17325) + square * (f(378) + square)))
     below = f(135135) + square * (f(62370) + square * (f(3150) + square * f(28)))
-    large = _ONE - _TWO / (exponential(_TWO * magnitude) + _ONE)
+    large = _ONE - _TWO / (exponential(_TWO * np.minimum(magnitude, f(44))) + _ONE)
     return np.copysign(np.where(magnitude < 1, above / below, large), x)
 
 

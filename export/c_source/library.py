@@ -1,0 +1,106 @@
+"""`generator.c` compiled by the host's C compiler and called through ctypes, on NumPy arrays."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from export.c_source.emit import HEADER_NAME, SOURCE_NAME
+from export.errors import ExportError
+
+_FLAGS = ("-O2", "-shared", "-fPIC")
+_ANY_CLASS = ctypes.c_int64(-1)
+_ERRORS = {-1: "a null pointer", -2: "a seed or an index out of range", -3: "an unknown label", -4: "no finite number"}
+
+
+def find_compiler() -> str | None:
+    """Path of the C compiler that CC names, or `cc`; None where this machine has none."""
+    return shutil.which(os.environ.get("CC") or "cc")
+
+
+class Library:
+    """The functions of `generator.h` on batches. Raises ExportError where one of them refuses its arguments."""
+
+    def __init__(self, files: Mapping[str, bytes], compiler: str, flags: Sequence[str] = _FLAGS) -> None:
+        """files: HEADER_NAME and SOURCE_NAME. Raises ExportError where they do not compile or fail their self-test."""
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            for name in (HEADER_NAME, SOURCE_NAME):
+                (Path(folder) / name).write_bytes(files[name])
+            target = Path(folder) / "generator.so"
+            command = [compiler, *flags, "-o", target.name, SOURCE_NAME]
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+            if done.returncode:
+                raise ExportError(f"{compiler} refuses {SOURCE_NAME}: {' '.join(done.stderr.split())[:300]}")
+            self._functions = ctypes.CDLL(str(target))
+        found = self._functions.vae_self_test()
+        if found:
+            raise ExportError(
+                f"{SOURCE_NAME} compiled by {compiler}: vae_self_test returns {found}; nothing was published"
+            )
+        self.compiler = _version(compiler)
+
+    def latents(self, seed: int, indices: npt.NDArray[np.int64], latent_dim: int) -> npt.NDArray[np.float32]:
+        """Of temperature 1: (N, L)."""
+        z = np.empty((len(indices), latent_dim), np.float32)
+        for row, index in zip(z, indices, strict=True):
+            self._call(
+                "vae_latents", ctypes.c_uint64(seed), ctypes.c_uint64(int(index)), _ANY_CLASS, ctypes.c_float(1), row
+            )
+        return z
+
+    def sample(
+        self, seed: int, indices: npt.NDArray[np.int64], temperature: float, shape: Sequence[int]
+    ) -> npt.NDArray[np.uint8]:
+        """Pixels (N, *shape)."""
+        pixels = np.empty((len(indices), *shape), np.uint8)
+        numbers = np.ascontiguousarray(indices, np.uint64)
+        count = ctypes.c_size_t(len(numbers))
+        self._call(
+            "vae_sample_batch", ctypes.c_uint64(seed), numbers, count, _ANY_CLASS, ctypes.c_float(temperature), pixels
+        )
+        return pixels
+
+    def decode(self, z: npt.NDArray[np.float32], shape: Sequence[int]) -> npt.NDArray[np.float32]:
+        """z (N, L) → images (N, *shape)."""
+        image = np.empty((len(z), *shape), np.float32)
+        self._call("vae_decode_batch", np.ascontiguousarray(z), ctypes.c_size_t(len(z)), image)
+        return image
+
+    def encode(self, image: npt.NDArray[np.float32], latent_dim: int) -> list[npt.NDArray[np.float32]]:
+        """Images (N, C, H, W) → mean and log-variance, (N, L) each."""
+        mean, log_var = np.empty((2, len(image), latent_dim), np.float32)
+        for rows in zip(np.ascontiguousarray(image), mean, log_var, strict=True):
+            self._call("vae_encode", *rows)
+        return [mean, log_var]
+
+    def reconstruct(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Pixels (N, H, W, C) → pixels."""
+        result = np.empty_like(pixels, order="C")
+        for rows in zip(np.ascontiguousarray(pixels), result, strict=True):
+            self._call("vae_reconstruct", *rows)
+        return result
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        pointers = [
+            argument.ctypes.data_as(ctypes.c_void_p) if isinstance(argument, np.ndarray) else argument
+            for argument in arguments
+        ]
+        code = getattr(self._functions, name)(*pointers)
+        if code:
+            raise ExportError(f"{name} of {SOURCE_NAME} refuses {_ERRORS.get(code, code)}")
+
+
+def _version(compiler: str) -> str:
+    """As the compiler names itself: the first line of --version."""
+    done = subprocess.run([compiler, "--version"], capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    return lines[0] if lines else Path(compiler).name
