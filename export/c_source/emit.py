@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from export.c_source.memory import lay_out
 from export.c_source.network import Activation, Add, Convolution, Floats, Linear, Network, Reorder, Scale, Step
+from export.c_source.prior import Mixture
 from export.c_source.self_test import Expected
 from runtime.manifest import Metadata
 from runtime.noise import normal_table
@@ -33,8 +34,10 @@ class Sources:
     source: str
 
 
-def emit(decoder: Network, encoder: Network | None, metadata: Metadata, expected: Expected) -> Sources:
-    """Both files. expected: what the self-test must find."""
+def emit(
+    decoder: Network, encoder: Network | None, metadata: Metadata, expected: Expected, prior: Mixture | None = None
+) -> Sources:
+    """Both files. expected: what the self-test must find. prior: None is N(0, I)."""
     networks = [decoder, *([encoder] if encoder else [])]
     channels, height, width = metadata.image_shape
     pixels = channels * height * width
@@ -56,36 +59,52 @@ def emit(decoder: Network, encoder: Network | None, metadata: Metadata, expected
         channels=channels,
         height=height,
         width=width,
+        classes=len(prior.classes) if prior else 0,
+        labels=_labels(prior),
         has_encoder=int(encoder is not None),
         stack=4 * max(work.values()) + calls,
         stack_batch=4 * block * work["decoder"] + calls,
         block=block,
     )
     data = [_Array("vae_scores", normal_table()[len(normal_table()) // 2 :].view(np.uint32))]
+    if prior:
+        data += [_Array("vae_thresholds", prior.thresholds), _Array("vae_aliases", prior.aliases)]
+        data += [_Array("vae_shift", prior.shift), _Array("vae_deviation", prior.scale)]
     functions = [_function(network, layout.places, data) for network, layout in zip(networks, layouts, strict=True)]
     inputs = max((step.weight.shape[2] for step in _steps(networks, Convolution)), default=0)
     parts = [
         f"/* {title.replace('*/', '* /')} generator.h says what it does. */",
         '#include "generator.h"\n',
         _text("guards", "vectors"),
-        _constants(work, block, taps, expected),
+        _constants(work, block, taps, expected, prior),
         _declarations(data, inputs),
         _text(*_kernels(networks)),
         *functions,
-        _text("noise", "normal_prior", "pixels", "decoder_doors", *(["encoder_doors"] if encoder else []), "self_test"),
+        _text("noise", "mixture_prior" if prior else "normal_prior", "pixels"),
+        _text("decoder_doors", *(["encoder_doors"] if encoder else []), "self_test"),
         "/* ---- Tables and weights, as the bits of floats " + "-" * 68 + " */\n",
         *(array.definition for array in data),
     ]
     return Sources(header, "\n".join(parts))
 
 
-def _constants(work: dict[str, int], block: int, taps: int, expected: Expected) -> str:
+def _constants(work: dict[str, int], block: int, taps: int, expected: Expected, prior: Mixture | None) -> str:
     lines = [f"#define VAE_{name.upper()}_WORK {floats} /* floats for each image */" for name, floats in work.items()]
     lines.append(f"#define VAE_BLOCK {block} /* images at a time in a batch */")
     if taps:
         lines.append(f"#define VAE_MOST_TAPS {taps}")
+    if prior:
+        slots = prior.thresholds.shape[1]
+        lines += [f"#define VAE_SLOTS {slots}", f"#define VAE_SLOT_SHIFT {33 - slots.bit_length()}"]
     lines += [f"#define VAE_EXPECTED_{name.upper()} 0x{value:08X}u" for name, value in expected.items()]
     return "\n".join(lines) + "\n"
+
+
+def _labels(prior: Mixture | None) -> str:
+    """What the header says of labels, in a comment."""
+    names = [name.replace("*/", "* /") for name in prior.classes] if prior else []
+    shown = ", ".join(f"{number} {name}" for number, name in enumerate(names))
+    return f"labels: {shown}" if shown else "this model knows no classes: the only label is -1"
 
 
 def _kernels(networks: Sequence[Network]) -> list[str]:

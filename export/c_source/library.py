@@ -18,7 +18,6 @@ from export.c_source.emit import HEADER_NAME, SOURCE_NAME
 from export.errors import ExportError
 
 _FLAGS = ("-O2", "-shared", "-fPIC")
-_ANY_CLASS = ctypes.c_int64(-1)
 _ERRORS = {-1: "a null pointer", -2: "a seed or an index out of range", -3: "an unknown label", -4: "no finite number"}
 
 
@@ -48,25 +47,29 @@ class Library:
             )
         self.compiler = _version(compiler)
 
-    def latents(self, seed: int, indices: npt.NDArray[np.int64], latent_dim: int) -> npt.NDArray[np.float32]:
-        """Of temperature 1: (N, L)."""
+    def latents(
+        self, seed: int, indices: npt.NDArray[np.int64], latent_dim: int, label: int = -1, temperature: float = 1.0
+    ) -> npt.NDArray[np.float32]:
+        """(N, L)."""
         z = np.empty((len(indices), latent_dim), np.float32)
         for row, index in zip(z, indices, strict=True):
-            self._call(
-                "vae_latents", ctypes.c_uint64(seed), ctypes.c_uint64(int(index)), _ANY_CLASS, ctypes.c_float(1), row
-            )
+            numbers = ctypes.c_uint64(seed), ctypes.c_uint64(int(index))
+            self._call("vae_latents", *numbers, *_prior(label, temperature), row)
         return z
 
     def sample(
-        self, seed: int, indices: npt.NDArray[np.int64], temperature: float, shape: Sequence[int]
+        self,
+        seed: int,
+        indices: npt.NDArray[np.int64],
+        shape: Sequence[int],
+        label: int = -1,
+        temperature: float = 1.0,
     ) -> npt.NDArray[np.uint8]:
         """Pixels (N, *shape)."""
         pixels = np.empty((len(indices), *shape), np.uint8)
         numbers = np.ascontiguousarray(indices, np.uint64)
         count = ctypes.c_size_t(len(numbers))
-        self._call(
-            "vae_sample_batch", ctypes.c_uint64(seed), numbers, count, _ANY_CLASS, ctypes.c_float(temperature), pixels
-        )
+        self._call("vae_sample_batch", ctypes.c_uint64(seed), numbers, count, *_prior(label, temperature), pixels)
         return pixels
 
     def decode(self, z: npt.NDArray[np.float32], shape: Sequence[int]) -> npt.NDArray[np.float32]:
@@ -97,6 +100,10 @@ class Library:
         code = getattr(self._functions, name)(*pointers)
         if code:
             raise ExportError(f"{name} of {SOURCE_NAME} refuses {_ERRORS.get(code, code)}")
+
+
+def _prior(label: int, temperature: float) -> tuple[ctypes.c_int64, ctypes.c_float]:
+    return ctypes.c_int64(label), ctypes.c_float(temperature)
 
 
 def _version(compiler: str) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export.c_source.network import Floats, Network
+from export.c_source.prior import Mixture
 from export.c_source.simulate import simulate
 from runtime.images.pixels import to_uint8
 from runtime.noise import standard_normal
@@ -19,12 +20,17 @@ INDICES = (0, 2**32 + 5, 2**63 - 1)
 _FNV_START, _FNV_PRIME = 2166136261, 16777619
 
 
-def expected_values(decoder: Network, encoder: Network | None, image_shape: tuple[int, int, int]) -> Expected:
-    """The hashes by name; those of an encoder that is not there are those of nothing."""
+def expected_values(
+    decoder: Network, encoder: Network | None, image_shape: tuple[int, int, int], prior: Mixture | None = None
+) -> Expected:
+    """The hashes by name; those of an encoder that is not there are those of nothing. prior: None is N(0, I)."""
     channels, height, width = image_shape
     latent_dim = decoder.sizes[decoder.input]
     latents = np.concatenate(
-        [standard_normal(seed, [index], latent_dim) for seed, index in zip(SEEDS, INDICES, strict=True)]
+        [
+            prior.latents(seed, [index]) if prior else standard_normal(seed, [index], latent_dim)
+            for seed, index in zip(SEEDS, INDICES, strict=True)
+        ]
     )
     (images,) = simulate(decoder, latents)  # height, width, channels
     pixels = pixels_of(images)

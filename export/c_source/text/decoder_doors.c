@@ -7,7 +7,7 @@ static int vae_check_draw(uint64_t seed, int64_t label, float temperature) {
     if (seed > VAE_LARGEST) {
         return VAE_ERROR_RANGE;
     }
-    if (!vae_known_label(label)) {
+    if (label < -1 || label >= VAE_CLASSES) {
         return VAE_ERROR_LABEL;
     }
     return vae_all_finite(&temperature, 1) && temperature >= 0.0f ? VAE_OK : VAE_ERROR_VALUE;

@@ -19,6 +19,7 @@
 #define VAE_CHANNELS @channels@
 #define VAE_HEIGHT @height@
 #define VAE_WIDTH @width@
+#define VAE_CLASSES @classes@ /* @labels@ */
 #define VAE_HAS_ENCODER @has_encoder@
 #define VAE_STACK_BYTES @stack@
 #define VAE_STACK_BYTES_BATCH @stack_batch@
@@ -41,7 +42,7 @@
 extern "C" {
 #endif
 
-/* Sample `index` of `seed`: pixels (VAE_HEIGHT, VAE_WIDTH, VAE_CHANNELS). label: a class, or -1 for any. temperature: 1 for
+/* Sample `index` of `seed`: pixels (VAE_HEIGHT, VAE_WIDTH, VAE_CHANNELS). label: 0 to VAE_CLASSES - 1, or -1 for any. temperature: 1 for
    the model's own distribution, below 1 for more typical images. */
 int vae_sample(uint64_t seed, uint64_t index, int64_t label, float temperature, uint8_t *pixels);
 

@@ -1,5 +1,4 @@
-/* The prior is N(0, 1) in every latent: z = n * temperature. There are no classes. */
-static int vae_known_label(int64_t label) { return label == -1; }
+/* ---- Prior: N(0, 1) in every latent, z = n * temperature ----------------------------------------------------------- */
 
 static void vae_prior(uint64_t seed, uint64_t index, int64_t label, float temperature, float *z) {
     int i;
