@@ -70,22 +70,33 @@ def emit(
     if prior:
         data += [_Array("vae_thresholds", prior.thresholds), _Array("vae_aliases", prior.aliases)]
         data += [_Array("vae_shift", prior.shift), _Array("vae_deviation", prior.scale)]
-    functions = [_function(network, layout.places, data) for network, layout in zip(networks, layouts, strict=True)]
+    functions = [_function(decoder, layouts[0].places, data)]
+    encoder_data: list[_Array] = []
+    encoder_parts = []
+    if encoder:
+        encoder_parts = [_function(encoder, layouts[1].places, encoder_data), _text("encoder_doors")]
     inputs = max((step.weight.shape[2] for step in _steps(networks, Convolution)), default=0)
     parts = [
         f"/* {title.replace('*/', '* /')} generator.h says what it does. */",
         '#include "generator.h"\n',
         _text("guards", "vectors"),
         _constants(work, block, taps, expected, prior),
-        _declarations(data, inputs),
+        _declarations(data, encoder_data, inputs),
         _text(*_kernels(networks)),
         *functions,
-        _text("noise", "mixture_prior" if prior else "normal_prior", "pixels"),
-        _text("decoder_doors", *(["encoder_doors"] if encoder else []), "self_test"),
+        _text("noise", "mixture_prior" if prior else "normal_prior", "pixels", "decoder_doors"),
+        *_guarded(encoder_parts),
+        _text("self_test"),
         "/* ---- Tables and weights, as the bits of floats " + "-" * 68 + " */\n",
         *(array.definition for array in data),
+        *_guarded([array.definition for array in encoder_data]),
     ]
     return Sources(header, "\n".join(parts))
+
+
+def _guarded(parts: Sequence[str]) -> list[str]:
+    """Left out where the user compiles without the encoder."""
+    return ["#if VAE_HAS_ENCODER\n", *parts, "#endif\n"] if parts else []
 
 
 def _constants(work: dict[str, int], block: int, taps: int, expected: Expected, prior: Mixture | None) -> str:
@@ -149,13 +160,15 @@ class _Array:
         return f"{self.declaration} = {{{{\n{_lines(bits)}}}}};\n"
 
 
-def _declarations(arrays: Sequence[_Array], inputs: int) -> str:
-    sizes = sorted({array.values.size for array in arrays if array.kind != "uint32_t"})
+def _declarations(arrays: Sequence[_Array], encoder_arrays: Sequence[_Array], inputs: int) -> str:
+    both = (*arrays, *encoder_arrays)
+    sizes = sorted({array.values.size for array in both if array.kind != "uint32_t"})
     lines = ["/* Bits and the numbers that they are; the values stand at the end of the file. */"]
     lines += [f"typedef union {{ uint32_t bits[{size}]; float numbers[{size}]; }} vae_floats_{size};" for size in sizes]
     lines += [f"{array.declaration};" for array in arrays]
     if inputs:
         lines.append(f"static const float vae_zeros[{inputs}] = {{0.0f}}; /* what lies outside an image */")
+    lines += _guarded([f"{array.declaration};" for array in encoder_arrays])
     return "\n".join(lines) + "\n"
 
 

@@ -20,7 +20,9 @@
 #define VAE_HEIGHT @height@
 #define VAE_WIDTH @width@
 #define VAE_CLASSES @classes@ /* @labels@ */
-#define VAE_HAS_ENCODER @has_encoder@
+#ifndef VAE_HAS_ENCODER
+#define VAE_HAS_ENCODER @has_encoder@ /* compile with -DVAE_HAS_ENCODER=0 to leave the encoder and its weights out */
+#endif
 #define VAE_STACK_BYTES @stack@
 #define VAE_STACK_BYTES_BATCH @stack_batch@
 

@@ -73,6 +73,20 @@ def _own_headers(compiler: str) -> list[str]:
     return ["-isystem", folder]
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_without_the_encoder_its_weights_are_gone(name: str, written: Callable[[str], Written], tmp_path: Path) -> None:
+    written(name).save(tmp_path)
+    (tmp_path / "main.c").write_text('#include "generator.h"\nint main(void) { return vae_self_test(); }\n')
+    flags = ["-O1", "-Wall", "-Wextra", "-Werror", "-pedantic", "-DVAE_HAS_ENCODER=0"]
+    built = compile_with("gcc", *flags, tmp_path / "main.c", tmp_path / "generator.c", "-o", tmp_path / "main")
+    assert built.returncode == 0, built.stderr
+    assert subprocess.run([tmp_path / "main"]).returncode == 0
+    symbols = subprocess.run(["nm", tmp_path / "main"], capture_output=True, text=True, check=True).stdout
+    assert "vae_decoder_0_weight" in symbols
+    assert "encode" not in symbols
+    assert "vae_reconstruct" not in symbols
+
+
 @pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize("flag", ["-ffast-math", "-Ofast", "-ffinite-math-only"])
 def test_fast_math_is_refused_in_one_sentence(
