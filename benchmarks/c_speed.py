@@ -9,6 +9,7 @@ take turns within each round; figures are medians over the rounds.
 
 from __future__ import annotations
 
+import math
 import platform
 import shutil
 import subprocess
@@ -23,11 +24,8 @@ import click
 import numpy as np
 import onnxruntime
 
-from export.bundle.build import _metadata
-from export.c_source.write import read_networks, write_c
-from export.formats.to_onnx import to_onnx
-from export.graphs import graphs_of
-from export.source.source import Source
+from export import export_bundle
+from runtime.bundle import Bundle
 from runtime.machine import cpu
 from trainer.checkpoint import load_checkpoint
 
@@ -102,19 +100,22 @@ class Side:
 @click.option("--emx", type=click.Path(exists=True, path_type=Path), help="The program emx-onnx-cgen.")
 def main(checkpoint: Path, rounds: int, emx: Path | None) -> None:
     """Print the table."""
-    source = Source.of_checkpoint(load_checkpoint(checkpoint))
-    metadata = _metadata(source)
-    decoder, encoder = (to_onnx(spec, metadata) for spec in graphs_of(source.model)[:2])
-    pixels = int(np.prod(metadata.image_shape))
-    values = {"BATCH": BATCH, "IMAGES": IMAGES, "SINGLES": SINGLES, "LATENT_DIM": metadata.latent_dim, "PIXELS": pixels}
-    constants = "".join(f"#define {key} {value}\n" for key, value in values.items())
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        sources = write_c(read_networks(decoder, encoder), metadata)
-        (folder / "generator.h").write_text(sources.header)
-        (folder / "generator.c").write_text(sources.source)
+        export_bundle(load_checkpoint(checkpoint), folder / "bundle", formats=("onnx", "c"))
+        metadata = Bundle.open(folder / "bundle").manifest.metadata
+        pixels = math.prod(metadata.image_shape)
+        sizes = {
+            "BATCH": BATCH,
+            "IMAGES": IMAGES,
+            "SINGLES": SINGLES,
+            "LATENT_DIM": metadata.latent_dim,
+            "PIXELS": pixels,
+        }
+        constants = "".join(f"#define {key} {value}\n" for key, value in sizes.items())
+        for name in ("generator.h", "generator.c", "decoder.onnx"):
+            shutil.copy(folder / "bundle" / name, folder / name)
         (folder / "ours.c").write_text(constants + _OURS + _MAIN)
-        (folder / "decoder.onnx").write_bytes(decoder)
         files = {"C source": ("ours.c", "generator.c")}
         if emx:
             options = ["--model-name", "emx_decoder", "--large-weight-threshold", "0", "--large-temp-threshold", "0"]
@@ -129,12 +130,12 @@ def main(checkpoint: Path, rounds: int, emx: Path | None) -> None:
             for compiler in compilers
             for flags in FLAGS
         ]
-        sides.append(_onnxruntime(decoder, metadata.latent_dim))
+        sides.append(_onnxruntime((folder / "decoder.onnx").read_bytes(), metadata.latent_dim))
         figures: dict[str, list[list[float]]] = {side.name: [] for side in sides}
         for _ in range(rounds + 1):
             for side in sides:
                 figures[side.name].append(side.measure())
-    print(f"{source.model.architecture}; {cpu()['model']}, one thread, median of {rounds} rounds; ", end="")
+    print(f"{metadata.provenance['architecture']}; {cpu()['model']}, one thread, median of {rounds} rounds; ", end="")
     print(f"{platform.system()} {platform.machine()}, onnxruntime {onnxruntime.__version__}\n")
     print("| | source, object, compile time | images/s decoded | one, µs | images/s from seeds | one, µs |")
     print("| --- | --- | ---: | ---: | ---: | ---: |")

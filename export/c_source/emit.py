@@ -17,7 +17,6 @@ from export.c_source.self_test import Expected
 from runtime.manifest import Metadata
 from runtime.noise import normal_table
 
-HEADER_NAME, SOURCE_NAME = "generator.h", "generator.c"
 PANEL = 16
 """Outputs whose weights lie side by side: one AVX-512 vector, two of AVX, four of SSE, NEON or WebAssembly."""
 _LARGEST_BLOCK = 16

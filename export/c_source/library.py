@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from export.c_source.emit import HEADER_NAME, SOURCE_NAME
 from export.errors import ExportError
+from runtime.manifest import C_HEADER_NAME, C_SOURCE_NAME
 
 _FLAGS = ("-O2", "-shared", "-fPIC")
 _ERRORS = {-1: "a null pointer", -2: "a seed or an index out of range", -3: "an unknown label", -4: "no finite number"}
@@ -30,20 +30,20 @@ class Library:
     """The functions of `generator.h` on batches. Raises ExportError where one of them refuses its arguments."""
 
     def __init__(self, files: Mapping[str, bytes], compiler: str, flags: Sequence[str] = _FLAGS) -> None:
-        """files: HEADER_NAME and SOURCE_NAME. Raises ExportError where they do not compile or fail their self-test."""
+        """files: both, by name. Raises ExportError where they do not compile or fail their self-test."""
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            for name in (HEADER_NAME, SOURCE_NAME):
+            for name in (C_HEADER_NAME, C_SOURCE_NAME):
                 (Path(folder) / name).write_bytes(files[name])
             target = Path(folder) / "generator.so"
-            command = [compiler, *flags, "-o", target.name, SOURCE_NAME]
+            command = [compiler, *flags, "-o", target.name, C_SOURCE_NAME]
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
             if done.returncode:
-                raise ExportError(f"{compiler} refuses {SOURCE_NAME}: {' '.join(done.stderr.split())[:300]}")
+                raise ExportError(f"{compiler} refuses {C_SOURCE_NAME}: {' '.join(done.stderr.split())[:300]}")
             self._functions = ctypes.CDLL(str(target))
         found = self._functions.vae_self_test()
         if found:
             raise ExportError(
-                f"{SOURCE_NAME} compiled by {compiler}: vae_self_test returns {found}; nothing was published"
+                f"{C_SOURCE_NAME} compiled by {compiler}: vae_self_test returns {found}; nothing was published"
             )
         self.compiler = _version(compiler)
 
@@ -99,7 +99,7 @@ class Library:
         ]
         code = getattr(self._functions, name)(*pointers)
         if code:
-            raise ExportError(f"{name} of {SOURCE_NAME} refuses {_ERRORS.get(code, code)}")
+            raise ExportError(f"{name} of {C_SOURCE_NAME} refuses {_ERRORS.get(code, code)}")
 
 
 def _prior(label: int, temperature: float) -> tuple[ctypes.c_int64, ctypes.c_float]:

@@ -10,6 +10,9 @@ from export.c_source.read_onnx import read_network
 from export.c_source.self_test import expected_values
 from runtime.manifest import Metadata
 
+READ_FOR_C = ("decoder", "encoder")
+"""The graphs that the C source is made of."""
+
 
 def read_networks(decoder: bytes, encoder: bytes | None) -> tuple[Network, Network | None]:
     """Both networks as the C source computes them. Raises ExportError, naming an operator that it does not have."""

@@ -11,7 +11,7 @@ from typing import Any
 from runtime.errors import BundleError
 from runtime.manifest.contract import DTYPES, FORMAT_VERSION, MANIFEST_NAME, PIXELS_VERSION, SIGNATURES, SUFFIXES
 from runtime.manifest.fields import integer, kind, parse, plain_name, take
-from runtime.manifest.records import FileRecord, Graph, Metadata, OnnxVersions, Port
+from runtime.manifest.records import CSource, FileRecord, Graph, Metadata, OnnxVersions, Port
 
 _MAX_BYTES = 2**31 - 1  # the most that a protobuf, and so an ONNX file, can hold
 
@@ -27,12 +27,15 @@ class Manifest:
     files: dict[str, FileRecord]
     pixels: int | None = PIXELS_VERSION
     """Version of the recipe by which image files become pixels; None in bundles that name none."""
+    c: CSource | None = None
+    """None where the bundle holds no C source."""
 
     def to_json(self) -> str:
         """The text of `manifest.json`, the same for the same manifest."""
         content = {"format_version": FORMAT_VERSION, **asdict(self)}
-        if self.pixels is None:
-            del content["pixels"]
+        for optional in ("pixels", "c"):
+            if content[optional] is None:
+                del content[optional]
         return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
@@ -44,7 +47,7 @@ class Manifest:
                 f"{MANIFEST_NAME}: format_version should be {FORMAT_VERSION} but is {root.get('format_version')!r}; "
                 "it was written by another version of vae-toolchain: run vae-export again, or update the runtime"
             )
-        onnx = root.get("onnx")
+        onnx, c = root.get("onnx"), root.get("c")
         manifest = cls(
             metadata=_read_metadata(take(root, "metadata", dict)),
             onnx=None if onnx is None else _read_onnx(take(root, "onnx", dict)),
@@ -61,7 +64,11 @@ class Manifest:
                 for name in files
             },
             pixels=integer(root["pixels"], "pixels", 1, 2**31) if "pixels" in root else None,
+            c=None if c is None else _read_c(take(root, "c", dict)),
         )
+        for file_name in (manifest.c.header, manifest.c.source) if manifest.c else ():
+            if file_name not in manifest.files:
+                raise BundleError(f"{MANIFEST_NAME}: c names {file_name}, which files leaves out")
         for graph_name, graph in manifest.graphs.items():
             for file_name in graph.files.values():
                 if file_name not in manifest.files:
@@ -117,6 +124,10 @@ def _read_onnx(content: dict[str, Any]) -> OnnxVersions:
         if oldest is None
         else take(content, "oldest_onnxruntime", str, where="onnx.oldest_onnxruntime"),
     )
+
+
+def _read_c(content: dict[str, Any]) -> CSource:
+    return CSource(plain_name(content.get("header"), "c.header"), plain_name(content.get("source"), "c.source"))
 
 
 def _read_graph(content: dict[str, Any], where: str) -> Graph:

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from export.c_source.emit import HEADER_NAME, SOURCE_NAME, Sources
+from export.c_source.emit import Sources
 from export.c_source.network import Network
 from export.c_source.write import read_networks, write_c
 from export.formats.to_onnx import to_onnx
 from export.graphs import graphs_of
-from runtime.manifest import Metadata
+from runtime.manifest import C_HEADER_NAME, C_SOURCE_NAME, Metadata
 from runtime.noise import NOISE_VERSION
 from trainer.model.vae import VAE, ModelConfig, build_model
 
@@ -40,7 +40,7 @@ class Written:
 
     @property
     def files(self) -> dict[str, bytes]:
-        return {HEADER_NAME: self.sources.header.encode(), SOURCE_NAME: self.sources.source.encode()}
+        return {C_HEADER_NAME: self.sources.header.encode(), C_SOURCE_NAME: self.sources.source.encode()}
 
     def save(self, folder: Path) -> Path:
         for name, content in self.files.items():

@@ -130,7 +130,7 @@ class Grouped(nn.Module):
         self.layer = nn.Conv2d(2, 4, 1, groups=2)
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.layer(z.reshape(-1, 2, 2, 2))  # type: ignore[no-any-return]
+        return self.layer(z.reshape(-1, 2, 2, 2))
 
 
 class Product(nn.Module):

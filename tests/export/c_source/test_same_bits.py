@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ class Build:
     compiler: str
     flags: tuple[str, ...]
     emulator: str | None = None
-    byte_order: str = "<"
+    byte_order: Literal["<", ">"] = "<"
 
     def __str__(self) -> str:
         return " ".join([self.compiler, *self.flags])
@@ -68,7 +69,7 @@ def test_every_compiler_and_processor_gives_the_same_bits(build: Build, model: W
             missing(f"{program} is not installed")
     model.save(tmp_path)
     command = [build.compiler, *STRICT, *build.flags, "-I", tmp_path, HERE / "probe.c", tmp_path / "generator.c"]
-    subprocess.run([*command, "-o", tmp_path / "probe"], check=True)
+    subprocess.run([*map(str, command), "-o", str(tmp_path / "probe")], check=True)
     emulator = [build.emulator] if build.emulator else []
     found = subprocess.run([*emulator, tmp_path / "probe"], check=True, stdout=subprocess.PIPE).stdout
     assert found == expected(model, build.byte_order)
@@ -84,11 +85,11 @@ def test_webassembly_gives_the_same_bits(flags: tuple[str, ...], model: Written,
     options += ["-Wl,-z,stack-size=1048576", *STRICT, *flags]
     subprocess.run(["clang", *options, tmp_path / "generator.c", "-o", tmp_path / "generator.wasm"], check=True)
     sizes = map(str, (model.metadata.latent_dim, np.prod(model.metadata.image_shape)))
-    command = ["node", HERE / "probe.mjs", tmp_path / "generator.wasm", *sizes]
+    command = ["node", str(HERE / "probe.mjs"), str(tmp_path / "generator.wasm"), *sizes]
     assert subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout == expected(model)
 
 
-def expected(model: Written, byte_order: str = "<") -> bytes:
+def expected(model: Written, byte_order: Literal["<", ">"] = "<") -> bytes:
     """What the probe writes, by the NumPy model and NumPy's noise."""
     channels, height, width = model.metadata.image_shape
 
