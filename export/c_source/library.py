@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -21,29 +22,30 @@ _FLAGS = ("-O2", "-shared", "-fPIC")
 _ERRORS = {-1: "a null pointer", -2: "a seed or an index out of range", -3: "an unknown label", -4: "no finite number"}
 
 
-def find_compiler() -> str | None:
-    """Path of the C compiler that CC names, or `cc`; None where this machine has none."""
-    return shutil.which(os.environ.get("CC") or "cc")
+def find_compiler() -> tuple[str, ...] | None:
+    """The C compiler that CC names, with its arguments, or `cc`; None where this machine has none."""
+    command = tuple(shlex.split(os.environ.get("CC") or "cc"))
+    return command if shutil.which(command[0]) else None
 
 
 class Library:
     """The functions of `generator.h` on batches. Raises ExportError where one of them refuses its arguments."""
 
-    def __init__(self, files: Mapping[str, bytes], compiler: str, flags: Sequence[str] = _FLAGS) -> None:
+    def __init__(self, files: Mapping[str, bytes], compiler: Sequence[str], flags: Sequence[str] = _FLAGS) -> None:
         """files: both, by name. Raises ExportError where they do not compile or fail their self-test."""
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             for name in (C_HEADER_NAME, C_SOURCE_NAME):
                 (Path(folder) / name).write_bytes(files[name])
             target = Path(folder) / "generator.so"
-            command = [compiler, *flags, "-o", target.name, C_SOURCE_NAME]
+            command = [*compiler, *flags, "-o", target.name, C_SOURCE_NAME]
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
             if done.returncode:
-                raise ExportError(f"{compiler} refuses {C_SOURCE_NAME}: {' '.join(done.stderr.split())[:300]}")
+                raise ExportError(f"{compiler[0]} refuses {C_SOURCE_NAME}: {' '.join(done.stderr.split())[:300]}")
             self._functions = ctypes.CDLL(str(target))
         found = self._functions.vae_self_test()
         if found:
             raise ExportError(
-                f"{C_SOURCE_NAME} compiled by {compiler}: vae_self_test returns {found}; nothing was published"
+                f"{C_SOURCE_NAME} compiled by {compiler[0]}: vae_self_test returns {found}; nothing was published"
             )
         self.compiler = _version(compiler)
 
@@ -106,8 +108,8 @@ def _prior(label: int, temperature: float) -> tuple[ctypes.c_int64, ctypes.c_flo
     return ctypes.c_int64(label), ctypes.c_float(temperature)
 
 
-def _version(compiler: str) -> str:
+def _version(compiler: Sequence[str]) -> str:
     """As the compiler names itself: the first line of --version."""
-    done = subprocess.run([compiler, "--version"], capture_output=True, text=True)
+    done = subprocess.run([compiler[0], "--version"], capture_output=True, text=True)
     lines = done.stdout.splitlines()
-    return lines[0] if lines else Path(compiler).name
+    return lines[0] if lines else Path(compiler[0]).name
