@@ -24,6 +24,8 @@ PRIOR_STREAM = 0
 """Stream of the latents of `Sampler`."""
 POSTERIOR_STREAM = 1
 """Stream of the noise around the posterior mean of a reconstruction."""
+COMPONENT_STREAM = 2
+"""Stream of the words that choose a component of the prior."""
 
 _TABLE_FILE = Path(__file__).parent / "normal_table_v1.f32"
 SQRT_HALF = np.float32(np.sqrt(0.5))
@@ -68,6 +70,24 @@ def standard_normal(
         np.add(draws[:, 0::2], draws[:, 1::2], out=rows)
         np.multiply(rows, SQRT_HALF, out=rows)
     return np.ascontiguousarray(noise[:, :latent_dim])
+
+
+def component_words(seed: int, indices: npt.ArrayLike) -> npt.NDArray[np.uint32]:
+    """Word 0 of block 0 of COMPONENT_STREAM, for the samples `indices` of `seed`: uint32 (N,).
+
+    seed, indices and errors: as for `standard_normal`.
+    """
+    key = _check_seed(seed)
+    counters = _check_indices(indices)
+    chosen = np.empty(len(counters), np.uint32)
+    for start in range(0, len(counters), _CHUNK):
+        chunk = counters[start : start + _CHUNK]
+        pairs, spare, _, _ = _workspace.of(len(chunk))
+        pairs[0] = (chunk << _32) | (chunk >> _32)
+        pairs[1] = COMPONENT_STREAM
+        philox4x32(pairs, key, spare)
+        chosen[start : start + _CHUNK] = pairs.view(np.uint32)[0, _HIGH::2]
+    return chosen
 
 
 def philox4x32(pairs: _Words, key: int, spare: _Words) -> None:

@@ -102,3 +102,35 @@ def mnist_dir() -> Path:
     folder = Path(os.environ["VAE_DATA"]).resolve()
     assert (folder / "MNIST" / "raw").is_dir(), f"VAE_DATA is {folder}, which holds no MNIST/raw"
     return folder
+
+
+@pytest.fixture(scope="session")
+def mixture_checkpoint(tiny_run: Run, blobs: ImageData) -> Checkpoint:
+    """The tiny trained model with a mixture of four classes."""
+    from dataclasses import replace
+
+    from trainer.checkpoint import load_checkpoint
+    from trainer.prior import fit_prior
+
+    best = load_checkpoint(tiny_run.best)
+    fitted = fit_prior(
+        best.build_model(),
+        blobs.train_images,
+        blobs.train_labels,
+        seed=0,
+        class_names=("north west", "north east", "south west", "3"),
+    )
+    return replace(best, prior=fitted.prior)
+
+
+@pytest.fixture(scope="session")
+def _exported_mixture(mixture_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported-mixture") / "bundle"
+    export_bundle(mixture_checkpoint, folder)
+    return folder
+
+
+@pytest.fixture
+def mixture_bundle(_exported_mixture: Path, tmp_path: Path) -> Path:
+    """A bundle of format 2: the tiny model that draws from a mixture; a copy, to be damaged at will."""
+    return Path(shutil.copytree(_exported_mixture, tmp_path / "mixture-bundle"))

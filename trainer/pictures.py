@@ -15,11 +15,11 @@ from runtime.files import write_atomically
 from runtime.images import pixels
 from runtime.images.png import save_png
 from runtime.images.sheet import grid
+from runtime.prior import prior_latents
 from trainer.checkpoint import Checkpoint, EpochMetrics
 from trainer.data.dataset import ImageData
 from trainer.data.pixels import to_float
 from trainer.model.vae import VAE
-from trainer.seeds import generator
 
 _DPI = 150
 _GAP = 1  # pixels between images
@@ -27,16 +27,17 @@ _TRAIN_COLOUR, _TEST_COLOUR, _FLOOR_COLOUR = "#8aa1b8", "#c2410c", "#9ca3af"
 _SCATTER_IMAGES = 5000
 
 
-def draw_run(checkpoint: Checkpoint, data: ImageData, folder: Path) -> list[Path]:
-    """Draw all pictures of a run into `folder`, from the weights of `checkpoint`. Returns the files, in reading order.
+def draw_run(checkpoint: Checkpoint, best: Checkpoint, data: ImageData, folder: Path) -> list[Path]:
+    """Draw all pictures of a run into `folder`. Returns the files, in reading order.
 
-    Random samples are a function of the run's seed.
+    checkpoint: the newest state, whose history and latents are drawn. best: the state that will be exported, whose
+    samples are drawn: those of seed 0 from its prior, as `vae-sample` draws them from the bundle.
     """
     model = checkpoint.build_model()
     files = {
         "training_curves.png": training_curves(checkpoint.history, checkpoint.data.entropy_floor),
         "reconstructions.png": reconstructions(model, data.test_images[:10]),
-        "samples.png": samples(model, generator(checkpoint.settings.seed, "pictures")),
+        "samples.png": samples(best),
         "latent_space.png": latent_space(model, data),
         "interpolation.png": interpolation(model, data),
     }
@@ -79,9 +80,11 @@ def reconstructions(model: VAE, images: npt.NDArray[np.uint8]) -> Figure:
     return image_grid(rows, len(images), row_names=("original", "reconstructed"))
 
 
-def samples(model: VAE, noise: torch.Generator, num: int = 100) -> Figure:
-    """Images drawn from the prior, ten in a row."""
-    return image_grid(to_uint8(model.sample(num, generator=noise)), 10)
+@torch.no_grad()
+def samples(checkpoint: Checkpoint, num: int = 100) -> Figure:
+    """Samples 0 … num - 1 of seed 0 from the checkpoint's prior, ten in a row."""
+    z = prior_latents(checkpoint.prior, 0, np.arange(num), checkpoint.model_config.latent_dim)
+    return image_grid(to_uint8(checkpoint.build_model().decode(torch.from_numpy(z))), 10)
 
 
 @torch.no_grad()

@@ -41,6 +41,8 @@ from runtime.manifest import (
     MANIFEST_NAME,
     ONNX,
     PARITY_NAME,
+    PRIOR_JSON_NAME,
+    PRIOR_NAME,
     SUFFIXES,
     C,
     CSource,
@@ -49,8 +51,10 @@ from runtime.manifest import (
     Manifest,
     Metadata,
     OnnxVersions,
+    PriorRecord,
 )
-from runtime.noise import NOISE_VERSION, standard_normal
+from runtime.noise import NOISE_VERSION
+from runtime.prior import PRIOR_VERSION, Prior, prior_latents
 from trainer.checkpoint import Checkpoint
 
 _PICTURE_SAMPLES, _PICTURE_COLUMNS, _PICTURE_SCALE = 64, 8, 3
@@ -108,20 +112,23 @@ class _BundleWriter:
         check_model(
             model,
             torch.from_numpy(to_float(images[:_GUARD_ROWS])),
-            torch.from_numpy(standard_normal(0, np.arange(_GUARD_ROWS), metadata.latent_dim)),
+            torch.from_numpy(prior_latents(self.source.prior, 0, np.arange(_GUARD_ROWS), metadata.latent_dim)),
         )
-        specs = graphs_of(model)
+        specs = graphs_of(model, self.source.prior)
         graphs = {spec.name: Graph(spec.inputs, spec.outputs, self._export(spec, metadata)) for spec in specs}
         notes = [self._make_variant(variant, metadata, graphs) for variant in self.variants]
         generator = self._write_c_source(specs, metadata) if C in self.formats else None
         if generator:
             notes.append(C_NOTE)
-        reference = Reference(model)
+        reference = Reference(model, self.source.prior)
+        self._write_prior()
         self._write_golden(reference, metadata)
         measurements = self._check(specs, reference, metadata, graphs, generator)
         content = certificate(measurements, generator.checked_by if generator else None)
         self._write_file(PARITY_NAME, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
-        self._write_file(CARD_NAME, model_card(metadata, graphs, self._onnx, measurements, notes).encode())
+        self._write_file(
+            CARD_NAME, model_card(metadata, graphs, self._onnx, measurements, notes, self.source.prior).encode()
+        )
         self._write_manifest(metadata, graphs)
         return measurements
 
@@ -153,10 +160,10 @@ class _BundleWriter:
         with _named("the generator as C source"):
             graphs = {spec.name: self._onnx_bytes(spec, metadata) for spec in specs if spec.name in READ_FOR_C}
             networks = read_networks(*(graphs[name] for name in READ_FOR_C))
-            sources = write_c(networks, metadata)
+            sources = write_c(networks, metadata, self.source.prior)
             self._write_file(C_HEADER_NAME, sources.header.encode())
             self._write_file(C_SOURCE_NAME, sources.source.encode())
-            generator = Generator.of_files(self.folder, networks)
+            generator = Generator.of_files(self.folder, networks, self.source.prior)
         self.report(f"C source checked by {generator.checked_by}")
         return generator
 
@@ -171,9 +178,10 @@ class _BundleWriter:
         self.report(f"the graphs as {variant}")
         images, latent_dim = self.source.reference_images, metadata.latent_dim
         files = {name: (self.folder / graph.files["onnx"]).read_bytes() for name, graph in graphs.items()}
-        small = make_variant(variant, files, images, latent_dim)
+        prior = self.source.prior
+        small = make_variant(variant, files, images, latent_dim, prior)
         result = measure_variant(
-            variant, files, small, images, latent_dim, likelihood=self.source.likelihood, force=self.force
+            variant, files, small, images, latent_dim, prior, likelihood=self.source.likelihood, force=self.force
         )
         for name, content in small.items():
             graphs[name].files[variant] = f"{name}{SUFFIXES[variant]}"
@@ -182,9 +190,15 @@ class _BundleWriter:
         self.report(f"{variant}: {result.speed()}")
         return f"`*{SUFFIXES[variant]}`: {result.quality()}. Latents are bit-identical to float32."
 
+    def _write_prior(self) -> None:
+        """The arrays of the mixture, for hosts that draw latents themselves."""
+        if self.source.prior is not None:
+            self._write_file(PRIOR_NAME, self.source.prior.to_npz())
+            self._write_file(PRIOR_JSON_NAME, self.source.prior.to_json())
+
     def _write_golden(self, reference: Reference, metadata: Metadata) -> None:
         self.report("golden values and a picture")
-        golden = golden_values(reference, metadata.latent_dim, self.source.reference_images)
+        golden = golden_values(reference, self.source.reference_images)
         for name, content in golden_files(golden).items():
             self._write_file(name, content)
         (pixels,) = reference.sampler(np.array(0), np.arange(_PICTURE_SAMPLES), np.array(1, np.float32))
@@ -219,8 +233,12 @@ class _BundleWriter:
         (self.folder / name).write_bytes(content)
 
     def _write_manifest(self, metadata: Metadata, graphs: dict[str, Graph]) -> None:
+        prior = self.source.prior
+        record = None
+        if prior is not None:
+            record = PriorRecord(PRIOR_VERSION, "mixture", prior.components, prior.slots, prior.classes)
         c = CSource(C_HEADER_NAME, C_SOURCE_NAME) if C in self.formats else None
-        manifest = Manifest(metadata, self._onnx, graphs, _records(self.folder), c=c)
+        manifest = Manifest(metadata, self._onnx, graphs, _records(self.folder), prior=record, c=c)
         self._write_file(MANIFEST_NAME, manifest.to_json().encode())
 
 
@@ -238,7 +256,7 @@ def _named(what: str) -> Iterator[None]:
 def _metadata(source: Source) -> Metadata:
     versions = {"torch": str(torch.__version__), "onnx": onnx.__version__}
     return Metadata(
-        pair_id=_pair_id(source.model),
+        pair_id=_pair_id(source.model, source.prior),
         noise_version=NOISE_VERSION,
         latent_dim=source.model.config.latent_dim,
         image_shape=source.model.config.image_shape,
@@ -246,11 +264,13 @@ def _metadata(source: Source) -> Metadata:
     )
 
 
-def _pair_id(model: nn.Module) -> str:
+def _pair_id(model: nn.Module, prior: Prior | None) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(tensor.contiguous().numpy().data)
+    if prior is not None:
+        digest.update(prior.to_npz())
     return digest.hexdigest()[:16]
 
 

@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from export.c_source.memory import lay_out
 from export.c_source.network import Activation, Add, Convolution, Floats, Linear, Network, Reorder, Scale, Step
-from export.c_source.prior import Mixture
 from export.c_source.self_test import Expected
 from runtime.manifest import Metadata
 from runtime.noise import normal_table
+from runtime.prior import Prior
 
 PANEL = 16
 """Outputs whose weights lie side by side: one AVX-512 vector, two of AVX, four of SSE, NEON or WebAssembly."""
@@ -34,7 +34,7 @@ class Sources:
 
 
 def emit(
-    decoder: Network, encoder: Network | None, metadata: Metadata, expected: Expected, prior: Mixture | None = None
+    decoder: Network, encoder: Network | None, metadata: Metadata, expected: Expected, prior: Prior | None = None
 ) -> Sources:
     """Both files. expected: what the self-test must find. prior: None is N(0, I)."""
     networks = [decoder, *([encoder] if encoder else [])]
@@ -98,19 +98,18 @@ def _guarded(parts: Sequence[str]) -> list[str]:
     return ["#if VAE_HAS_ENCODER\n", *parts, "#endif\n"] if parts else []
 
 
-def _constants(work: dict[str, int], block: int, taps: int, expected: Expected, prior: Mixture | None) -> str:
+def _constants(work: dict[str, int], block: int, taps: int, expected: Expected, prior: Prior | None) -> str:
     lines = [f"#define VAE_{name.upper()}_WORK {floats} /* floats for each image */" for name, floats in work.items()]
     lines.append(f"#define VAE_BLOCK {block} /* images at a time in a batch */")
     if taps:
         lines.append(f"#define VAE_MOST_TAPS {taps}")
     if prior:
-        slots = prior.thresholds.shape[1]
-        lines += [f"#define VAE_SLOTS {slots}", f"#define VAE_SLOT_SHIFT {33 - slots.bit_length()}"]
+        lines += [f"#define VAE_SLOTS {prior.slots}", f"#define VAE_SLOT_SHIFT {prior.slot_shift}"]
     lines += [f"#define VAE_EXPECTED_{name.upper()} 0x{value:08X}u" for name, value in expected.items()]
     return "\n".join(lines) + "\n"
 
 
-def _labels(prior: Mixture | None) -> str:
+def _labels(prior: Prior | None) -> str:
     """What the header says of labels, in a comment."""
     names = [name.replace("*/", "* /") for name in prior.classes] if prior else []
     shown = ", ".join(f"{number} {name}" for number, name in enumerate(names))

@@ -8,10 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from export.c_source.network import Floats, Network
-from export.c_source.prior import Mixture
 from export.c_source.simulate import simulate
 from runtime.images.pixels import to_uint8
-from runtime.noise import standard_normal
+from runtime.prior import Prior, prior_latents
 
 Expected = dict[str, int]
 
@@ -21,16 +20,13 @@ _FNV_START, _FNV_PRIME = 2166136261, 16777619
 
 
 def expected_values(
-    decoder: Network, encoder: Network | None, image_shape: tuple[int, int, int], prior: Mixture | None = None
+    decoder: Network, encoder: Network | None, image_shape: tuple[int, int, int], prior: Prior | None = None
 ) -> Expected:
     """The hashes by name, those of an encoder where there is one. prior: None is N(0, I)."""
     channels, height, width = image_shape
     latent_dim = decoder.sizes[decoder.input]
     latents = np.concatenate(
-        [
-            prior.latents(seed, [index]) if prior else standard_normal(seed, [index], latent_dim)
-            for seed, index in zip(SEEDS, INDICES, strict=True)
-        ]
+        [prior_latents(prior, seed, [index], latent_dim) for seed, index in zip(SEEDS, INDICES, strict=True)]
     )
     (images,) = simulate(decoder, latents)  # height, width, channels
     pixels = pixels_of(images)

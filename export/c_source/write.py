@@ -5,10 +5,10 @@ from __future__ import annotations
 from export.c_source.emit import Sources, emit
 from export.c_source.fold import fold
 from export.c_source.network import Network
-from export.c_source.prior import Mixture
 from export.c_source.read_onnx import read_network
 from export.c_source.self_test import expected_values
 from runtime.manifest import Metadata
+from runtime.prior import Prior
 
 READ_FOR_C = ("decoder", "encoder")
 """The graphs that the C source is made of."""
@@ -19,7 +19,7 @@ def read_networks(decoder: bytes, encoder: bytes | None) -> tuple[Network, Netwo
     return fold(read_network("decoder", decoder)), None if encoder is None else fold(read_network("encoder", encoder))
 
 
-def write_c(networks: tuple[Network, Network | None], metadata: Metadata, prior: Mixture | None = None) -> Sources:
+def write_c(networks: tuple[Network, Network | None], metadata: Metadata, prior: Prior | None = None) -> Sources:
     """The text of both files. prior: None is N(0, I)."""
     decoder, encoder = networks
     return emit(decoder, encoder, metadata, expected_values(decoder, encoder, metadata.image_shape, prior), prior)

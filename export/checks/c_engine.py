@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from export.c_source.simulate import simulate
 from export.checks.engines import Arrays, Engine
 from export.graphs import GraphSpec
 from runtime.manifest import C_HEADER_NAME, C_SOURCE_NAME
-from runtime.noise import standard_normal
+from runtime.prior import ANY_CLASS, Prior, prior_latents
 
 NO_COMPILER = "the NumPy model of its arithmetic, since this machine has no C compiler (cc)"
 
@@ -27,15 +27,17 @@ class Generator:
     """`generator.c`, ready to run."""
 
     networks: tuple[Network, Network | None]
+    prior: Prior | None
+    """None: N(0, I)."""
     library: Library | None
     """None where there is no compiler."""
 
     @classmethod
-    def of_files(cls, folder: Path, networks: tuple[Network, Network | None]) -> Generator:
+    def of_files(cls, folder: Path, networks: tuple[Network, Network | None], prior: Prior | None) -> Generator:
         """Compile the files in `folder`, if a compiler is there. Raises ExportError where it or the self-test fails."""
         compiler = find_compiler()
         files = {name: (folder / name).read_bytes() for name in (C_HEADER_NAME, C_SOURCE_NAME)}
-        return cls(networks, Library(files, compiler) if compiler else None)
+        return cls(networks, prior, Library(files, compiler) if compiler else None)
 
     @property
     def checked_by(self) -> str:
@@ -45,22 +47,39 @@ class Generator:
     def engine(self, spec: GraphSpec) -> Engine:
         """One graph of the four."""
         if self.library is None:
-            return Engine("C source, in NumPy", _simulated(spec, *self.networks))
+            return Engine("C source, in NumPy", _simulated(spec, *self.networks, self.prior))
         decoder = self.networks[0]
         latents = _latents(self.library, decoder.sizes[decoder.input]) if spec.name == "sampler" else None
         return Engine("C source", _compiled(self.library, spec), latents)
 
 
 def _latents(library: Library, latent_dim: int) -> Callable[[Arrays], npt.NDArray[Any]]:
-    return lambda inputs: library.latents(int(inputs[0]), np.asarray(inputs[1]), latent_dim)
+    def latents(inputs: Arrays) -> npt.NDArray[Any]:
+        seed, index, *labels = inputs
+        z = np.empty((len(index), latent_dim), np.float32)
+        for label, chosen in _by_label(index, labels):
+            z[chosen] = library.latents(int(seed), index[chosen], latent_dim, label)
+        return z
+
+    return latents
+
+
+def _by_label(index: npt.NDArray[Any], labels: Sequence[npt.NDArray[Any]]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    """Each label with the places of its samples: a call in C is of one label. labels: (N,), or none for any class."""
+    label = labels[0] if labels else np.full(len(index), ANY_CLASS)
+    for one in np.unique(label):
+        yield int(one), np.flatnonzero(label == one)
 
 
 def _compiled(library: Library, spec: GraphSpec) -> Callable[[Arrays], Arrays]:
     sizes = [int(size) for size in spec.outputs[0].shape[1:]]
 
     def sampler(inputs: Arrays) -> Arrays:
-        seed, index, temperature = inputs
-        return [library.sample(int(seed), np.asarray(index), sizes, temperature=float(temperature))]
+        seed, index, temperature, *labels = inputs
+        pixels = np.empty((len(index), *sizes), np.uint8)
+        for label, chosen in _by_label(index, labels):
+            pixels[chosen] = library.sample(int(seed), index[chosen], sizes, label, float(temperature))
+        return [pixels]
 
     return {
         "decoder": lambda inputs: [library.decode(inputs[0], sizes)],
@@ -70,7 +89,9 @@ def _compiled(library: Library, spec: GraphSpec) -> Callable[[Arrays], Arrays]:
     }[spec.name]
 
 
-def _simulated(spec: GraphSpec, decoder: Network, encoder: Network | None) -> Callable[[Arrays], Arrays]:
+def _simulated(
+    spec: GraphSpec, decoder: Network, encoder: Network | None, prior: Prior | None
+) -> Callable[[Arrays], Arrays]:
     """The same functions by `export.c_source.simulate`; it stores images as height, width, channels."""
     assert encoder is not None
     latent_dim = decoder.sizes[decoder.input]
@@ -84,8 +105,9 @@ def _simulated(spec: GraphSpec, decoder: Network, encoder: Network | None) -> Ca
         return simulate(encoder, inputs[0].transpose(0, 2, 3, 1).reshape(len(inputs[0]), -1))
 
     def sampler(inputs: Arrays) -> Arrays:
-        seed, index, temperature = inputs
-        z = standard_normal(int(seed), index, latent_dim) * np.float32(temperature)
+        seed, index, temperature, *labels = inputs
+        label = labels[0] if labels else ANY_CLASS
+        z = prior_latents(prior, int(seed), index, latent_dim, label, float(temperature))
         return [_pixels(simulate(decoder, z)[0], spec)]
 
     def reconstruct(inputs: Arrays) -> Arrays:

@@ -10,7 +10,13 @@ GOLDEN_JSON_NAME = "golden.json"
 METADATA_KEY = "vae_toolchain"
 """Name under which the metadata JSON is kept in ONNX `metadata_props` and in TorchScript extra files."""
 
-FORMAT_VERSION = 1
+PRIOR_NAME = "prior.npz"
+"""The arrays of a mixture (`runtime.prior`), in bundles of format 2."""
+PRIOR_JSON_NAME = "prior.json"
+"""The same for hosts without NumPy."""
+
+FORMAT_VERSIONS = (1, 2)
+"""1: samples are drawn from N(0, I). 2: from a mixture, which the manifest describes."""
 PIXELS_VERSION = 1
 """How image files become pixels: the recipe at the top of `runtime/images/decode.py`."""
 
@@ -38,12 +44,15 @@ SIGNATURES = {
     "decoder": ([("z", "float32", "NL")], [_IMAGE]),
     "encoder": ([_IMAGE], [("mean", "float32", "NL"), ("log_var", "float32", "NL")]),
     "sampler": (
-        [("seed", "int64", ""), ("index", "int64", "N"), ("temperature", "float32", "")],
+        [("seed", "int64", ""), ("index", "int64", "N"), ("temperature", "float32", ""), ("label", "int64", "N")],
         [("image", *_PIXELS)],
     ),
     "reconstructor": ([("image", *_PIXELS)], [("reconstruction", *_PIXELS)]),
 }
-"""Graph → its inputs and outputs: name, dtype, and a letter for each dimension (L is latent_dim)."""
+"""Graph → its inputs and outputs: name, dtype, and a letter for each dimension (L is latent_dim).
+
+Only the sampler of a mixture with classes has the input `label`.
+"""
 
 RELATIVE_LIMIT = 1e-5
 """Largest |x - reference| / max(1, |reference|) of images and means, in every engine."""

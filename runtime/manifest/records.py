@@ -57,11 +57,25 @@ class OnnxVersions:
 
 
 @dataclass(frozen=True)
+class PriorRecord:
+    """What the arrays in `prior.npz` must be."""
+
+    version: int
+    kind: str
+    """mixture."""
+    components: int
+    slots: int
+    """Of each alias table, a power of two."""
+    classes: tuple[str, ...]
+    """Names of the classes; the place of a name is the number that the sampler's input `label` takes."""
+
+
+@dataclass(frozen=True)
 class Metadata:
     """What every graph file says of itself."""
 
     pair_id: str
-    """First 16 hexadecimal digits of the sha256 of the weights: equal in all files of one model."""
+    """First 16 hexadecimal digits of the sha256 of the weights and the mixture: equal in all files of one model."""
     noise_version: int
     latent_dim: int
     image_shape: tuple[int, int, int]

@@ -63,6 +63,7 @@ def write_npy(
                     seed=job.seed,
                     first=job.first + done,
                     temperature=job.temperature,
+                    label=job.label,
                     batch_size=batch_size,
                 ):
                     file.write(pixels.data)
@@ -108,6 +109,7 @@ def _prepare(file: BinaryIO, sampler: Sampler, job: SampleJob, path: Path) -> in
             seed=job.seed,
             first=job.first + check,
             temperature=job.temperature,
+            label=job.label,
             batch_size=done - check,
         )
         if file.read(again.nbytes) != again.tobytes():

@@ -26,7 +26,8 @@ def write_npz(
     batch_size: int | None = None,
     advance: Callable[[int], object] = lambda count: None,
 ) -> int:
-    """Write `images` uint8 (num, H, W, C), `latents` float32 (num, L) and `indices` int64 (num,). Returns num.
+    """Write `images` uint8 (num, H, W, C), `latents` float32 (num, L) and `indices` int64 (num,), and where the
+    prior has classes `labels` int64 (num,), the class of each image. Returns num.
 
     Raises OutputError where the disk is too small or refuses; `path` then stays as it was.
     """
@@ -37,7 +38,12 @@ def write_npz(
 
         def images() -> Iterable[npt.NDArray[Any]]:
             for pixels in sampler.stream(
-                job.num, seed=job.seed, first=job.first, temperature=job.temperature, batch_size=batch_size
+                job.num,
+                seed=job.seed,
+                first=job.first,
+                temperature=job.temperature,
+                label=job.label,
+                batch_size=batch_size,
             ):
                 yield pixels
                 advance(len(pixels))
@@ -48,11 +54,14 @@ def write_npz(
 
         def latents() -> Iterable[npt.NDArray[Any]]:
             for chosen in indices():
-                yield sampler.latents(chosen, seed=job.seed, temperature=job.temperature)
+                yield sampler.latents(chosen, seed=job.seed, temperature=job.temperature, label=job.label)
 
         _add(archive, "images", "|u1", (job.num, *job.image_shape), images())
         _add(archive, "latents", "<f4", (job.num, sampler.latent_dim), latents())
         _add(archive, "indices", "<i8", (job.num,), indices())
+        if sampler.classes:
+            found = (sampler.labels(chosen, seed=job.seed, label=job.label) for chosen in indices())
+            _add(archive, "labels", "<i8", (job.num,), found)
     write_record(job, path.with_name(f"{path.name}.json"))
     return job.num
 

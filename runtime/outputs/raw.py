@@ -25,7 +25,7 @@ def write_raw(
     """
     try:
         for pixels in sampler.stream(
-            job.num, seed=job.seed, first=job.first, temperature=job.temperature, batch_size=batch_size
+            job.num, seed=job.seed, first=job.first, temperature=job.temperature, label=job.label, batch_size=batch_size
         ):
             stream.write(pixels.data)
             advance(len(pixels))

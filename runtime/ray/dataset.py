@@ -10,6 +10,7 @@ import ray.data
 
 from runtime.bundle import Bundle
 from runtime.errors import InputError
+from runtime.labels import InTurn, Label
 from runtime.ray.ranges import Ranges, power_of_two
 from runtime.ray.shipped import ShippedBundle
 from runtime.ray.worker import Draw
@@ -25,11 +26,15 @@ def samples(
     *,
     first: int = 0,
     temperature: float = 1.0,
+    label: Label | InTurn | None = None,
     precision: str = "float32",
     threads: int = 1,
     batch_size: int | None = None,
 ) -> ray.data.Dataset:
     """Images `first` … `first + num - 1` of `seed`: rows `index` int64 and `image` uint8 (H, W, C), in any order.
+
+    Where the prior has classes, rows have `label` int64 too, the class of the image. label: a class to draw, by name or
+    number, or several in turn.
 
     The same rows as `Sampler`'s and `vae-sample`'s, whatever the cluster, the number of its workers or the blocks; on
     one machine to the bit, and between machines to one grey level. Nothing is drawn before the Dataset is used.
@@ -39,11 +44,12 @@ def samples(
     cannot be.
     """
     sampler = Sampler(bundle, precision=precision, threads=1)
-    sampler.stream(num, seed=seed, first=first, temperature=temperature, batch_size=batch_size)  # refuses bad arguments
+    # Refuses bad arguments here, not in a worker.
+    sampler.stream(num, seed=seed, first=first, temperature=temperature, label=label, batch_size=batch_size)
     if threads < 1:
         raise InputError(f"threads should be at least 1, but is {threads}")
     ranges = Ranges.of(first, num, batch_size or power_of_two(_BYTES_IN_BLOCK, sampler))
-    draw = Draw(ray.put(ShippedBundle.of(sampler)), precision, seed, temperature)
+    draw = Draw(ray.put(ShippedBundle.of(sampler)), precision, seed, temperature, label)
     return numbered(ranges).map_batches(draw, batch_size=None, num_cpus=threads)
 
 

@@ -58,10 +58,10 @@ def fill_folder(
     if not len(files):
         return Filled(0, 0.0, 0.0)
     with _staging(folder, part) as staging, connected():
-        draw = Draw(ray.put(ShippedBundle.of(sampler)), sampler.precision, job.seed, job.temperature)
+        draw = Draw(ray.put(ShippedBundle.of(sampler)), sampler.precision, job.seed, job.temperature, job.label)
         written = numbered(files).map_batches(
             DrawIntoFiles,
-            fn_constructor_args=(draw, ParquetFolder(job, folder, staging)),
+            fn_constructor_args=(draw, ParquetFolder(job, folder, staging, labelled=bool(sampler.classes))),
             batch_size=None,
             num_cpus=threads,
             compute=ray.data.ActorPoolStrategy(
@@ -118,6 +118,6 @@ def _staging(folder: Path, part: SampleJob) -> Iterator[Path]:
 def _bytes_on_disk(sampler: Sampler, part: SampleJob) -> int:
     """Estimated bytes of one image on disk, from compressing the first few."""
     few = min(part.num, sampler.block)
-    pixels = sampler.sample(few, seed=part.seed, first=part.first, temperature=part.temperature)
+    pixels = sampler.sample(few, seed=part.seed, first=part.first, temperature=part.temperature, label=part.label)
     compressed: int = pa.Codec(COMPRESSION, COMPRESSION_LEVEL).compress(pixels).size
     return max(1, compressed // few)

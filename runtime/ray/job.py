@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from runtime.errors import OutputError
 from runtime.job import SampleJob, check_same, write_record
+from runtime.labels import Label
 from runtime.noise import NOISE_VERSION
 from runtime.ray.ranges import Ranges, power_of_two
 from runtime.ray.shipped import ShippedBundle
@@ -40,13 +42,14 @@ class ParquetJob(SampleJob):
         first: int,
         temperature: float,
         shard: tuple[int, int] = (0, 1),
+        labels: Sequence[Label] = (),
         images_per_file: int | None = None,
     ) -> ParquetJob:
         """The folder that the parts of these images fill together. images_per_file: None means about 100 MB of pixels.
 
-        Raises InputError where there are more parts than images.
+        Raises InputError where there are more parts than images, or a class is unknown.
         """
-        whole = SampleJob.of(sampler, num, seed=seed, first=first, temperature=temperature)
+        whole = SampleJob.of(sampler, num, seed=seed, first=first, temperature=temperature, labels=labels)
         return cls(
             **asdict(whole),
             manifest_sha256=ShippedBundle.of(sampler).manifest_sha256,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +31,16 @@ COMPRESSION = "zstd"
 COMPRESSION_LEVEL = 1
 
 
-def schema_of(job: ParquetJob) -> pa.Schema:
-    """Schema of the files, with the job as JSON in its metadata."""
+def schema_of(job: ParquetJob, *, labelled: bool = False) -> pa.Schema:
+    """Schema of the files, with the job as JSON in its metadata. labelled: with the class of each image."""
     image = pa.field("image", pa.binary(job.image_bytes), nullable=False)
-    described = json.dumps(asdict(job), sort_keys=True)
+    described = json.dumps(job.described(), sort_keys=True)
     return pa.schema(
-        [pa.field("index", pa.int64(), nullable=False), image.with_metadata({"shape": json.dumps(job.image_shape)})],
+        [
+            pa.field("index", pa.int64(), nullable=False),
+            image.with_metadata({"shape": json.dumps(job.image_shape)}),
+            *([pa.field("label", pa.int64(), nullable=False)] if labelled else []),
+        ],
         metadata={METADATA_KEY: described},
     )
 
@@ -49,24 +52,31 @@ class ParquetFolder:
     its work. Each attempt has a file of its own in `staging`, and the last rename wins, with the same bytes.
     """
 
-    def __init__(self, job: ParquetJob, folder: Path, staging: Path) -> None:
-        """staging: a folder on the same disk as `folder`; both exist, and every worker sees them."""
+    def __init__(self, job: ParquetJob, folder: Path, staging: Path, *, labelled: bool = False) -> None:
+        """staging: a folder on the same disk as `folder`; both exist, and every worker sees them. labelled: whether the
+        images have classes.
+        """
+        self._labelled = labelled
         self._job = job
         self._folder = folder.resolve()
         self._staging = staging.resolve()
 
-    def write(self, index: npt.NDArray[np.int64], image: npt.NDArray[np.uint8]) -> None:
-        """Write one file: consecutive indices (N,) and their images (N, H, W, C). Raises OutputError where `folder` is
-        not to be seen here.
+    def write(
+        self, index: npt.NDArray[np.int64], image: npt.NDArray[np.uint8], label: npt.NDArray[np.int64] | None = None
+    ) -> None:
+        """Write one file: consecutive indices (N,), their images (N, H, W, C) and perhaps their classes (N,).
+
+        Raises OutputError where `folder` is not to be seen here.
         """
         if not (self._folder / RECORD_NAME).exists():
             raise OutputError(
                 f"{self._folder}: cannot be seen by a worker on the machine {os.uname().nodename}; "
                 "choose an --output on storage that all machines of the cluster share"
             )
-        schema = schema_of(self._job)
+        schema = schema_of(self._job, labelled=self._labelled)
         pixels = [None, pa.py_buffer(np.ascontiguousarray(image))]
         images = pa.FixedSizeBinaryArray.from_buffers(schema.field("image").type, len(image), pixels)
+        labels = [] if label is None else [pa.array(label)]
         name = file_name(int(index[0]), int(index[-1]) + 1)
         attempt = _Attempt(f"{name}.{secrets.token_hex(8)}")
         writer = ParquetDatasink(
@@ -83,7 +93,7 @@ class ParquetFolder:
         pa.set_cpu_count(1)  # Arrow writes the batches of a file in any order where it has two threads
         try:
             context = TaskContext(task_idx=0, op_name="Write", kwargs={WRITE_UUID_KWARG_NAME: attempt.stem})
-            writer.write([pa.table([pa.array(index), images], schema=schema)], context)
+            writer.write([pa.table([pa.array(index), images, *labels], schema=schema)], context)
         finally:
             pa.set_cpu_count(threads)
         written = self._staging / attempt.file

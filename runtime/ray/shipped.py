@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 
 from runtime.bundle import Bundle
+from runtime.manifest import PRIOR_NAME
 from runtime.sampler import Sampler
 
 
@@ -19,7 +20,8 @@ class ShippedBundle(Bundle):
     def of(cls, sampler: Sampler) -> ShippedBundle:
         """What `sampler` draws with. Raises BundleError where the file has changed since."""
         bundle = sampler.bundle
-        return cls(bundle.folder, bundle.manifest, {sampler.decoder_file: bundle.read(sampler.decoder_file)})
+        names = [sampler.decoder_file, *([PRIOR_NAME] if bundle.manifest.prior else [])]
+        return cls(bundle.folder, bundle.manifest, {name: bundle.read(name) for name in names})
 
     def read(self, name: str) -> bytes:
         """The content of one file, proven when it was shipped."""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import ray
 
 from runtime.errors import VaeRuntimeError
+from runtime.labels import InTurn, Label
 from runtime.ray.parquet import ParquetFolder
 from runtime.ray.shipped import ShippedBundle
 from runtime.sampler import Sampler
@@ -31,13 +32,25 @@ class Draw:
     precision: str
     seed: int
     temperature: float
+    label: Label | InTurn | None = None
 
     def __call__(self, batch: dict[str, npt.NDArray[np.int64]]) -> Iterator[dict[str, npt.NDArray[Any]]]:
-        """batch: `start` and `images`, int64 (N,). Yields `index` int64 (M,) and `image` uint8 (M, H, W, C)."""
+        """batch: `start` and `images`, int64 (N,). Yields `index` int64 (M,) and `image` uint8 (M, H, W, C), and where
+        the prior has classes `label` int64 (M,), the class of each image.
+        """
         sampler = loaded_sampler(ray.get(self.bundle), self.precision)
         for start, images in zip(batch["start"].tolist(), batch["images"].tolist(), strict=True):
             index = np.arange(images, dtype=np.int64) + np.int64(start)
-            yield {"index": index, "image": _draw(sampler, start, start + images, self.seed, self.temperature)}
+            rows: dict[str, npt.NDArray[Any]] = {"index": index, "image": self._draw(sampler, start, start + images)}
+            if sampler.classes:
+                rows["label"] = sampler.labels(index, seed=self.seed, label=self.label)
+            yield rows
+
+    def _draw(self, sampler: Sampler, start: int, stop: int) -> npt.NDArray[np.uint8]:
+        """The images `start` … `stop - 1`, from whole blocks at their places: bit-identical to `Sampler.stream`'s."""
+        low, high = start - start % sampler.block, stop + -stop % sampler.block
+        pixels = sampler.sample(high - low, seed=self.seed, first=low, temperature=self.temperature, label=self.label)
+        return pixels[start - low : stop - low]
 
 
 class DrawIntoFiles:
@@ -61,7 +74,7 @@ class DrawIntoFiles:
             began.append(time.time())
             try:
                 for rows in self._draw({"start": np.array([start]), "images": np.array([images])}):
-                    self._folder.write(rows["index"], rows["image"])
+                    self._folder.write(rows["index"], rows["image"], rows.get("label"))
                 errors.append("")
             except (VaeRuntimeError, OSError) as error:
                 errors.append(" ".join(str(error).split()))
@@ -81,9 +94,3 @@ def cpus_given() -> int:
     """CPUs that Ray counts as this task's, at least 1."""
     resources: dict[str, float] = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
     return max(1, int(resources.get("CPU", 1)))
-
-
-def _draw(sampler: Sampler, start: int, stop: int, seed: int, temperature: float) -> npt.NDArray[np.uint8]:
-    """The images `start` … `stop - 1`, from whole blocks at their places, and so to the bit as `Sampler.stream`'s."""
-    low, high = start - start % sampler.block, stop + -stop % sampler.block
-    return sampler.sample(high - low, seed=seed, first=low, temperature=temperature)[start - low : stop - low]

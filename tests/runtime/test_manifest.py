@@ -41,8 +41,8 @@ def put(content: Any, path: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("format_version", 2, "format_version should be 1 but is 2"),
-        ("format_version", None, "format_version should be 1 but is None"),
+        ("format_version", 3, "format_version should be 1 or 2 but is 3"),
+        ("format_version", None, "format_version should be 1 or 2 but is None"),
         ("metadata", [], "metadata should be an object but is an array"),
         ("metadata.latent_dim", 0, "metadata.latent_dim should be an integer from 1"),
         ("metadata.latent_dim", True, "metadata.latent_dim should be an integer"),

@@ -89,8 +89,8 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
 
 
 def test_another_format_version_is_refused(content: dict[str, Any], tmp_path: Path) -> None:
-    content["format_version"] = 2
-    with pytest.raises(CheckpointError, match="format_version should be 1 but is 2"):
+    content["format_version"] = 3
+    with pytest.raises(CheckpointError, match="format_version should be 1 or 2 but is 3"):
         load_checkpoint(save(content, tmp_path))
 
 

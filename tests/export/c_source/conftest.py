@@ -14,7 +14,7 @@ import torch
 from export.c_source.emit import Sources
 from export.c_source.network import Network
 from export.c_source.write import read_networks, write_c
-from export.formats.to_onnx import to_onnx
+from export.formats.to_onnx import onnx_bytes, to_onnx
 from export.graphs import graphs_of
 from runtime.manifest import C_HEADER_NAME, C_SOURCE_NAME, Metadata
 from runtime.noise import NOISE_VERSION
@@ -54,7 +54,7 @@ def write(name: str) -> Written:
     config = CONFIGS[name]
     model = random_model(config)
     metadata = Metadata("0" * 16, NOISE_VERSION, config.latent_dim, config.image_shape, {"architecture": name})
-    decoder, encoder = (to_onnx(spec, metadata) for spec in graphs_of(model)[:2])
+    decoder, encoder = (onnx_bytes(to_onnx(spec, metadata)) for spec in graphs_of(model)[:2])
     networks = read_networks(decoder, encoder)
     assert networks[1] is not None
     return Written(model, metadata, networks[0], networks[1], write_c(networks, metadata))

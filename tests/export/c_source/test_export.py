@@ -21,7 +21,7 @@ from runtime.errors import BundleError
 from runtime.manifest import Manifest
 from runtime.verify import verify_bundle
 from tests.hosts.helpers import missing
-from trainer.checkpoint import load_checkpoint
+from trainer.checkpoint import Checkpoint, load_checkpoint
 from trainer.training.run_folder import Run
 
 
@@ -131,3 +131,24 @@ def test_a_compiler_that_fails_ends_the_export_in_a_sentence(
     with pytest.raises(ExportError, match=r"broken-cc refuses generator\.c: generator\.c:1: no"):
         export_bundle(load_checkpoint(tiny_run.best), tmp_path / "bundle", formats=("c",))
     assert not (tmp_path / "bundle").exists()
+
+
+def test_a_mixture_passes_with_every_label(
+    mixture_checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measurements = export_bundle(mixture_checkpoint, tmp_path / "bundle", formats=("onnx", "c"))
+    assert {entry.max_error for entry in measurements if entry.output == "latents"} == {0}
+    header = (tmp_path / "bundle" / "generator.h").read_text()
+    assert "#define VAE_CLASSES 4 /* labels: 0 north west, 1 north east, 2 south west, 3 3 */" in header
+    compiler = find_compiler()
+    if compiler is None:
+        missing("cc is not installed")
+    files = {name: (tmp_path / "bundle" / name).read_bytes() for name in ("generator.h", "generator.c")}
+    library, sampler = Library(files, compiler), Sampler(tmp_path / "bundle")
+    for label in range(-1, 4):
+        names = {} if label < 0 else {"label": label}
+        expected = sampler.sample(20, seed=3, temperature=0.8, **names).astype(int)
+        found = library.sample(3, np.arange(20), expected.shape[1:], label, 0.8)
+        assert np.abs(found - expected).max() <= 1
+    monkeypatch.setattr(c_engine, "find_compiler", lambda: None)
+    export_bundle(mixture_checkpoint, tmp_path / "bundle", formats=("c",))

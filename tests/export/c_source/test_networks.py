@@ -17,7 +17,7 @@ from export.c_source.read_onnx import read_network
 from export.c_source.self_test import expected_values
 from export.c_source.simulate import exponential, sigmoid, silu, simulate, tanh
 from export.errors import ExportError
-from export.formats.to_onnx import to_onnx
+from export.formats.to_onnx import onnx_bytes, to_onnx
 from export.graphs import GraphSpec
 from runtime.manifest import Metadata, Port
 from runtime.noise import NOISE_VERSION, standard_normal
@@ -92,8 +92,10 @@ def foreign(module: nn.Module) -> bytes:
     with torch.no_grad():
         image = module.eval()(torch.zeros(2, LATENT_DIM))
     z = Port("z", "float32", ("N", LATENT_DIM), None)
-    return to_onnx(
-        GraphSpec("decoder", module, (z,), (Port("image", "float32", ("N", *image.shape[1:]), (0, 1)),)), METADATA
+    return onnx_bytes(
+        to_onnx(
+            GraphSpec("decoder", module, (z,), (Port("image", "float32", ("N", *image.shape[1:]), (0, 1)),)), METADATA
+        )
     )
 
 
