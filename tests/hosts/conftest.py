@@ -30,10 +30,12 @@ _table: list[str] = []
 _figures: list[str] = []
 
 
-@pytest.fixture(scope="session")
-def host_bundle(_exported: Path) -> Path:
-    """The bundle that the hosts run: the tiny one of the tests, or the one that VAE_BUNDLE names."""
-    return Path(os.environ["VAE_BUNDLE"]).resolve() if "VAE_BUNDLE" in os.environ else _exported
+@pytest.fixture(scope="session", params=["mixture"] if "VAE_BUNDLE" in os.environ else ["N(0, I)", "mixture"])
+def host_bundle(request: pytest.FixtureRequest, _exported: Path, _exported_mixture: Path) -> Path:
+    """The bundle that the hosts run: both tiny ones of the tests in turn, or the one that VAE_BUNDLE names."""
+    if "VAE_BUNDLE" in os.environ:
+        return Path(os.environ["VAE_BUNDLE"]).resolve()
+    return _exported_mixture if request.param == "mixture" else _exported
 
 
 @pytest.fixture(scope="session")
@@ -109,8 +111,8 @@ def figures() -> list[str]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _table:
         terminalreporter.section("conformance of the hosts")
-        terminalreporter.line("| host | latents | largest image difference | one image |")
-        terminalreporter.line("| --- | --- | --- | --- |")
+        terminalreporter.line("| host | prior | latents | largest image difference | one image |")
+        terminalreporter.line("| --- | --- | --- | --- | --- |")
         for row in _table:
             terminalreporter.line(row)
     if _figures:

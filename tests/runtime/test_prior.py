@@ -32,7 +32,7 @@ def arrays_of(prior: Prior) -> dict[str, npt.NDArray[Any]]:
 
 def npz(arrays: dict[str, npt.NDArray[Any]]) -> bytes:
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # its own option is typed as any array's name
     return buffer.getvalue()
 
 
@@ -57,7 +57,8 @@ def test_component_and_latent_follow_the_written_contract(seed: int, label: int)
 
 def test_the_test_vector_of_the_contract() -> None:
     """Seed 7, index 5: components and first latents of a mixture of three that any host can write down by hand."""
-    prior = Prior.of_mixture([1, 2, 5], [[-1, 0.5], [0, 0], [2, -3]], [[0.5, 1], [1, 2], [0.25, 0.75]])
+    means, deviations = np.array([[-1, 0.5], [0, 0], [2, -3]]), np.array([[0.5, 1], [1, 2], [0.25, 0.75]])
+    prior = Prior.of_mixture([1, 2, 5], means, deviations)
     assert hex(component_words(7, [5])[0]) == "0x321f38a1"
     assert prior.thresholds.tolist() == [[32768, 65536, 65536, 0]]
     assert prior.aliases.tolist() == [[2, 1, 2, 2]]

@@ -13,7 +13,7 @@ from trainer.training.run_folder import Run
 
 
 def test_a_run_gets_its_five_pictures(tmp_path: Path, tiny_run: Run, blobs: ImageData) -> None:
-    files = draw_run(*[load_checkpoint(tiny_run.best)] * 2, blobs, tmp_path)
+    files = draw_run(load_checkpoint(tiny_run.best), load_checkpoint(tiny_run.best), blobs, tmp_path)
     assert [path.stem for path in files] == [
         "training_curves", "reconstructions", "samples", "latent_space", "interpolation",
     ]  # fmt: skip
@@ -26,7 +26,7 @@ def test_a_run_gets_its_five_pictures(tmp_path: Path, tiny_run: Run, blobs: Imag
 
 def test_images_without_labels_are_drawn_too(tmp_path: Path, tiny_run: Run, blobs: ImageData) -> None:
     unlabelled = ImageData("blobs", blobs.train_images, blobs.test_images, None, None)
-    assert len(draw_run(*[load_checkpoint(tiny_run.best)] * 2, unlabelled, tmp_path)) == 5
+    assert len(draw_run(load_checkpoint(tiny_run.best), load_checkpoint(tiny_run.best), unlabelled, tmp_path)) == 5
 
 
 def test_test_images_are_saved_pixel_for_pixel(tmp_path: Path, blobs: ImageData) -> None:

@@ -4,11 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from click.testing import CliRunner
 
 from runtime.noise import standard_normal
+from runtime.prior import Prior, prior_latents
 from trainer.checkpoint import Checkpoint, load_checkpoint
 from trainer.cli.train import train
 from trainer.data.dataset import ImageData
@@ -18,10 +20,10 @@ from trainer.prior import fit_prior
 from trainer.training.run_folder import Run
 
 
-def mean_log_density(prior: object, z: np.ndarray) -> float:  # type: ignore[type-arg]
+def mean_log_density(prior: Prior, z: npt.NDArray[np.float64]) -> float:
     """Of points under the mixture that the tables draw from, by the formula."""
-    mean, scale = prior.shift.astype(float) * prior.scale, prior.scale.astype(float)  # type: ignore[attr-defined]
-    p = prior.probabilities()  # type: ignore[attr-defined]
+    mean, scale = prior.shift.astype(float) * prior.scale, prior.scale.astype(float)
+    p = prior.probabilities()
     log_normal = (-0.5 * ((z[:, None] - mean) / scale) ** 2 - np.log(scale) - 0.5 * np.log(2 * np.pi)).sum(2)
     return float(np.log((np.exp(log_normal) * p).sum(1)).mean())
 
@@ -112,8 +114,6 @@ def test_a_checkpoint_keeps_its_prior_and_is_of_format_2_only_with_one(
 def test_a_damaged_prior_in_a_checkpoint_is_refused(
     best: Checkpoint, tmp_path: Path, name: str, value: object, words: str
 ) -> None:
-    from runtime.prior import Prior
-
     replace(best, prior=Prior.of_mixture([1, 1, 1], np.zeros((3, 5)), np.ones((3, 5)))).save(tmp_path / "a.pt")
     content = torch.load(tmp_path / "a.pt", weights_only=True)
     content["prior"][name] = value
@@ -123,8 +123,6 @@ def test_a_damaged_prior_in_a_checkpoint_is_refused(
 
 
 def test_a_prior_of_another_model_is_refused(best: Checkpoint, tmp_path: Path) -> None:
-    from runtime.prior import Prior
-
     replace(best, prior=Prior.of_mixture([1], np.zeros((1, 4)), np.ones((1, 4)))).save(tmp_path / "a.pt")
     with pytest.raises(CheckpointError, match="its prior should have 5 latents but has 4"):
         load_checkpoint(tmp_path / "a.pt")
@@ -172,6 +170,4 @@ def test_without_scikit_learn_the_run_is_refused_before_it_begins(
 
 
 def test_picture_of_samples_is_what_the_prior_draws(best: Checkpoint) -> None:
-    from runtime.prior import prior_latents
-
     assert (prior_latents(None, 0, np.arange(3), 5) == standard_normal(0, np.arange(3), 5)).all()

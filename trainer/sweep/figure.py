@@ -38,7 +38,8 @@ def draw_sweep(folder: Path, cells: Sequence[Cell]) -> Figure:
     strips = np.atleast_1d(right.subplots(len(cells), 1))
     for axes, cell, run, colour in zip(strips, cells, runs, colours, strict=True):
         checkpoint = load_checkpoint(run.best)
-        pixels = to_uint8(draw_samples(checkpoint.build_model(), rows * _IN_A_ROW, checkpoint.settings.seed))
+        samples = draw_samples(checkpoint.build_model(), checkpoint.prior, rows * _IN_A_ROW, checkpoint.settings.seed)
+        pixels = to_uint8(samples)
         axes.imshow(without_gray_axis(grid(pixels, _IN_A_ROW, gap=0)), cmap="gray", vmin=0, vmax=255)
         axes.set_xticks([])
         axes.set_yticks([])

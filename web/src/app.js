@@ -36,6 +36,8 @@ async function load(open) {
     const model = await Model.open(await open());
     app.model = model;
     describe(model);
+    offerClasses(model);
+    showControls();
     document.body.dataset.state = "ready";
     await rooms[app.store.state.tab].render();
     performance.mark("first picture");
@@ -53,6 +55,13 @@ function describe({ bundle, width, height, channels, latentDim }) {
   const facts = [data?.name, architecture, `${latentDim} latents`, `${width}×${height}${channels === 3 ? " colour" : ""}`];
   if (training?.test_loss_nats) facts.push(`${training.test_loss_nats.toFixed(1)} nats`);
   $("facts").textContent = facts.filter(Boolean).join(" · ");
+}
+
+/** The classes that samples can be asked for, in a list; hidden where there are none. */
+function offerClasses({ classes }) {
+  const names = ["any", ...classes];
+  $("class").replaceChildren(...names.map((name, i) => new Option(name, `${i - 1}`)));
+  $("class-choice").hidden = classes.length === 0;
 }
 
 async function check(model) {
@@ -109,6 +118,7 @@ function wireControls() {
   $("seed-new").onclick = () => store.set({ seed: BigInt(crypto.getRandomValues(new Uint32Array(1))[0] % 1_000_000), edits: new Map() });
   $("temperature").max = HOTTEST;
   $("temperature").oninput = () => store.set({ temperature: Number($("temperature").value) });
+  $("class").onchange = () => store.set({ label: Number($("class").value), edits: new Map() });
   $("link").onclick = async () => {
     await navigator.clipboard?.writeText(store.link());
     $("link").textContent = navigator.clipboard ? "Copied" : "Copy it from the address bar";
@@ -132,7 +142,8 @@ function wireControls() {
 }
 
 function showControls() {
-  const { seed, temperature, tab } = app.store.state;
+  const { seed, temperature, label, tab } = app.store.state;
+  $("class").value = `${label < (app.model?.classes.length ?? 0) ? label : -1}`;
   $("seed").value = seed;
   $("temperature").value = temperature;
   $("temperature-value").textContent = temperature.toFixed(2);

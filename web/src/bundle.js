@@ -5,7 +5,7 @@ import { NOISE_VERSION } from "./noise.js";
 /** Every message is a sentence for whoever must fix it. */
 export class BundleError extends Error {}
 
-const FORMAT_VERSION = 1;
+const FORMAT_VERSIONS = [1, 2]; // 2 has a fitted prior
 const GRAPHS = ["decoder", "encoder", "sampler", "reconstructor"];
 const PLAIN_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
 
@@ -65,6 +65,11 @@ export class Bundle {
     return bytes;
   }
 
+  /** The text of prior.json, or null where samples are drawn from N(0, I). */
+  async prior() {
+    return this.manifest.format_version === 1 ? null : new TextDecoder().decode(await this.file("prior.json"));
+  }
+
   /** The bytes of any file that the manifest lists. */
   async file(name) {
     const expected = this.manifest.files[name];
@@ -89,9 +94,9 @@ function parseManifest(text) {
   } catch (error) {
     throw new BundleError(`manifest.json: not valid JSON (${error.message}); run vae-export again`);
   }
-  if (root?.format_version !== FORMAT_VERSION)
+  if (!FORMAT_VERSIONS.includes(root?.format_version))
     throw new BundleError(
-      `manifest.json: format_version should be ${FORMAT_VERSION} but is ${JSON.stringify(root?.format_version)}; ` +
+      `manifest.json: format_version should be ${FORMAT_VERSIONS.join(" or ")} but is ${JSON.stringify(root?.format_version)}; ` +
         `run vae-export again`,
     );
   const { metadata, graphs, files } = root;

@@ -30,12 +30,12 @@ export function explore(app) {
     all.hidden = true;
   };
 
-  return { keys: ["seed", "temperature", "index", "edits", "axes"], render };
+  return { keys: ["seed", "temperature", "label", "index", "edits", "axes"], render };
 
   /** The latents that are shown: those of the sample, with the visitor's own values in their places. */
   function latents() {
-    const { seed, index, temperature, edits } = app.store.state;
-    const z = app.model.latents(seed, [index], temperature);
+    const { seed, index, temperature, label, edits } = app.store.state;
+    const z = app.model.latents(seed, [index], temperature, label);
     for (const [dim, value] of edits) if (dim < z.length) z[dim] = value;
     return z;
   }

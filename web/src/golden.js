@@ -20,9 +20,11 @@ export async function checkGolden(model, progress = () => {}) {
   };
   const [seed] = golden.seed;
   const indices = [...golden.index];
+  const labels = golden.label ? [...golden.label].map(Number) : indices.map(() => -1);
 
   await add("Latents of the seed", "every bit", () => {
-    const found = new Uint32Array(model.latents(seed, indices).buffer);
+    const rows = indices.map((index, i) => model.latents(seed, [index], 1, labels[i]));
+    const found = new Uint32Array(Float32Array.from(rows.flatMap((row) => [...row])).buffer);
     const expected = new Uint32Array(golden.latents.buffer);
     const equal = found.filter((bits, i) => bits === expected[i]).length;
     return { figure: `${equal} of ${expected.length} equal`, passed: equal === expected.length };
@@ -33,7 +35,7 @@ export async function checkGolden(model, progress = () => {}) {
     return difference(levels, golden.sampler_image);
   });
   if (has("sampler")) {
-    await add("Sampler", "1 grey level", async () => difference(await model.sample(seed, indices), golden.sampler_image));
+    await add("Sampler", "1 grey level", async () => difference(await model.sample(seed, indices, 1, labels), golden.sampler_image));
     await model.release("sampler");
   }
   if (has("encoder"))

@@ -3,6 +3,7 @@
 import * as ort from "./vendor/ort.wasm.min.mjs";
 import { BundleError } from "./bundle.js";
 import { Noise } from "./noise.js";
+import { Prior } from "./prior.js";
 
 const HERE = new URL(".", import.meta.url);
 ort.env.wasm.wasmPaths = new URL("vendor/", HERE).href;
@@ -23,6 +24,7 @@ let table; // one for all bundles
 export class Model {
   #sessions = new Map();
   #noise;
+  #prior = null;
 
   /** Opens the decoder; the other graphs follow when they are first asked for. */
   static async open(bundle) {
@@ -35,16 +37,27 @@ export class Model {
       if (!response.ok) throw new Error("normal_table_v1.f32 is missing beside the page; build the page again");
       return response.arrayBuffer();
     });
-    const [scores] = await Promise.all([table, model.session("decoder")]);
+    const [scores, prior] = await Promise.all([table, bundle.prior(), model.session("decoder")]);
     model.#noise = new Noise(scores);
+    try {
+      if (prior !== null) model.#prior = new Prior(prior, model.latentDim);
+    } catch (error) {
+      throw new BundleError(error.message);
+    }
     // A wrong shape shows itself here, before anything is drawn.
     await model.decode(new Float32Array(model.latentDim));
     return model;
   }
 
-  /** Latents of samples of a seed: Float32Array (N · L). seed, indices: BigInt. */
-  latents(seed, indices, temperature = 1) {
-    return this.#noise.latents(seed, indices, this.latentDim, temperature);
+  /** Names of the classes that samples can be drawn of; none where there are no labels, or no fitted prior. */
+  get classes() {
+    return this.#prior?.classes ?? [];
+  }
+
+  /** Latents of samples of a seed: Float32Array (N · L). seed, indices: BigInt; label: number of a class, others for any. */
+  latents(seed, indices, temperature = 1, label = -1) {
+    const noise = this.#noise.latents(seed, indices, this.latentDim, temperature);
+    return this.#prior?.move(noise, seed, indices, label < this.classes.length ? label : -1) ?? noise;
   }
 
   /** Latents Float32Array (N · L) → pictures Float32Array (N · C · H · W) in [0, 1]. */
@@ -73,12 +86,14 @@ export class Model {
     return { mean: mean.data, logVar: log_var.data };
   }
 
-  /** Samples as the whole generator draws them: uint8 (N · H · W · C). */
-  async sample(seed, indices, temperature = 1) {
+  /** Samples as the whole generator draws them: uint8 (N · H · W · C). labels: numbers of classes, one for each. */
+  async sample(seed, indices, temperature = 1, labels = indices.map(() => -1)) {
+    const label = new ort.Tensor("int64", [...labels].map(BigInt), [indices.length]);
     const { image } = await this.run("sampler", {
       seed: new ort.Tensor("int64", [seed], []),
       index: new ort.Tensor("int64", indices, [indices.length]),
       temperature: new ort.Tensor("float32", [temperature], []),
+      ...(this.classes.length ? { label } : {}),
     });
     return image.data;
   }

@@ -67,7 +67,7 @@ export class Noise {
 }
 
 /** A 63-bit number as its low and its high 32 bits. */
-function words(number) {
+export function words(number) {
   if (number < 0n || number > LARGEST) throw new RangeError(`${number} should be from 0 to 2**63 - 1`);
   return [Number(number & 0xffffffffn), Number(number >> 32n)];
 }

@@ -7,7 +7,7 @@ export const HOTTEST = 2; // temperature
 export const FARTHEST = 4; // of a latent from 0, in standard deviations
 const MOST = 600; // pictures in the gallery
 
-const START = { tab: "gallery", seed: 0n, temperature: 1, count: 60, index: 0n, edits: new Map(), axes: null, from: 0n, to: 1n, at: 0.5 };
+const START = { tab: "gallery", seed: 0n, temperature: 1, label: -1, count: 60, index: 0n, edits: new Map(), axes: null, from: 0n, to: 1n, at: 0.5 };
 
 /** State from an address's hash; whatever cannot be read stays as at the start. */
 export function readAddress(hash) {
@@ -25,6 +25,7 @@ export function readAddress(hash) {
     tab: TABS.includes(given.get("tab")) ? given.get("tab") : START.tab,
     seed: whole("seed", START.seed),
     temperature: number("t", 0, HOTTEST, START.temperature),
+    label: Math.round(number("class", 0, 65535, START.label)),
     count: Math.round(number("n", 1, MOST, START.count)),
     index: whole("index", START.index),
     edits,
@@ -42,6 +43,7 @@ export function toAddress(state) {
   put("tab", state.tab, "");
   put("seed", state.seed, START.seed);
   put("t", state.temperature, START.temperature);
+  put("class", state.label, START.label);
   if (state.tab === "gallery") put("n", state.count, START.count);
   if (state.tab === "explore") {
     put("index", state.index, START.index);
