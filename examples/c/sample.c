@@ -1,4 +1,4 @@
-/* Seed and index to a picture: sample SEED INDEX PICTURE.pgm (gray) or .ppm (colour). */
+/* Seed and index to a picture: sample SEED INDEX PICTURE [CLASS]; the picture is a .pgm (gray) or a .ppm (colour). */
 #include "generator.h"
 
 #include <stdio.h>
@@ -8,12 +8,13 @@ int main(int argc, char **argv) {
     static uint8_t pixels[VAE_HEIGHT * VAE_WIDTH * VAE_CHANNELS];
     FILE *file;
     int code = vae_self_test();
-    if (argc != 4) {
-        fprintf(stderr, "usage: sample SEED INDEX PICTURE\n");
+    const int64_t label = argc == 5 ? strtoll(argv[4], NULL, 10) : -1;
+    if (argc != 4 && argc != 5) {
+        fprintf(stderr, "usage: sample SEED INDEX PICTURE [CLASS]\n");
         return 2;
     }
     if (code == VAE_OK) {
-        code = vae_sample(strtoull(argv[1], NULL, 10), strtoull(argv[2], NULL, 10), -1, 1.0f, pixels);
+        code = vae_sample(strtoull(argv[1], NULL, 10), strtoull(argv[2], NULL, 10), label, 1.0f, pixels);
     }
     if (code != VAE_OK) {
         fprintf(stderr, "sample: error %d, see generator.h\n", code);

@@ -23,7 +23,8 @@ int main(int argc, char **argv) {
     for (seed = 3; seed < split; ++seed) {
         for (index = split + 1; index < argc; ++index) {
             const uint64_t first = strtoull(argv[seed], NULL, 10), second = strtoull(argv[index], NULL, 10);
-            code |= vae_latents(first, second, -1, 1.0f, z) | vae_sample(first, second, -1, 1.0f, pixels);
+            const int64_t label = (index - split - 1) % (VAE_CLASSES + 1) - 1; /* any class, then each in turn */
+            code |= vae_latents(first, second, label, 1.0f, z) | vae_sample(first, second, label, 1.0f, pixels);
             fwrite(z, sizeof z, 1, latents);
             fwrite(pixels, sizeof pixels, 1, images);
         }

@@ -1,7 +1,7 @@
-// What test_conformance.py asks of a host, from generator.wasm: probe WASM LATENT_DIM PIXELS LATENTS IMAGES SEED... -- INDEX...
+// What test_conformance.py asks of a host, from generator.wasm: probe WASM LATENT_DIM PIXELS CLASSES LATENTS IMAGES SEED... -- INDEX...
 import { readFileSync, writeFileSync } from "node:fs";
 
-const [path, latentDim, pixelCount, latentsFile, imagesFile, ...numbers] = process.argv.slice(2);
+const [path, latentDim, pixelCount, classes, latentsFile, imagesFile, ...numbers] = process.argv.slice(2);
 const vae = (await WebAssembly.instantiate(readFileSync(path))).instance.exports;
 const z = (vae.__heap_base.value + 7) & ~7, pixels = z + 4 * Number(latentDim);
 const missing = pixels + Number(pixelCount) - vae.memory.buffer.byteLength;
@@ -11,8 +11,9 @@ const seeds = numbers.slice(0, split).map(BigInt), indices = numbers.slice(split
 const latents = [], images = [];
 let code = vae.vae_self_test();
 for (const seed of seeds) {
-  for (const index of indices) {
-    code |= vae.vae_latents(seed, index, -1n, 1, z) | vae.vae_sample(seed, index, -1n, 1, pixels);
+  for (const [place, index] of indices.entries()) {
+    const label = BigInt((place % (Number(classes) + 1)) - 1); // any class, then each in turn
+    code |= vae.vae_latents(seed, index, label, 1, z) | vae.vae_sample(seed, index, label, 1, pixels);
     latents.push(new Uint8Array(vae.memory.buffer, z, 4 * Number(latentDim)).slice());
     images.push(new Uint8Array(vae.memory.buffer, pixels, Number(pixelCount)).slice());
   }

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -44,7 +45,7 @@ EXAMPLES = {
     "rust": (["rustc", "cc", "ar"], ["digit.pgm"]),
     "web-minimal": (["clang", "wasm-ld"], []),
 }
-_images: dict[str, bytes] = {}
+_images: dict[Path, dict[str, bytes]] = defaultdict(dict)  # of each bundle, by host
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def c_source(host_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """A folder with the C source of the hosts' bundle."""
     bundle = Bundle.open(host_bundle)
     decoder, encoder = (bundle.read(bundle.graph_file(name, "onnx")) for name in READ_FOR_C)
-    sources = write_c(read_networks(decoder, encoder), bundle.manifest.metadata)
+    sources = write_c(read_networks(decoder, encoder), bundle.manifest.metadata, bundle.prior())
     folder = tmp_path_factory.mktemp("c")
     (folder / "generator.h").write_text(sources.header)
     (folder / "generator.c").write_text(sources.source)
@@ -74,7 +75,7 @@ def test_c_draws_what_every_host_draws(
     version = run(compiler, "--version").splitlines()[0] + (f", {emulator[0]}" if emulator else "")
     drawn = Drawn(version, files[0].read_bytes(), files[1].read_bytes(), answer["ms"])
     check(host, drawn, host_bundle, conformance_table)
-    same_as_the_others(host, drawn.images)
+    same_as_the_others(host_bundle, host, drawn.images)
 
 
 def test_webassembly_draws_what_every_host_draws(
@@ -87,16 +88,18 @@ def test_webassembly_draws_what_every_host_draws(
     run("clang", "--target=wasm32", *WASM_FLAGS, c_source / "generator.c", "-o", module)
     files = tmp_path / "latents", tmp_path / "images"
     metadata = Bundle.open(host_bundle).manifest.metadata
-    sizes = metadata.latent_dim, int(np.prod(metadata.image_shape))
+    classes = len(Sampler(host_bundle).classes)
+    sizes = metadata.latent_dim, int(np.prod(metadata.image_shape)), classes
     answer = json.loads(run("node", HERE / "probe_generator.mjs", module, *sizes, *files, *SEEDS, "--", *INDICES))
     drawn = Drawn(answer["version"], files[0].read_bytes(), files[1].read_bytes(), answer["ms"])
     check("C, WebAssembly", drawn, host_bundle, conformance_table)
-    same_as_the_others("C, WebAssembly", drawn.images)
+    same_as_the_others(host_bundle, "C, WebAssembly", drawn.images)
 
 
-def same_as_the_others(host: str, images: bytes) -> None:
-    _images[host] = images
-    assert len(set(_images.values())) == 1, f"{host} differs from {', '.join(set(_images) - {host})}"
+def same_as_the_others(bundle: Path, host: str, images: bytes) -> None:
+    drawn = _images[bundle]
+    drawn[host] = images
+    assert len(set(drawn.values())) == 1, f"{host} differs from {', '.join(set(drawn) - {host})}"
 
 
 @pytest.fixture(scope="module")
