@@ -42,9 +42,11 @@ test-onnxruntime:  ## runs/latest/bundle on the oldest and the newest onnxruntim
 	$(PYTHON) tools/check_hosts.py
 
 # Compilers and processors for the C source.
-C_PROGRAMS := gcc clang wasm-ld go rustc qemu-arm aarch64-linux-gnu-gcc arm-linux-gnueabihf-gcc s390x-linux-gnu-gcc
+C_PROGRAMS := gcc clang wasm-ld go rustc qemu-arm aarch64-linux-gnu-gcc arm-linux-gnueabihf-gcc s390x-linux-gnu-gcc \
+	javac mcs mono
 C_PACKAGES := gcc clang lld golang-go rustc qemu-user gcc-aarch64-linux-gnu gcc-arm-linux-gnueabihf gcc-s390x-linux-gnu \
-	libc6-dev-arm64-cross libc6-dev-armhf-cross libc6-dev-s390x-cross binutils
+	libc6-dev-arm64-cross libc6-dev-armhf-cross libc6-dev-s390x-cross binutils \
+	default-jdk-headless mono-mcs mono-runtime
 
 # Debian packages are installed only where one is missing, which needs root.
 test-hosts: $(INSTALLED) web  ## the same pictures in Node, Chromium and C++; installs them and forbids skipping
