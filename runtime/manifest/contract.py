@@ -29,6 +29,9 @@ SUFFIXES = {
     PT2: ".pt2",
 }
 """Format → ending of its files' names. int8: 8-bit weights and activations; fp16: 16-bit weights."""
+C = "c"
+"""Format of the whole generator as C source, two files for all graphs together."""
+C_HEADER_NAME, C_SOURCE_NAME = "generator.h", "generator.c"
 FORMATS = (ONNX, TORCHSCRIPT, PT2)
 """Formats in which a graph is exported; the others are made from its ONNX file."""
 PRECISIONS = {"float32": ONNX, "int8": ONNX_INT8, "fp16": ONNX_FP16}

@@ -31,6 +31,14 @@ class Graph:
 
 
 @dataclass(frozen=True)
+class CSource:
+    """The generator as C source: names of the two files in the bundle's folder."""
+
+    header: str
+    source: str
+
+
+@dataclass(frozen=True)
 class FileRecord:
     """What a file of the bundle must be."""
 
