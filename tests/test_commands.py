@@ -86,7 +86,7 @@ def test_nothing_trained_here_yet_is_one_sentence(tmp_path: Path) -> None:
         (["--learning-rate", "0"], 2, "--learning-rate"),
         (["--data-dir", "nowhere"], 1, "the data folder nowhere does not exist"),
         (["--dataset", "nowhere.npy"], 1, r"nowhere\.npy: cannot be read"),
-        (["--dataset", "range.npy"], 1, r"floats should be in \[0, 1\] without NaN but reach from 0 to 255"),
+        (["--dataset", "range.npy"], 1, r"floats should be in \[0, 1\] without NaN but range from 0 to 255"),
         (["--dataset", "nan.npy"], 1, r"floats should be in \[0, 1\] without NaN"),
         (["--data-dir", "data"], 1, "train-images-idx3-ubyte: should hold"),
         (["--dataset", "good.npy", "--name", "../x"], 1, "plain folder name"),

@@ -2,13 +2,13 @@
 
 {
   "format_version": 1,
-  "pixels": 1,                         how image files become pixels (runtime/images/decode.py); absent in old bundles
-  "metadata": {                        the same JSON sits inside every graph file
-    "pair_id": "9f86d081884c7d65",     one model's weights; all graphs of a bundle share it
+  "pixels": 1,                         version of the image conversion (runtime/images/decode.py); not in old bundles
+  "metadata": {                        the same JSON is stored in every graph file
+    "pair_id": "9f86d081884c7d65",     hash of the model's weights, the same in all graphs of a bundle
     "noise_version": 1,
     "latent_dim": 32,
     "image_shape": [1, 28, 28],        channels, height, width
-    "provenance": {...}                what was trained, on what, by which versions; free form
+    "provenance": {...}                architecture, training data and versions; free form
   },
   "onnx": {"opset": 18, "ir_version": 8, "oldest_onnxruntime": "1.18"},
   "graphs": {

@@ -1,4 +1,4 @@
-"""The manifest itself, with its reader and its writer side by side."""
+"""The manifest class with its JSON reader and writer."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from runtime.manifest.contract import DTYPES, FORMAT_VERSION, MANIFEST_NAME, PIX
 from runtime.manifest.fields import integer, kind, parse, plain_name, take
 from runtime.manifest.records import FileRecord, Graph, Metadata, OnnxVersions, Port
 
-_MAX_BYTES = 2**31 - 1  # the most that a protobuf, and so an ONNX file, can hold
+_MAX_BYTES = 2**31 - 1  # maximum size of a protobuf, and therefore of an ONNX file
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything that a host needs to know of a bundle before it opens a graph."""
+    """Everything that a host needs to know about a bundle before it opens a graph."""
 
     metadata: Metadata
     onnx: OnnxVersions | None
-    """None where the bundle holds no ONNX file."""
+    """None if the bundle has no ONNX file."""
     graphs: dict[str, Graph]
     files: dict[str, FileRecord]
     pixels: int | None = PIXELS_VERSION
-    """Version of the recipe by which image files become pixels; None in bundles that name none."""
+    """Version of the conversion of image files to pixels; None in old bundles, which do not record it."""
 
     def to_json(self) -> str:
         """The text of `manifest.json`, the same for the same manifest."""
@@ -37,7 +37,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: bytes) -> Manifest:
-        """Read `manifest.json` and prove its form. Raises BundleError, naming the place, for anything unexpected."""
+        """Read and validate `manifest.json`. Raises BundleError, naming the field, for anything unexpected."""
         root = parse(text)
         if root.get("format_version") != FORMAT_VERSION:
             raise BundleError(
@@ -71,9 +71,7 @@ class Manifest:
 
 
 def _check_signature(name: str, graph: Graph, metadata: Metadata) -> None:
-    """Decoder and encoder, which this runtime computes with, must have the ports of the contract at the sizes of the
-    metadata.
-    """
+    """Check the inputs and outputs of decoder and encoder, the graphs that this runtime uses, against the contract."""
     if name not in ("decoder", "encoder"):
         return
     channels, height, width = metadata.image_shape

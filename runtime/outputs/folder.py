@@ -1,4 +1,4 @@
-"""A folder of numbered PNGs, one for each image, named by its index, so that shards can share one folder."""
+"""Output to a folder of PNG files named by image index, so several shards can write to one folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runtime.outputs.space import require_space
 from runtime.sampler import Sampler
 
 RECORD_NAME = "vae-sample.json"
-_BYTES_ON_DISK = 4096  # the least that a file takes on common file systems
+_BYTES_ON_DISK = 4096  # minimum size of a file on common file systems
 _FILES_IN_TASK = 64
 
 
@@ -31,15 +31,15 @@ def write_folder(
 ) -> int:
     """Write image I of `job` to `folder`/I.png, I with at least eight digits, in several threads.
 
-    resume: leave out the files that are there, each of which is complete. Returns how many this call drew. Raises
-    OutputError where the disk is too small or refuses, or where the folder holds something else.
+    resume: skip images whose files exist; existing files are always complete. Returns the number of images drawn by
+    this call. Raises OutputError if the disk is too small, writing fails, or the folder has other content.
     """
     require_space(folder / RECORD_NAME, job.num * _BYTES_ON_DISK)
     record = folder / RECORD_NAME
     if record.exists():
         check_same(job, record, ignoring=("first", "num"))
     elif any(not path.name.startswith(".") for path in folder.iterdir()):
-        raise OutputError(f"{folder}: holds something that vae-sample did not write; choose another --output")
+        raise OutputError(f"{folder}: contains files that vae-sample did not write; choose another --output")
     else:
         write_record(job, record)
     start, stop = _first_missing(job, folder) if resume else job.first, job.first + job.num
@@ -63,7 +63,7 @@ def write_folder(
 
 
 def _first_missing(job: SampleJob, folder: Path) -> int:
-    """Index of the first image that is not there; images are written in order, but for the last few of a batch."""
+    """Index of the first missing image; later ones may exist, because the threads of a batch do not write in order."""
     indices = range(job.first, job.first + job.num)
     return next((index for index in indices if not _file(folder, index).exists()), indices.stop)
 
@@ -73,7 +73,7 @@ def _write_all(folder: Path, first: int, pixels: npt.NDArray[np.uint8], threads:
         for start in starts:
             for i in range(start, min(start + _FILES_IN_TASK, len(pixels))):
                 path = _file(folder, first + i)
-                temporary = path.with_name(f".{path.name}")  # renamed when whole: a file that is there is complete
+                temporary = path.with_name(f".{path.name}")  # renamed when complete
                 write_png(temporary, pixels[i])
                 temporary.replace(path)
 

@@ -1,4 +1,4 @@
-"""One PNG with all images of a job in a grid; the job is noted in the file."""
+"""Output to one PNG file with all images of a job in a grid; its metadata contains the job."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from runtime.sampler import Sampler
 
 
 def write_picture(sampler: Sampler, job: SampleJob, path: Path, *, columns: int, scale: int) -> int:
-    """Write the images in rows of `columns`, every pixel a square of `scale`: complete or not at all. Returns num."""
+    """Write a grid with `columns` columns, each pixel enlarged to `scale` × `scale`, atomically. Returns num."""
     pixels = sampler.sample(job.num, seed=job.seed, first=job.first, temperature=job.temperature)
     save_png(path, grid(pixels, columns, scale=scale), text={METADATA_KEY: job.to_json()})
     return job.num

@@ -40,7 +40,7 @@ def test_a_write_cut_short_leaves_an_array_that_resumes_to_the_same_bytes(
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert "--resume goes on with it once there is room" in done.stderr
+    assert "--resume continues it once there is space" in done.stderr
     assert not path.exists()
     assert 0 < part.stat().st_size <= limit
     sampler = Sampler(bundle)

@@ -208,7 +208,7 @@ def test_a_disk_that_fills_up_leaves_a_resumable_file(
     sampler, job = job_of(bundle, 30_000)
     path = tmp_path / "a.npy"
     full = OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(OutputError, match=r"No space left on device; .*a\.npy\.part stays, and --resume"):
+    with pytest.raises(OutputError, match=r"No space left on device; .*a\.npy\.part is kept, and --resume"):
         write_npy(sampler, job, path, resume=False, advance=stop_after(9000, full))
     assert not path.exists()
     write_npy(sampler, job, path, resume=True)

@@ -287,7 +287,7 @@ def test_the_last_index_of_all_can_be_drawn(bundle: Path, tmp_path: Path) -> Non
         (["--output", "-"], 2, "should be a folder"),
         (["--num", 3, "--shard", "0/4", "--output", "rows"], 1, "cannot be divided into 4 shards"),
         (["--num", 10**13, "--output", "rows"], 1, "free"),
-        (["--output", "letters"], 1, "holds something that vae-sample --engine ray did not write"),
+        (["--output", "letters"], 1, "contains files that vae-sample --engine ray did not write"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_sentence(

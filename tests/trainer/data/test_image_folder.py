@@ -152,8 +152,8 @@ def test_second_load_decodes_nothing_and_a_changed_file_is_noticed(
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["readme.txt"], "holds no images"),
-        (["a.png", "cats/b.png"], "holds images itself and in cats"),
+        (["readme.txt"], "contains no images"),
+        (["a.png", "cats/b.png"], "contains images directly and also in cats"),
         (["fake.png"], "none of its 1 image files can be read"),
     ],
 )

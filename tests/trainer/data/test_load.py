@@ -165,7 +165,7 @@ def test_npz_keeps_its_labels_and_its_own_split(tmp_path: Path, blobs: ImageData
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.full((9, 4, 4), 2.0), r"floats should be in \[0, 1\] without NaN but reach from 2 to 2"),
+        (np.full((9, 4, 4), 2.0), r"floats should be in \[0, 1\] without NaN but range from 2 to 2"),
         (np.full((9, 4, 4), -0.5), r"floats should be in \[0, 1\]"),
         (np.full((9, 4, 4), np.nan), r"floats should be in \[0, 1\] without NaN"),
         (np.zeros((9, 4, 4), np.int64), "should be uint8, or floats"),
