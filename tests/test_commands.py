@@ -1,4 +1,4 @@
-"""The real commands, as a user types them: in a row, with their help, and with everything that can go wrong."""
+"""The commands as a user runs them: the whole workflow, the help texts, and errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(*command: object, cwd: Path, env: dict[str, str] | None = None) -> subpr
 
 
 def one_sentence(result: subprocess.CompletedProcess[str], code: int, message: str) -> None:
-    """The command ended with `code` and one clear line, no traceback."""
+    """Check that the command ended with exit code `code` and a one-line message without a traceback."""
     assert result.returncode == code, result.stderr
     *usage, error = result.stderr.strip().splitlines()
     assert error.startswith("Error: ")

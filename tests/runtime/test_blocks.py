@@ -1,4 +1,4 @@
-"""Whole aligned blocks: image i is the same bytes wherever a range begins, however it is cut, whoever computes it."""
+"""Aligned blocks: image i is bit-identical for every start, batch size and number of threads of a range."""
 
 import os
 import threading
@@ -37,7 +37,7 @@ def test_the_number_of_threads_changes_no_byte(bundle: Path) -> None:
 
 
 def test_sample_stream_and_chosen_indices_agree(sampler: Sampler) -> None:
-    """Few images take another path than many; on one machine even these agree to the bit."""
+    """Few images take a different path than many; on one machine, both are bit-identical."""
     whole = np.concatenate(list(sampler.stream(600, seed=1)))
     assert (sampler.sample(600, seed=1) == whole).all()
     assert all((sampler.sample(1, seed=1, first=i)[0] == whole[i]).all() for i in range(0, 600, 61))
@@ -47,7 +47,7 @@ def test_sample_stream_and_chosen_indices_agree(sampler: Sampler) -> None:
 
 
 class RecordingGraph:
-    """A graph that adds the row's number to its input and remembers the batches that it was called with."""
+    """A fake graph that adds the row number to its input and records the batches that it is called with."""
 
     def __init__(self) -> None:
         self.inputs: list[np.ndarray] = []
@@ -65,7 +65,7 @@ class RecordingGraph:
 
 @pytest.mark.parametrize(("first", "num"), [(0, 5), (3, 1), (6, 30), (8, 8)])
 def test_image_i_is_always_row_i_modulo_the_block_of_a_whole_block(first: int, num: int) -> None:
-    """What makes the bytes independent of the range on any engine, not just on one that happens not to care."""
+    """This makes the bytes independent of the range on every engine, not only on those that sum in a fixed order."""
     graph = RecordingGraph()
     found: dict[int, float] = {}
 
@@ -131,7 +131,7 @@ def test_several_threads_may_share_a_sampler(sampler: Sampler) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # which is what is tried here
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # the test forks on purpose
 def test_a_sampler_works_in_a_forked_child(sampler: Sampler) -> None:
     expected = sampler.sample(3000, seed=3)
     child = os.fork()

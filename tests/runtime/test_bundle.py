@@ -1,4 +1,4 @@
-"""A bundle proves that it is whole, and that its files belong together, before anything is computed with it."""
+"""Opening a bundle checks that its files are complete and belong to one model."""
 
 import json
 import shutil
@@ -48,7 +48,7 @@ def test_one_flipped_bit_is_refused(bundle: Path) -> None:
 
 def test_a_missing_file_is_refused(bundle: Path) -> None:
     (bundle / "encoder.onnx").unlink()
-    Sampler(bundle)  # needs the decoder alone
+    Sampler(bundle)  # needs only the decoder
     with pytest.raises(BundleError, match=r"encoder\.onnx: No such file"):
         Reconstructor(bundle)
 
@@ -76,7 +76,7 @@ def test_a_huge_manifest_is_not_read(bundle: Path) -> None:
 
 
 def adopt(bundle: Path, name: str, source: Path) -> None:
-    """Put another bundle's file in place and make the manifest's size and hash agree with it."""
+    """Copy a file from another bundle and set its size and hash in the manifest."""
     shutil.copy(source / name, bundle / name)
     path = bundle / "manifest.json"
     content = json.loads(path.read_text())

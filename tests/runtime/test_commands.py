@@ -1,4 +1,4 @@
-"""What every command shares: `--version`, and one sentence where a package is missing."""
+"""Behaviour common to all commands: `--version`, and a one-sentence error for a missing package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pixels, version 1: image files have the same pixels in training and at inference, and they are the right ones."""
+"""Pixels, version 1: training and inference read the same pixels from image files, and they are correct."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _EXIF_ORIENTATION = 0x0112
 
 
 def stored(upright: npt.NDArray[np.generic], orientation: int) -> npt.NDArray[np.generic]:
-    """The rows and columns of a file with this EXIF orientation whose upright view is `upright`, (H, W, …).
+    """The array to store in a file with this EXIF orientation, so that it is shown as `upright`, (H, W, …).
 
-    From the table of the standard (EXIF 2.3, 4.6.4): where the stored row 0 and column 0 are in the upright view.
+    From the standard's table (EXIF 2.3, 4.6.4), which gives the position of stored row 0 and column 0 when shown.
     """
     row, column = {
         1: ("top", "left"), 2: ("top", "right"), 3: ("bottom", "right"), 4: ("bottom", "left"),
@@ -39,7 +39,7 @@ def stored(upright: npt.NDArray[np.generic], orientation: int) -> npt.NDArray[np
 
 
 def save(folder: Path, name: str, kind: str, pixels: npt.NDArray[np.uint8], orientation: int) -> Path:
-    """Write uint8 (H, W, 3), seen upright, as a file of `kind`; gray kinds take the first channel."""
+    """Write upright pixels, uint8 (H, W, 3), as a file of `kind`; gray kinds use the first channel."""
     pixels = stored(pixels, orientation)  # type: ignore[assignment]
     exif = Image.Exif()
     exif[_EXIF_ORIENTATION] = orientation
@@ -63,7 +63,7 @@ def save(folder: Path, name: str, kind: str, pixels: npt.NDArray[np.uint8], orie
 
 
 def scene(width: int, height: int, seed: int = 0) -> npt.NDArray[np.uint8]:
-    """A soft random picture, uint8 (H, W, 3)."""
+    """A smooth random picture, uint8 (H, W, 3)."""
     corners = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), np.uint8)
     return np.asarray(Image.fromarray(corners).resize((width, height), Image.Resampling.BICUBIC))
 
@@ -100,7 +100,7 @@ def test_training_and_inference_read_every_kind_of_file_to_the_same_bits(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_orientation_is_turned_to_the_same_picture(tmp_path: Path, kind: str) -> None:
-    """A mark at the top, left of the middle, is there in every file, and the sides are cropped equally."""
+    """A mark at the top, left of the centre, appears there in every file, and both sides are cropped equally."""
     drawn = np.zeros((60, 100, 3), np.uint8)
     drawn[..., 1] = 255  # opaque where green is the alpha channel
     drawn[5:15, 35:45] = 255

@@ -1,4 +1,4 @@
-"""A disk that really ends in the middle of a write, and two who want to write one file."""
+"""A disk that is full in the middle of a write, and two processes that write the same file."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from runtime.outputs.npy import write_npy
 from runtime.sampler import Sampler
 
 NUM = 30_000
-# No file of this process may grow beyond the limit: the write that would pass it is cut short by the kernel, and the
-# next one fails, as on a full disk.
+# Limits the file size: the kernel truncates the write that would exceed the limit, and the next one fails, as on a
+# full disk.
 PROGRAM = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))

@@ -1,4 +1,4 @@
-"""Damaged and hostile bundles, images and arrays: one sentence, never a crash, never a file outside the folder."""
+"""Damaged and hostile bundles, images and arrays end in a one-sentence error and never read outside the folder."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ json_values = st.recursive(
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where in a JSON tree there is something to replace."""
+    """Paths of all values in a JSON tree."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [path, *(place for key, inner in items for place in places(inner, (*path, key)))]
 
@@ -70,7 +70,7 @@ def replaced(root: Any, path: tuple[Any, ...], value: Any) -> Any:
 
 
 def damaged(data: st.DataObject, content: bytes) -> bytes:
-    """Flip, cut out, insert or repeat a few bytes."""
+    """Flip, remove, insert or repeat a few bytes."""
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, max(0, len(content) - 1)))
         size = data.draw(st.integers(0, 40))
@@ -80,7 +80,7 @@ def damaged(data: st.DataObject, content: bytes) -> bytes:
 
 
 def relist(folder: Path, name: str, content: bytes) -> None:
-    """Put `content` into the bundle and into its manifest, as one would who means harm."""
+    """Write `content` to a file of the bundle and set its size and hash in the manifest, as an attacker would."""
     (folder / name).write_bytes(content)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"][name] = {"bytes": max(1, len(content)), "sha256": hashlib.sha256(content).hexdigest()}
@@ -207,7 +207,7 @@ def test_a_damaged_graph_with_the_right_hash_draws_or_is_refused(bundle: Path, d
 def test_a_graph_whose_texts_are_no_text_is_refused_without_a_word_of_the_engine(
     bundle: Path, capfd: pytest.CaptureFixture[str], text: bytes
 ) -> None:
-    """The metadata's bytes, and an output's name."""
+    """Invalid UTF-8 in the metadata and in the name of an output."""
     content = (bundle / "decoder.onnx").read_bytes()
     relist(bundle, "decoder.onnx", content.replace(text, b"\xff" * len(text)))
     with pytest.raises(BundleError, match=r"decoder\.onnx: onnxruntime cannot load it"):
@@ -396,7 +396,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, s
     header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
     content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(10**6))) + chunk(b"IEND", b"")
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
-    with pytest.raises(InputError, match=r"bomb\.png: .*pixels"):  # and not that the file ends too early
+    with pytest.raises(InputError, match=r"bomb\.png: .*pixels"):  # not an error about a truncated file
         load_images([tmp_path / "bomb.png"], (1, 12, 12))
 
 

@@ -1,4 +1,4 @@
-"""Pixels: what goes in, what comes out, and what is refused."""
+"""Images: reading, conversion, writing, and errors."""
 
 from pathlib import Path
 

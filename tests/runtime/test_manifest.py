@@ -1,4 +1,4 @@
-"""The manifest: it survives its own JSON, and anything else is refused with its place named."""
+"""The manifest: JSON round trip, and errors that name the invalid field."""
 
 import json
 from typing import Any

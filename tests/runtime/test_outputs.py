@@ -1,4 +1,4 @@
-"""`vae-sample`'s outputs: whole or resumable, the same bytes however often they were interrupted or shared out."""
+"""Outputs of `vae-sample` are complete or resumable, with the same bytes after any interruptions and sharding."""
 
 import errno
 import io
@@ -35,7 +35,7 @@ def ok(bundle: Path, *arguments: object) -> Result:
 
 
 class StoppedError(Exception):
-    """Stands for whatever ends a job midway."""
+    """Simulates an interruption."""
 
 
 def stop_after(count: int, error: BaseException) -> Callable[[int], None]:
@@ -63,7 +63,7 @@ def test_an_array_interrupted_five_times_and_resumed_is_the_same_file(bundle: Pa
         with pytest.raises(StoppedError):
             write_npy(sampler, job, path, resume=True, advance=stop_after(4000, StoppedError()), batch_size=777)
         assert not path.exists()
-        with (tmp_path / "pieces.npy.part").open("r+b") as file:  # a kill may come in the middle of a write
+        with (tmp_path / "pieces.npy.part").open("r+b") as file:  # as after a kill in the middle of a write
             file.truncate(file.seek(0, os.SEEK_END) - 13)
     ok(bundle, "--num", 30_000, "--seed", 4, "--output", path, "--resume")
     assert path.read_bytes() == (tmp_path / "whole.npy").read_bytes()

@@ -1,4 +1,4 @@
-"""Interpolation, traversal, posterior samples, and what `vae-reconstruct` reads and writes."""
+"""Interpolation, traversal, posterior samples, and the inputs and outputs of `vae-reconstruct`."""
 
 from pathlib import Path
 

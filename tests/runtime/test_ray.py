@@ -1,4 +1,4 @@
-"""Images on Ray: the same rows whatever the cluster does, in whole files, or one sentence that says why not."""
+"""Drawing on Ray: the rows do not depend on the cluster, files are complete, and errors are one sentence."""
 
 from __future__ import annotations
 
@@ -34,16 +34,18 @@ from runtime.ray.worker import cpus_given  # noqa: E402
 from tests.runtime.children import child  # noqa: E402
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),  # Ray's own use of what is deprecated elsewhere
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),  # Ray uses deprecated functions of other packages
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Ray leaves files and sockets to the garbage collector
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # which reports them like this
+    pytest.mark.filterwarnings(
+        "ignore::pytest.PytestUnraisableExceptionWarning"
+    ),  # pytest's report of the same warnings
 ]
 PROGRAM = [sys.executable, "-c", "from runtime.cli import sample; sample()"]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def running() -> Iterator[None]:
-    """One Ray with two CPUs for all tests here: it takes seconds to start."""
+    """One Ray instance with two CPUs for all tests, because it takes seconds to start."""
     with cluster.connected():
         ray.data.DataContext.get_current().enable_progress_bars = False
         yield
@@ -180,7 +182,7 @@ def test_a_folder_that_refuses_a_worker_is_one_sentence_and_keeps_what_is_there(
 
 
 def _busy_workers() -> list[int]:
-    """Process ids of workers, of this test's own Ray, that are in the middle of a task."""
+    """Process ids of workers of this test's Ray that are executing a task."""
     found, parents = [], {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -208,7 +210,7 @@ def test_workers_killed_midway_change_nothing(bundle: Path, tmp_path: Path) -> N
         while len(killed) < 2 and not done.wait(0.001):
             files = list((tmp_path / "rows").glob("0*.parquet"))
             busy = [process for process in _busy_workers() if process not in killed]
-            if len(files) > 3 * len(killed) and busy:  # each time further on
+            if len(files) > 3 * len(killed) and busy:  # after each kill, wait for more files
                 os.kill(busy[0], signal.SIGKILL)
                 killed.append(busy[0])
 
@@ -310,7 +312,7 @@ def test_a_dataset_that_cannot_be_is_refused_when_it_is_asked_for(bundle: Path, 
 def test_a_folder_that_a_worker_cannot_see_is_one_sentence(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder, "claim", lambda job, path: None)  # as if the note of the job lay on another machine
+    monkeypatch.setattr(folder, "claim", lambda job, path: None)  # as if the job's record were on another machine
     result = run(bundle, "--output", tmp_path / "rows")
     assert result.exit_code == 1
     assert "storage that all machines of the cluster share" in result.output

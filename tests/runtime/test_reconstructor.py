@@ -1,4 +1,4 @@
-"""Images through the encoder and the decoder, without PyTorch, are what PyTorch makes of them."""
+"""Encoding and decoding without PyTorch agree with the model in PyTorch."""
 
 from pathlib import Path
 

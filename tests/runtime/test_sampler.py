@@ -1,4 +1,4 @@
-"""Sample i of a seed is one picture, whoever asks for it and how."""
+"""Sample i of a seed is the same picture in every call."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The server behind `vae-web`: the page and the bundle, with the headers that threads need, and nothing else."""
+"""The server of `vae-web` serves only the page and the bundle, with the headers that WebAssembly threads need."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COMMAND = Path(sys.executable).parent / "vae-web"
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A page of two files, with a secret beside its folder."""
+    """A page of two files, with a secret file next to its folder."""
     folder = tmp_path / "site"
     (folder / "vendor").mkdir(parents=True)
     (folder / "index.html").write_text("<!doctype html>")

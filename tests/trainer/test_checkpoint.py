@@ -1,4 +1,4 @@
-"""A checkpoint is whole and plain, or it is refused in one sentence."""
+"""A checkpoint is complete and contains no code; anything else gives a one-sentence error."""
 
 import io
 import pickle
@@ -17,7 +17,7 @@ from trainer.training.run_folder import Run
 
 @pytest.fixture
 def content(tiny_run: Run) -> dict[str, Any]:
-    """What a sound checkpoint holds."""
+    """The content of a valid checkpoint."""
     loaded: dict[str, Any] = torch.load(tiny_run.best, weights_only=True)
     return loaded
 
@@ -47,7 +47,7 @@ def test_loading_gives_back_what_was_saved(tmp_path: Path, random_checkpoint: Ca
 
 
 def test_the_file_holds_no_more_than_it_needs(tiny_run: Run, content: dict[str, Any]) -> None:
-    """Weights, twice as much for Adam's two moments, the reference images, and a little."""
+    """Weights, twice their size for Adam's two moments, the reference images, and a small rest."""
     weights = 4 * sum(tensor.numel() for tensor in content["model_state_dict"].values())
     assert tiny_run.best.stat().st_size < 3 * weights + content["reference_images"].numel() + 40_000
 
@@ -60,7 +60,7 @@ def test_a_truncated_file_is_refused(tiny_run: Run, tmp_path: Path, size: int) -
 
 
 class Payload:
-    """Unpickling this would make a file."""
+    """Unpickling this would create a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""Checkpoints and data that somebody tampered with, or that are odd but right."""
+"""Manipulated checkpoints and data give errors; unusual but valid ones work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-/** The gallery: samples of a seed at a temperature, as many as wanted. */
+/** The Gallery tab: samples of a seed at a temperature. */
 
 import { Latest } from "./latest.js";
 import { pictureCanvas, savePng, show } from "./pixels.js";
@@ -14,7 +14,7 @@ export function gallery(app) {
     savePng(`seed-${seed}.png`, [...grid.querySelectorAll("canvas")], Math.ceil(Math.sqrt(count)));
   };
 
-  /** Draws what is missing, or everything where the seed or the temperature changed. */
+  /** Draws missing pictures, or all if the seed or the temperature has changed. */
   return {
     keys: ["seed", "temperature", "count"],
     render: () =>

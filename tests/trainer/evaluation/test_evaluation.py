@@ -1,4 +1,4 @@
-"""`vae-evaluate`: what its figures mean, on data small enough to check them another way."""
+"""`vae-evaluate`: its figures agree with independent computations on small data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model: shapes, the reparameterisation, and what evaluation mode means."""
+"""The model: shapes, reparameterisation, and evaluation mode."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The loss is what the papers say it is, in nats per image."""
+"""Likelihoods and KL agree with the papers' definitions, in nats per image."""
 
 import math
 
@@ -73,7 +73,9 @@ def test_the_floor_of_black_and_white_is_zero_and_of_half_gray_one_bit_a_pixel()
 @pytest.mark.parametrize("likelihood", list(NLL))
 def test_the_fast_path_for_many_draws_agrees_with_the_training_loss(likelihood: str) -> None:
     random = torch.Generator().manual_seed(3)
-    logits = 3 * torch.randn(2, 5, 1009, dtype=torch.float64, generator=random)  # a prime: no whole number of products
+    logits = 3 * torch.randn(
+        2, 5, 1009, dtype=torch.float64, generator=random
+    )  # 1009 is prime, so the last product has fewer factors
     image = torch.rand(2, 1009, dtype=torch.float64, generator=random)
     expected = -NLL[likelihood](logits.flatten(0, 1), image.repeat_interleave(5, dim=0)).view(2, 5)
     torch.testing.assert_close(log_likelihood_(logits.clone(), image, likelihood), expected)

@@ -1,4 +1,4 @@
-"""`vae-sweep`: the grid, and going on with it."""
+"""`vae-sweep`: the grid, and resuming it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The collapse watch, on a collapse that is caused and then cured."""
+"""Posterior collapse is reported when it is provoked, and the suggested options avoid it."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How and where a run computes is decided and checked once, before anything is written."""
+"""Device, dtype and threads of a run are chosen and checked once, before anything is written."""
 
 from dataclasses import replace
 from pathlib import Path

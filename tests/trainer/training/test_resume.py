@@ -1,4 +1,4 @@
-"""Nothing is ever lost: runs that are killed, interrupted or refused go on where they were."""
+"""Runs that were killed or interrupted, or failed, can be resumed without a difference in the result."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def images(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs without their pictures, which take longer than these tests."""
+    """Turn off the pictures of a run, which take longer than these tests."""
     monkeypatch.setattr("trainer.pictures.draw_run", lambda *arguments: [])
 
 
@@ -82,7 +82,7 @@ def test_run_in_two_parts_ends_in_the_bits_of_one(
 def test_run_killed_at_any_moment_and_resumed_ends_in_the_bits_of_an_unbroken_one(
     images: Path, tmp_path: Path, without_pictures: None
 ) -> None:
-    """Each kill falls anywhere in an epoch, or in the writing of its checkpoint."""
+    """Kills hit any moment of an epoch or of writing its checkpoint."""
     arguments = ["--dataset", str(images), *OPTIONS, "--runs", str(tmp_path)]
     killed = tmp_path / "killed"
     moments = random.Random(5)
@@ -98,7 +98,7 @@ def test_run_killed_at_any_moment_and_resumed_ends_in_the_bits_of_an_unbroken_on
 
 
 def kill_in_training(arguments: list[str], moments: random.Random) -> None:
-    """Start vae-train in a process of its own, let it train a few epochs, and send it SIGKILL."""
+    """Start vae-train in a child process, let it train for a few epochs, and send it SIGKILL."""
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", "from trainer.cli.train import train; train()", *arguments],
         stdout=subprocess.PIPE,

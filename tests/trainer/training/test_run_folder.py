@@ -1,4 +1,4 @@
-"""Run folders: numbered, named, pointed at, and never overwritten."""
+"""Run folders: numbers, names, the `latest` link, and no overwriting."""
 
 from pathlib import Path
 

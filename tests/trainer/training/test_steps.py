@@ -1,4 +1,4 @@
-"""The kinds of training step against each other."""
+"""The implementations of the training step agree with each other."""
 
 from dataclasses import replace
 
