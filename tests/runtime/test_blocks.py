@@ -21,7 +21,7 @@ def sampler(bundle: Path) -> Sampler:
 
 @pytest.mark.parametrize(("first", "num"), [(0, 1), (1, 700), (127, 2), (128, 128), (300, 5000)])
 @pytest.mark.parametrize("batch_size", [None, 1000, 37])
-def test_a_stream_is_the_same_bytes_wherever_it_begins_and_however_it_is_cut(
+def test_a_stream_has_the_same_bytes_for_every_start_and_batch_size(
     sampler: Sampler, first: int, num: int, batch_size: int | None
 ) -> None:
     whole = np.concatenate(list(sampler.stream(5300, seed=5)))
@@ -98,7 +98,7 @@ def test_an_error_in_one_thread_reaches_the_caller_and_stops_the_others() -> Non
     assert len(seen) < 1000
 
 
-def test_a_caller_who_stops_listening_leaves_no_threads_behind(sampler: Sampler) -> None:
+def test_a_caller_that_stops_early_leaves_no_threads(sampler: Sampler) -> None:
     before = threading.active_count()
     stream = sampler.stream(10**9)
     next(stream)
@@ -159,6 +159,6 @@ def test_a_stream_refuses_bad_arguments_when_it_is_made(
         sampler.stream(**arguments)  # type: ignore[arg-type]
 
 
-def test_the_last_index_of_all_can_be_drawn(sampler: Sampler) -> None:
+def test_the_largest_index_can_be_drawn(sampler: Sampler) -> None:
     assert sampler.sample(1, first=2**63 - 1).shape == (1, 12, 12, 1)
     assert sum(map(len, sampler.stream(200, first=2**63 - 200))) == 200

@@ -135,7 +135,7 @@ def lanczos(pixels: npt.NDArray[np.float64], start: float, stop: float, size: in
 
 @pytest.mark.parametrize("size", [(31, 47), (300, 100), (20, 60), (100, 100), (7, 5)])
 @pytest.mark.parametrize("shape", [(28, 28), (16, 24), (9, 5)])
-def test_crop_and_resampling_are_those_of_the_recipe_computed_in_float64(
+def test_crop_and_resampling_agree_with_the_definition_in_float64(
     size: tuple[int, int], shape: tuple[int, int]
 ) -> None:
     (width, height), (rows, columns) = size, shape
@@ -181,7 +181,7 @@ def test_32_bit_gray_is_refused_in_training_and_at_inference(
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "16-bit", "1"])
-def test_a_colour_that_stands_for_transparency_becomes_black(tmp_path: Path, mode: str) -> None:
+def test_a_transparent_colour_becomes_black(tmp_path: Path, mode: str) -> None:
     """The tRNS chunk of a PNG without an alpha channel names one colour as transparent."""
     white: int | tuple[int, int, int]
     if mode == "16-bit":
@@ -208,7 +208,7 @@ def test_half_transparent_pixels_are_dimmed_alike_with_straight_and_premultiplie
     assert np.abs(pixels.astype(int) - again).max() <= 1
 
 
-def test_the_manifest_names_the_recipe_and_bundles_without_the_name_still_open(bundle: Path) -> None:
+def test_the_manifest_has_the_pixels_version_and_bundles_without_it_still_open(bundle: Path) -> None:
     path = bundle / "manifest.json"
     content = json.loads(path.read_text())
     assert content["pixels"] == 1
@@ -233,6 +233,6 @@ def test_an_image_over_the_limit_is_refused_before_it_is_decoded(
         load_image(tmp_path / "a.png", (1, 8, 8))
 
 
-def test_shapes_whose_proportions_agree_are_not_cropped() -> None:
+def test_images_with_the_models_proportions_are_not_cropped() -> None:
     pixels = scene(64, 48)
     assert math.isclose(float(fit_pixels(pixels, (3, 24, 32)).mean()), float(pixels.mean()), abs_tol=1)

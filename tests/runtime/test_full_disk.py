@@ -32,9 +32,7 @@ def sample_with_files_up_to(limit: int, bundle: Path, output: Path) -> subproces
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on a file's size to try this with")
 @pytest.mark.parametrize("limit", [60_000, 1_000_001])
-def test_a_write_cut_short_leaves_an_array_that_resumes_to_the_same_bytes(
-    bundle: Path, tmp_path: Path, limit: int
-) -> None:
+def test_an_interrupted_array_resumes_to_the_same_bytes(bundle: Path, tmp_path: Path, limit: int) -> None:
     path, part = tmp_path / "a.npy", tmp_path / "a.npy.part"
     done = sample_with_files_up_to(limit, bundle, path)
     assert done.returncode == 1
@@ -50,7 +48,7 @@ def test_a_write_cut_short_leaves_an_array_that_resumes_to_the_same_bytes(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on a file's size to try this with")
-def test_a_write_cut_short_leaves_nothing_of_an_archive(bundle: Path, tmp_path: Path) -> None:
+def test_an_interrupted_archive_leaves_no_file(bundle: Path, tmp_path: Path) -> None:
     before = set(tmp_path.iterdir())
     done = sample_with_files_up_to(1_000_001, bundle, tmp_path / "a.npz")
     assert done.returncode == 1
@@ -60,7 +58,7 @@ def test_a_write_cut_short_leaves_nothing_of_an_archive(bundle: Path, tmp_path: 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no advisory locks")
-def test_two_writers_of_one_array_are_kept_apart_and_the_first_ends_well(bundle: Path, tmp_path: Path) -> None:
+def test_a_second_writer_of_one_array_is_refused_and_the_first_completes(bundle: Path, tmp_path: Path) -> None:
     sampler = Sampler(bundle, threads=2)
     job = SampleJob.of(sampler, NUM, seed=4, first=0, temperature=1.0)
     path = tmp_path / "a.npy"

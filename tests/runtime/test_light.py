@@ -49,7 +49,7 @@ def test_dependencies_are_few_and_exactly_what_is_imported() -> None:
     assert len(names) <= MOST_DEPENDENCIES
 
 
-def test_what_an_edge_machine_installs_stays_under_its_ceiling() -> None:
+def test_the_installation_stays_below_its_size_limit() -> None:
     own = sum(path.stat().st_size for path in (ROOT / "runtime").rglob("*") if path.suffix in (".py", ".f32"))
     assert own / 1e3 < MOST_OWN_KB
     sizes = {}

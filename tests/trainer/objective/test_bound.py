@@ -77,14 +77,14 @@ def test_loss_of_iwae_is_minus_the_log_of_the_mean_weight() -> None:
     torch.testing.assert_close(result.loss, -result.log_weights.exp().mean(1).log().sum())
 
 
-def test_iwae_survives_weights_far_below_what_a_float_can_hold() -> None:
+def test_iwae_is_finite_for_weights_that_underflow() -> None:
     model = build_model(CONFIG, 1)
     with torch.no_grad():
         model.decoder.get_parameter("2.bias").fill_(500.0)  # log-weights of some −5000 nats
     assert torch.isfinite(terms(5, model=model, bound="iwae").loss)
 
 
-def test_dreg_and_iwae_are_one_bound() -> None:
+def test_dreg_and_iwae_have_the_same_value() -> None:
     assert terms(4, bound="dreg").loss.item() == pytest.approx(terms(4, bound="iwae").loss.item(), abs=1e-9)
 
 

@@ -39,14 +39,14 @@ def test_its_gradient_is_sigmoid_minus_image(logits_and_image: tuple[torch.Tenso
     assert torch.autograd.gradcheck(lambda value: bernoulli_nll(value, image), (logits,))
 
 
-def test_the_gradient_lives_where_a_sigmoid_would_have_saturated() -> None:
+def test_the_gradient_does_not_vanish_where_a_sigmoid_saturates() -> None:
     logits = torch.tensor([[200.0, -200.0]], requires_grad=True)
     bernoulli_nll(logits, torch.tensor([[0.0, 1.0]])).sum().backward()
     assert logits.grad is not None
     assert logits.grad.tolist() == [[1.0, -1.0]]
 
 
-def test_kl_is_that_of_torch_distributions_summed_over_latents() -> None:
+def test_kl_equals_torch_distributions_summed_over_latents() -> None:
     mean, log_var = torch.randn(2, 7, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     exact = kl_divergence(Normal(mean, torch.exp(log_var / 2)), Normal(0.0, 1.0)).sum(1)
     torch.testing.assert_close(kl_to_standard_normal(mean, log_var), exact)

@@ -50,7 +50,7 @@ class Elsewhere(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("settings", KINDS)
-def test_a_step_neither_waits_for_its_device_nor_reads_another(settings: Settings) -> None:
+def test_a_step_neither_synchronises_with_its_device_nor_copies_from_another(settings: Settings) -> None:
     """Everything but Adam runs on torch's meta device, where tensors have no values to wait for."""
     with torch.device("meta"):
         model = VAE(ModelConfig.of(settings, (1, 8, 8)))

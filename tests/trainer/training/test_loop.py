@@ -105,7 +105,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_saved(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_cuda_without_a_gpu_is_one_sentence() -> None:
+def test_cuda_without_a_gpu_gives_one_sentence() -> None:
     with pytest.raises(SettingsError, match="--device cuda: torch finds no CUDA device"):
         choose_device("cuda")
     assert choose_device("auto") == CPU

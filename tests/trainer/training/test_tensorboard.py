@@ -77,7 +77,7 @@ def test_the_events_of_an_epoch_can_be_read_before_the_next_begins(tmp_path: Pat
     events.writer.close()
 
 
-def test_events_that_cannot_be_written_are_one_sentence(tmp_path: Path) -> None:
+def test_events_that_cannot_be_written_give_one_sentence(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     (tmp_path / "tensorboard").write_text("no folder")
     with pytest.raises(OutputError, match=r"cannot write .*tensorboard: File exists"):
