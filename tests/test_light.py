@@ -1,4 +1,4 @@
-"""Nothing heavy slips into the runtime, and importing a package has no side effect."""
+"""The runtime does not import torch, and importing a package has no side effects."""
 
 import subprocess
 import sys
