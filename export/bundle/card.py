@@ -22,6 +22,11 @@ _PARITY = (
     "floats, grey levels for pixels. `parity.json` has every measurement with its tolerance. `vae-verify .` checks the "
     "files and the golden values again, on the machine where it runs."
 )
+C_NOTE = (
+    "`generator.h` and `generator.c` are the whole generator in C99, with no library, no heap and no global state: "
+    "`cc -O2 -c generator.c`, then `vae_sample(seed, index, -1, 1.0f, pixels)`. Images are the same to the bit with "
+    "every compiler and processor that has IEEE float32, unless `-ffast-math` is given, which the file refuses."
+)
 _LICENCE = (
     "Written by vae-toolchain (MIT licence). The licence of the weights is up to those who trained them, within the "
     "terms of the training data. `manifest.json` has the sha256 of every file and the full provenance."

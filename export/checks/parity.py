@@ -14,6 +14,7 @@ values is the model in float64 with noise from NumPy (`export.checks.reference`)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,10 +71,12 @@ def check_graph(
     reference_images: npt.NDArray[np.uint8],
     *,
     strict: bool = False,
+    more: Sequence[Engine] = (),
 ) -> list[ParityMeasurement]:
     """Compare one graph of `bundle` with the reference, in every engine that can run one of its files.
 
     reference_images: uint8 (N, H, W, C), test images. strict: also run OpenVINO and OpenCV, where they are installed.
+    more: engines that have loaded the graph already.
     Raises NamesError, ShapesError, TypesError or ValuesError at the first difference, naming graph, engine, output and
     input.
     """
@@ -90,7 +93,7 @@ def check_graph(
         port.name: max((entry.max_error for entry in measurements if entry.output == port.name), default=0.0)
         for port in spec.outputs
     }
-    for engine in engines.exported(spec, bundle, strict=strict):
+    for engine in (*engines.exported(spec, bundle, strict=strict), *more):
         measurements += _measure(spec, engine, reference, cases, expected, eager_errors)
     return measurements
 

@@ -15,7 +15,7 @@
     "noise_version": 1,
     "latent_dim": 32,
     "image_shape": [1, 28, 28],        channels, height, width
-    "provenance": {...}                what was trained, on what, by which versions; free form
+    "provenance": {...}                architecture, training data and versions; free form
   },
   "onnx": {"opset": 18, "ir_version": 8, "oldest_onnxruntime": "1.18"},
   "graphs": {
@@ -25,11 +25,14 @@
       "files": {"onnx": "decoder.onnx", "torchscript": "decoder.pt"}
     }                                  formats: onnx, torchscript, pt2; and smaller ONNX files of the same graph:
   },                                   onnx-int8 (8-bit weights and activations), onnx-fp16 (16-bit weights)
+  "c": {"header": "generator.h", "source": "generator.c"},    only where the bundle holds C source
   "files": {"decoder.onnx": {"bytes": 1092035, "sha256": "…"}}
 }
 """
 
 from runtime.manifest.contract import (
+    C_HEADER_NAME,
+    C_SOURCE_NAME,
     DTYPES,
     FORMAT_VERSIONS,
     FORMATS,
@@ -52,11 +55,16 @@ from runtime.manifest.contract import (
     SIGNATURES,
     SUFFIXES,
     TORCHSCRIPT,
+    C,
 )
 from runtime.manifest.manifest import Manifest
-from runtime.manifest.records import FileRecord, Graph, Metadata, OnnxVersions, Port, PriorRecord
+from runtime.manifest.records import CSource, FileRecord, Graph, Metadata, OnnxVersions, Port, PriorRecord
 
 __all__ = [
+    "C",
+    "CSource",
+    "C_HEADER_NAME",
+    "C_SOURCE_NAME",
     "DTYPES",
     "FORMATS",
     "FORMAT_VERSIONS",

@@ -1,4 +1,4 @@
-"""The manifest itself, with its reader and its writer side by side."""
+"""The manifest class with its JSON reader and writer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from runtime.manifest.contract import (
     SUFFIXES,
 )
 from runtime.manifest.fields import integer, kind, parse, plain_name, take
-from runtime.manifest.records import FileRecord, Graph, Metadata, OnnxVersions, Port, PriorRecord
+from runtime.manifest.records import CSource, FileRecord, Graph, Metadata, OnnxVersions, Port, PriorRecord
 
 _MAX_SLOTS = 65_536
 _MAX_BYTES = 2**31 - 1  # the most that a protobuf, and so an ONNX file, can hold
@@ -28,30 +28,31 @@ _MAX_BYTES = 2**31 - 1  # the most that a protobuf, and so an ONNX file, can hol
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything that a host needs to know of a bundle before it opens a graph."""
+    """Everything that a host needs to know about a bundle before it opens a graph."""
 
     metadata: Metadata
     onnx: OnnxVersions | None
-    """None where the bundle holds no ONNX file."""
+    """None if the bundle has no ONNX file."""
     graphs: dict[str, Graph]
     files: dict[str, FileRecord]
     pixels: int | None = PIXELS_VERSION
     """Version of the recipe by which image files become pixels; None in bundles that name none."""
     prior: PriorRecord | None = None
     """The mixture to draw from, in format 2; None for N(0, I)."""
+    c: CSource | None = None
+    """None where the bundle holds no C source."""
 
     def to_json(self) -> str:
         """The text of `manifest.json`, the same for the same manifest."""
         content = {"format_version": 1 if self.prior is None else 2, **asdict(self)}
-        if self.prior is None:
-            del content["prior"]
-        if self.pixels is None:
-            del content["pixels"]
+        for optional in ("prior", "pixels", "c"):
+            if content[optional] is None:
+                del content[optional]
         return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: bytes) -> Manifest:
-        """Read `manifest.json` and prove its form. Raises BundleError, naming the place, for anything unexpected."""
+        """Read and validate `manifest.json`. Raises BundleError, naming the field, for anything unexpected."""
         root = parse(text)
         if root.get("format_version") not in FORMAT_VERSIONS or isinstance(root["format_version"], bool):
             expected = " or ".join(map(str, FORMAT_VERSIONS))
@@ -59,7 +60,7 @@ class Manifest:
                 f"{MANIFEST_NAME}: format_version should be {expected} but is {root.get('format_version')!r}; "
                 "it was written by another version of vae-toolchain: run vae-export again, or update the runtime"
             )
-        onnx = root.get("onnx")
+        onnx, c = root.get("onnx"), root.get("c")
         manifest = cls(
             metadata=_read_metadata(take(root, "metadata", dict)),
             onnx=None if onnx is None else _read_onnx(take(root, "onnx", dict)),
@@ -77,7 +78,11 @@ class Manifest:
             },
             pixels=integer(root["pixels"], "pixels", 1, 2**31) if "pixels" in root else None,
             prior=None if root["format_version"] == 1 else _read_prior(take(root, "prior", dict)),
+            c=None if c is None else _read_c(take(root, "c", dict)),
         )
+        for file_name in (manifest.c.header, manifest.c.source) if manifest.c else ():
+            if file_name not in manifest.files:
+                raise BundleError(f"{MANIFEST_NAME}: c names {file_name}, which files leaves out")
         if manifest.prior is not None:
             for name in (PRIOR_NAME, PRIOR_JSON_NAME):
                 if name not in manifest.files:
@@ -91,9 +96,7 @@ class Manifest:
 
 
 def _check_signature(name: str, graph: Graph, metadata: Metadata) -> None:
-    """Decoder and encoder, which this runtime computes with, must have the ports of the contract at the sizes of the
-    metadata.
-    """
+    """Check the inputs and outputs of decoder and encoder, the graphs that this runtime uses, against the contract."""
     if name not in ("decoder", "encoder"):
         return
     channels, height, width = metadata.image_shape
@@ -153,6 +156,10 @@ def _read_onnx(content: dict[str, Any]) -> OnnxVersions:
         if oldest is None
         else take(content, "oldest_onnxruntime", str, where="onnx.oldest_onnxruntime"),
     )
+
+
+def _read_c(content: dict[str, Any]) -> CSource:
+    return CSource(plain_name(content.get("header"), "c.header"), plain_name(content.get("source"), "c.source"))
 
 
 def _read_graph(content: dict[str, Any], where: str) -> Graph:
