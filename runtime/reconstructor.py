@@ -14,7 +14,7 @@ from runtime.blocks import Blocks
 from runtime.bundle import Bundle
 from runtime.errors import InputError
 from runtime.images.pixels import round_into, to_float
-from runtime.labels import Label, class_numbers
+from runtime.labels import Label, class_number
 from runtime.noise import POSTERIOR_STREAM, standard_normal
 from runtime.session import GraphSession
 from runtime.threads import usable_cpus
@@ -196,10 +196,9 @@ class Reconstructor:
     def _way(self, z: npt.NDArray[np.float64], label: Label) -> npt.NDArray[np.float64]:
         """From the mean of the class that the latent z, (1, L), is most likely of, to that of another: (L,)."""
         prior = self.bundle.prior()
-        number = class_numbers(prior, [label], 1)(np.zeros(1), slice(None))
+        number = class_number(prior, label)
         assert prior is not None  # otherwise there would be no such class
-        assert not isinstance(number, int)
-        return prior.class_mean(int(number[0])) - prior.class_mean(int(prior.class_of(z)[0]))
+        return prior.class_mean(number) - prior.class_mean(int(prior.class_of(z)[0]))
 
     def _check_uint8(self, images: npt.NDArray[Any]) -> None:
         channels, height, width = self.image_shape
