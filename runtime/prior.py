@@ -189,7 +189,8 @@ class Prior:
             p = self.probabilities(number)
             drawn = p > 0
             by_class.append(np.logaddexp.reduce(scores[:, drawn] + np.log(p[drawn]), axis=1))
-        return np.argmax(by_class, axis=0)
+        best: _Integers = np.argmax(by_class, axis=0)
+        return best
 
     def class_number(self, label: int | str) -> int:
         """Number of a class that is given by its name, or by its number as int or str. Raises InputError for others."""
