@@ -17,7 +17,7 @@ from torch import nn
 from export.bundle.card import CARD_NAME, PICTURE_NAME, model_card
 from export.bundle.certificate import PARITY_NAME, certificate
 from export.bundle.golden import golden_files, golden_values
-from export.bundle.publish import check_output, staging
+from export.bundle.publish import publishing
 from export.checks.guards import check_model, check_onnx, check_traced
 from export.checks.parity import Measurement, check_graph
 from export.checks.reference import Reference
@@ -65,12 +65,11 @@ def export_bundle(
     the model itself is not one to export, and ExportError where `output` cannot be written or holds something else; in
     each case `output` stays as it was.
     """
-    check_output(output, force=force)
     if variants and "onnx" not in formats:
         raise ExportError(f"{', '.join(variants)} are variants of ONNX files; add the format onnx")
     if isinstance(source, Checkpoint):
         source = Source.of_checkpoint(source)
-    with staging(output) as folder:
+    with publishing(output, force=force) as folder:
         return _Builder(source, folder, formats, opset, strict_engines, variants, force, report).build()
 
 

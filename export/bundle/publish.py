@@ -1,7 +1,15 @@
-"""Publishing a bundle: built in a hidden folder beside its place, then moved there all at once or not at all."""
+"""Publishing a bundle: built in a hidden folder beside its place, then moved there all at once or not at all.
+
+Whoever publishes holds a lock on the place from the first check to the end. The new folder and the old one change
+places in one step where the system can do that; then a reader finds one bundle or the other at every instant. A user's
+own files in the old folder are linked into the new one first, so that they are never away either. Where folders cannot
+change places, the old bundle is moved aside first; if a kill comes between, the next export moves it back.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -11,19 +19,62 @@ from pathlib import Path
 from export.errors import ExportError
 from runtime.bundle import Bundle
 from runtime.errors import BundleError, OutputError
+from runtime.exchange import exchange
+from runtime.files import flush_to_disk
 from runtime.manifest import MANIFEST_NAME
+from runtime.owner import lock_beside, owning
 
 _SHOWN = 3  # names in a message
+_TOKEN_BYTES = 4  # random, in the name of a hidden folder
+# Hidden folders, `.NAME.KIND-TOKEN`: a bundle in the making; one that is whole, or the one that it has replaced; and one
+# that was moved aside where two folders cannot change places.
+_DRAFT, _SWAP, _OLD = "draft", "swap", "old"
 
 
-def check_output(output: Path, *, force: bool) -> None:
-    """Refuse, before the slow part, a place that holds anything but a bundle. Raises ExportError.
+@contextmanager
+def publishing(output: Path, *, force: bool) -> Iterator[Path]:
+    """A new folder that becomes `output` when the block ends well; whatever else happens, `output` stays as it was.
 
-    force: accept a folder with other files in it; they stay, except those that have the name of a file of the bundle.
+    Refused before the block: a place that holds anything but a bundle, or that another process is writing to. force:
+    accept a folder with other files in it; they stay, except those that have the name of a file of the bundle. Clears
+    away what a killed export left. Raises ExportError, also where the operating system refuses.
     """
-    if output.exists() and not output.is_dir():
+    place = output.resolve()
+    made: list[Path] = []  # parents that were missing, to be removed again where nothing is published
+    try:
+        _make_parents(place, made)
+        with owning(output, lock_beside(place)):
+            _clear(place)
+            _check(output, place, force=force)
+            draft = _hidden(place, _DRAFT)
+            try:
+                draft.mkdir()
+                yield draft
+                _publish(place, draft)
+            finally:
+                _clear(place)
+    except (OSError, OutputError) as error:
+        if isinstance(error, OutputError) and error.__cause__ is None:
+            raise ExportError(str(error)) from error
+        reason = error.__cause__ if isinstance(error, OutputError) else error
+        raise ExportError(f"cannot write {output}: {getattr(reason, 'strerror', None) or reason}") from error
+    finally:
+        for parent in reversed(made):
+            with suppress(OSError):  # it holds something by now
+                parent.rmdir()
+
+
+def _make_parents(place: Path, made: list[Path]) -> None:
+    for parent in reversed(place.parents):
+        if not parent.is_dir():
+            parent.mkdir(exist_ok=True)
+            made.append(parent)
+
+
+def _check(output: Path, place: Path, *, force: bool) -> None:
+    if place.exists() and not place.is_dir():
         raise ExportError(f"{output}: is a file, and a bundle is a folder; choose another --output")
-    foreign = _foreign(output)
+    foreign = _foreign(place)
     if foreign and not force:
         names = ", ".join(path.name for path in foreign[:_SHOWN]) + (", …" if len(foreign) > _SHOWN else "")
         raise ExportError(
@@ -32,50 +83,105 @@ def check_output(output: Path, *, force: bool) -> None:
         )
 
 
-@contextmanager
-def staging(output: Path) -> Iterator[Path]:
-    """A new folder that becomes `output` when the block ends well; whatever else happens, `output` stays as it was.
-
-    Files in `output` that no bundle put there are kept. Raises ExportError where the operating system refuses.
-    """
-    output = output.resolve()
-    token = secrets.token_hex(4)
-    folder, old = (output.with_name(f".{output.name}.{kind}-{token}") for kind in ("new", "old"))
+def _publish(place: Path, draft: Path) -> None:
+    for path in draft.iterdir():
+        flush_to_disk(path)
+    folder = _hidden(place, _SWAP)
+    draft.rename(folder)
+    if not place.exists():
+        folder.rename(place)
+        return
+    for path in _foreign(place):
+        if not (folder / path.name).exists():
+            _link(path, folder / path.name)
+    if exchange(place, folder):
+        return
+    old = _hidden(place, _OLD)
+    place.rename(old)
     try:
-        folder.mkdir(parents=True)
-        yield folder
-        _replace(output, folder, old)
-    except (OSError, OutputError) as error:
-        reason = error.__cause__ if isinstance(error, OutputError) else error
-        raise ExportError(f"cannot write {output}: {getattr(reason, 'strerror', None) or reason}") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _replace(output: Path, folder: Path, old: Path) -> None:
-    kept = [path.name for path in _foreign(output) if not (folder / path.name).exists()]
-    if output.exists():
-        output.rename(old)
-    moved = []
-    try:
-        for name in kept:
-            (old / name).rename(folder / name)
-            moved.append(name)
-        folder.rename(output)
+        folder.rename(place)
     except BaseException:
-        for name in moved:
-            (folder / name).rename(old / name)
-        if old.exists():
-            old.rename(output)
+        old.rename(place)
         raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
-def _foreign(output: Path) -> list[Path]:
-    """What lies in the folder `output` and is not part of the bundle there, if there is one."""
-    if not output.is_dir():
+def _clear(place: Path) -> None:
+    """Bring the old bundle back where a kill left none, and clear away the other hidden folders."""
+    old = _leftovers(place, _OLD)
+    if old and not place.exists():
+        old.pop().rename(place)
+    for folder in _leftovers(place, _DRAFT):
+        shutil.rmtree(folder, ignore_errors=True)  # never had a user's file in it
+    for folder in (*old, *_leftovers(place, _SWAP)):
+        with suppress(OSError):  # the place itself is as it should be, and the next export tries again
+            _discard(folder, place)
+
+
+def _leftovers(place: Path, kind: str) -> list[Path]:
+    """Hidden folders of exports to this place, the newest last."""
+    name = re.compile(rf"\.{re.escape(place.name)}\.{kind}-[0-9a-f]{{{2 * _TOKEN_BYTES}}}")
+    found = [path for path in place.parent.iterdir() if name.fullmatch(path.name)]
+    folders = [path for path in found if path.is_dir() and not path.is_symlink()]
+    return sorted(folders, key=lambda path: path.stat().st_mtime)
+
+
+def _discard(folder: Path, place: Path) -> None:
+    """Remove a folder with a bundle in it, but no file that is a user's alone: that is moved to `place`.
+
+    What has the name of a file of the bundle in `place` was given up for it.
+    """
+    kept = {path.name for path in _foreign(folder)} - _bundle_files(place)
+    # The manifest goes last: if a kill comes before, it still says which files are the bundle's.
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == MANIFEST_NAME):
+        if path.name in kept:
+            _give_back(path, place / path.name)
+        elif path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    folder.rmdir()
+
+
+def _give_back(path: Path, target: Path) -> None:
+    """Let a user's file lie at `target` only, where it usually lies already; of two versions the newer one stays."""
+    if not os.path.lexists(target):
+        path.rename(target)
+    elif path.is_dir() and not path.is_symlink() and target.is_dir():
+        for child in path.iterdir():
+            _give_back(child, target / child.name)
+        path.rmdir()
+    elif path.lstat().st_mtime_ns > target.lstat().st_mtime_ns:
+        path.replace(target)
+    else:
+        path.unlink()
+
+
+def _link(path: Path, target: Path) -> None:
+    """The same file under a second name; of a folder, all files in it."""
+    if path.is_dir() and not path.is_symlink():
+        target.mkdir()
+        shutil.copystat(path, target)
+        for child in path.iterdir():
+            _link(child, target / child.name)
+    else:
+        os.link(path, target, follow_symlinks=False)
+
+
+def _hidden(place: Path, kind: str) -> Path:
+    return place.with_name(f".{place.name}.{kind}-{secrets.token_hex(_TOKEN_BYTES)}")
+
+
+def _foreign(folder: Path) -> list[Path]:
+    """What lies in `folder` and is not part of the bundle there, if there is one."""
+    if not folder.is_dir():
         return []
-    ours: set[str] = set()
-    with suppress(BundleError):  # then no file there is known to be ours
-        ours = {MANIFEST_NAME, *Bundle.open(output).manifest.files}
-    return sorted(path for path in output.iterdir() if path.name not in ours)
+    ours = _bundle_files(folder)
+    return sorted(path for path in folder.iterdir() if path.name not in ours)
+
+
+def _bundle_files(folder: Path) -> set[str]:
+    """Names of the files of the bundle in `folder`; none where there is no bundle, or its manifest cannot be read."""
+    try:
+        return {MANIFEST_NAME, *Bundle.open(folder).manifest.files}
+    except BundleError:
+        return set()
