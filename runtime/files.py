@@ -1,13 +1,10 @@
-"""Writing files so that nothing is ever left half-written, nor written by two at once."""
+"""Writing files so that nothing is ever left half-written."""
 
-import errno
 import os
 import secrets
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
 from runtime.errors import OutputError
 
@@ -54,24 +51,3 @@ def flush_to_disk(path: Path) -> None:
     """Wait until what was written to `path` would survive a power cut."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-def keep_others_out(file: BinaryIO, path: Path) -> None:
-    """Reserve the open file `path` for this writer until it is closed, even by a kill.
-
-    Raises OutputError where another has reserved it. Where the system or the disk knows no such locks (Windows, some
-    network disks), nothing is reserved.
-    """
-    if sys.platform == "win32":
-        return
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise OutputError(
-            f"{path}: another process is writing it; let that one end, or choose another --output"
-        ) from None
-    except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
-            raise

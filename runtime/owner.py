@@ -13,8 +13,8 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from runtime.errors import OutputError
@@ -58,27 +58,26 @@ def owning(output: Path, lock: Path) -> Iterator[None]:
 
 
 @contextmanager
-def owning_part(folder: Path, first: int, num: int) -> Iterator[None]:
+def owning_part(folder: Path, first: int, num: int, claim: Callable[[], None]) -> Iterator[None]:
     """Reserve the parts `first` … `first + num - 1` of a folder that several processes fill together.
 
-    Raises OutputError, naming the holder, where another process has reserved any of these.
+    claim: called once they are reserved and before the block, in one process at a time. Raises OutputError, naming the
+    holder, where another process has reserved any of these parts.
     """
     lock = folder / f".{first}-{first + num - 1}.lock"
-    guard = _enter(folder)
-    try:
-        for path in folder.glob(".*-*.lock"):
-            match = _PART.fullmatch(path.name)
-            if match and path != lock and int(match[1]) < first + num and int(match[2]) >= first:
-                with owning(folder, path):  # raises where it is held; otherwise a kill left it, and it is removed
-                    pass
-        part = owning(folder, lock)
-        part.__enter__()
-    finally:
-        _release(lock_inside(folder), guard)
-    try:
+    with ExitStack() as stack:
+        guard = _enter(folder)
+        try:
+            for path in folder.glob(".*-*.lock"):
+                match = _PART.fullmatch(path.name)
+                if match and path != lock and int(match[1]) < first + num and int(match[2]) >= first:
+                    with owning(folder, path):  # raises where it is held; otherwise a kill left it, and it is removed
+                        pass
+            stack.enter_context(owning(folder, lock))
+            claim()
+        finally:
+            _release(lock_inside(folder), guard)
         yield
-    finally:
-        part.__exit__(None, None, None)
 
 
 def _enter(folder: Path) -> int | None:

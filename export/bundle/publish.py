@@ -26,8 +26,8 @@ from runtime.owner import lock_beside, owning
 
 _SHOWN = 3  # names in a message
 _TOKEN_BYTES = 4  # random, in the name of a hidden folder
-# Hidden folders, `.NAME.KIND-TOKEN`: a bundle in the making; one that is whole, or the one that it has replaced; and one
-# that was moved aside where two folders cannot change places.
+# Hidden folders, `.NAME.KIND-TOKEN`: a bundle in the making; one that is whole, or the one that it has replaced; and
+# one that was moved aside where two folders cannot change places.
 _DRAFT, _SWAP, _OLD = "draft", "swap", "old"
 
 

@@ -61,6 +61,7 @@ def _parse_shard(ctx: click.Context, param: click.Parameter, value: str) -> tupl
     "NAME without an ending: a folder of numbered PNGs; with --engine ray, of Parquet files. -: raw pixels on stdout.",
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted .npy or folder; begin where there is none.")
+@click.option("--force", is_flag=True, help="Replace a file that vae-sample did not write.")
 @precision_option
 @scale_option
 @threads_option
@@ -86,6 +87,7 @@ def sample(
     temperature: float,
     output: Path,
     resume: bool,
+    force: bool,
     precision: str,
     scale: int,
     threads: int | None,
@@ -119,7 +121,7 @@ def sample(
         return
     job = SampleJob.of(sampler, num, seed=seed, first=first, temperature=temperature, shard=shard)
     started = time.perf_counter()
-    drawn = _write(sampler, job, output, resume=resume, scale=scale, batch_size=batch_size)
+    drawn = _write(sampler, job, output, resume=resume, force=force, scale=scale, batch_size=batch_size)
     rate = f"{drawn / (time.perf_counter() - started):,.0f} images/s" if drawn else "all of them there already"
     click.echo(
         f"{'stdout' if output == _STDOUT else output}: {job.num:,} image{'s' * (job.num > 1)} of seed {seed}, {rate}",
@@ -149,7 +151,9 @@ def _check(output: Path, num: int, first: int, resume: bool, engine: str) -> Non
         )
 
 
-def _write(sampler: Sampler, job: SampleJob, output: Path, *, resume: bool, scale: int, batch_size: int | None) -> int:
+def _write(
+    sampler: Sampler, job: SampleJob, output: Path, *, resume: bool, force: bool, scale: int, batch_size: int | None
+) -> int:
     done = 0
     with progress(job.num) as show:
 
@@ -166,15 +170,18 @@ def _write(sampler: Sampler, job: SampleJob, output: Path, *, resume: bool, scal
             if output.suffix == ".npy":
                 from runtime.outputs.npy import write_npy
 
-                return write_npy(sampler, job, output, resume=resume, batch_size=batch_size, advance=advance)
+                return write_npy(
+                    sampler, job, output, resume=resume, force=force, batch_size=batch_size, advance=advance
+                )
             if output.suffix == ".npz":
                 from runtime.outputs.npz import write_npz
 
-                return write_npz(sampler, job, output, batch_size=batch_size, advance=advance)
+                return write_npz(sampler, job, output, force=force, batch_size=batch_size, advance=advance)
             if output.suffix == ".png":
                 from runtime.outputs.picture import write_picture
 
-                return write_picture(sampler, job, output, columns=math.ceil(math.sqrt(job.num)), scale=scale)
+                columns = math.ceil(math.sqrt(job.num))
+                return write_picture(sampler, job, output, columns=columns, scale=scale, force=force)
             from runtime.outputs.folder import write_folder
 
             return write_folder(sampler, job, output, resume=resume, batch_size=batch_size, advance=advance)

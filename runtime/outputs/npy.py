@@ -10,15 +10,18 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from runtime.errors import OutputError
-from runtime.files import keep_others_out
+from runtime.files import remove_unfinished
 from runtime.job import SampleJob, check_same, write_record
+from runtime.outputs.foreign import require_ours
 from runtime.outputs.space import require_space
+from runtime.owner import lock_beside, owning
 from runtime.sampler import Sampler
 
 
@@ -28,33 +31,80 @@ def write_npy(
     path: Path,
     *,
     resume: bool,
+    force: bool = False,
     batch_size: int | None = None,
     advance: Callable[[int], object] = lambda count: None,
 ) -> int:
     """Write the images of `job` to `path` as uint8 (num, H, W, C).
 
-    resume: go on with what an interrupted call left; where it left nothing, begin. advance: told how many images more
-    are in the file. Returns how many this call drew. Raises OutputError where the disk is full or refuses, or where
-    there is an interrupted file that `resume` does not ask for, that is of another job, or that another process is
-    writing; what was written then stays, to be resumed.
+    resume: go on with what an interrupted call left, or with a finished file that has been cut short since; where there
+    is nothing, begin. force: replace a file that no call wrote. advance: told how many images more are in the file.
+    Returns how many this call drew. Raises OutputError where the disk is full or refuses, or where there is an
+    interrupted file that `resume` does not ask for, that is of another job, or that another process is writing; what
+    was written then stays, to be resumed.
     """
-    part, record = path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.json")
-    part_record = part.with_name(f"{part.name}.json")
-    if resume and not part.exists() and path.exists() and record.exists():
-        check_same(job, record)
-        advance(job.num)
-        return 0
+    with owning(path, lock_beside(path)):
+        return _write(sampler, job, _Files.of(path), resume, force, batch_size, advance)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The array and the note of its job, finished and not."""
+
+    path: Path
+    record: Path
+    part: Path
+    part_record: Path
+
+    @classmethod
+    def of(cls, path: Path) -> _Files:
+        part = path.with_name(f"{path.name}.part")
+        return cls(path, path.with_name(f"{path.name}.json"), part, part.with_name(f"{part.name}.json"))
+
+    def finish(self) -> None:
+        """The array comes first: until its note follows, the unfinished note says what the array is."""
+        if self.part.exists():
+            self.part.replace(self.path)
+        if self.part_record.exists():
+            self.part_record.replace(self.record)
+
+    def begin_again(self) -> None:
+        """Call a finished array unfinished."""
+        self.record.replace(self.part_record)
+        self.path.replace(self.part)
+
+
+def _write(
+    sampler: Sampler,
+    job: SampleJob,
+    files: _Files,
+    resume: bool,
+    force: bool,
+    batch_size: int | None,
+    advance: Callable[[int], object],
+) -> int:
+    path, part = files.path, files.part
+    for record in (files.record, files.part_record):
+        remove_unfinished(record)
+    require_ours(path, ours=files.record.exists() or files.part_record.exists(), force=force)
     if part.exists() and not resume:
         raise OutputError(f"{part}: an interrupted run left it; add --resume to go on with it, or remove it")
+    if not part.exists() and path.exists() and files.part_record.exists():
+        files.finish()
+    if resume and not part.exists() and path.exists() and files.record.exists():
+        check_same(job, files.record)
+        if path.stat().st_size == len(_header(job)) + job.num * job.image_bytes:
+            advance(job.num)
+            return 0
+        files.begin_again()
     present = _size(part)
     require_space(path, job.num * job.image_bytes - present)
     try:
         with part.open("r+b" if part.exists() else "x+b") as file:
-            keep_others_out(file, part)
             if present:
-                check_same(job, part_record)
+                check_same(job, files.part_record if files.part_record.exists() else files.record)
             else:
-                write_record(job, part_record)
+                write_record(job, files.part_record)
             done = _prepare(file, sampler, job, part)
             advance(done)
             if done < job.num:
@@ -69,8 +119,7 @@ def write_npy(
                     advance(len(pixels))
             file.flush()
             os.fsync(file.fileno())
-        part_record.replace(record)
-        part.replace(path)
+        files.finish()
         return job.num - done
     except OSError as error:
         left = f"; {part} stays, and --resume goes on with it once there is room" if _size(part) else ""

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.files import replacing
+from runtime.files import remove_unfinished, replacing
 from runtime.job import SampleJob, write_record
+from runtime.outputs.foreign import ARCHIVE_NAMES, is_our_archive, require_ours
 from runtime.outputs.space import require_space
+from runtime.owner import lock_beside, owning
 from runtime.sampler import Sampler
 
 _BATCH = 8192  # latents at a time
@@ -23,13 +25,25 @@ def write_npz(
     job: SampleJob,
     path: Path,
     *,
+    force: bool = False,
     batch_size: int | None = None,
     advance: Callable[[int], object] = lambda count: None,
 ) -> int:
     """Write `images` uint8 (num, H, W, C), `latents` float32 (num, L) and `indices` int64 (num,). Returns num.
 
-    Raises OutputError where the disk is too small or refuses; `path` then stays as it was.
+    force: replace a file that no call wrote. Raises OutputError where the disk is too small or refuses; `path` then
+    stays as it was.
     """
+    with owning(path, lock_beside(path)):
+        remove_unfinished(path)
+        require_ours(path, ours=is_our_archive(path), force=force)
+        _write(sampler, job, path, batch_size, advance)
+    return job.num
+
+
+def _write(
+    sampler: Sampler, job: SampleJob, path: Path, batch_size: int | None, advance: Callable[[int], object]
+) -> None:
     require_space(path, job.num * (job.image_bytes + 4 * sampler.latent_dim + 8))
     batch = batch_size or _BATCH
     starts = range(job.first, job.first + job.num, batch)
@@ -50,18 +64,21 @@ def write_npz(
             for chosen in indices():
                 yield sampler.latents(chosen, seed=job.seed, temperature=job.temperature)
 
-        _add(archive, "images", "|u1", (job.num, *job.image_shape), images())
-        _add(archive, "latents", "<f4", (job.num, sampler.latent_dim), latents())
-        _add(archive, "indices", "<i8", (job.num,), indices())
+        arrays = (
+            ("|u1", (job.num, *job.image_shape), images()),
+            ("<f4", (job.num, sampler.latent_dim), latents()),
+            ("<i8", (job.num,), indices()),
+        )
+        for name, (dtype, shape, parts) in zip(ARCHIVE_NAMES, arrays, strict=True):
+            _add(archive, name, dtype, shape, parts)
     write_record(job, path.with_name(f"{path.name}.json"))
-    return job.num
 
 
 def _add(
     archive: zipfile.ZipFile, name: str, dtype: str, shape: tuple[int, ...], parts: Iterable[npt.NDArray[Any]]
 ) -> None:
     """One array, part by part. ZipInfo's own date is a fixed one, so equal arrays give equal files."""
-    with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+    with archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as member:
         np.lib.format.write_array_header_1_0(member, {"descr": dtype, "fortran_order": False, "shape": shape})
         for part in parts:
             member.write(np.ascontiguousarray(part, dtype=dtype).data)

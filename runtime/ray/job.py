@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from runtime.errors import OutputError
+from runtime.files import remove_unfinished
 from runtime.job import SampleJob, check_same, write_record
 from runtime.noise import NOISE_VERSION
 from runtime.ray.ranges import Ranges, power_of_two
@@ -68,6 +69,7 @@ def file_name(start: int, stop: int) -> str:
 def claim(job: ParquetJob, folder: Path) -> None:
     """Note in `folder`, which exists, that it is this job's. Raises OutputError where it is anything else's."""
     record = folder / RECORD_NAME
+    remove_unfinished(record)
     if record.exists():
         check_same(job, record)
     elif any(not path.name.startswith(".") for path in folder.iterdir()):

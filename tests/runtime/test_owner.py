@@ -20,7 +20,7 @@ HOLD = """
 import sys, pathlib
 from runtime.owner import owning, owning_part
 path = pathlib.Path(sys.argv[1])
-held = owning_part(path.parent, *map(int, sys.argv[2:])) if sys.argv[2:] else owning(path, path)
+held = owning_part(path.parent, *map(int, sys.argv[2:]), lambda: None) if sys.argv[2:] else owning(path, path)
 with held:
     print("held", flush=True)
     sys.stdin.read()
@@ -96,7 +96,7 @@ def test_parts_of_a_folder_are_shared_out_but_never_overlap(tmp_path: Path, firs
     with holder(tmp_path / "x", 0, 10) as process, ExitStack() as stack:
         if not free:
             stack.enter_context(pytest.raises(OutputError, match=rf"pid {process.pid}\) is writing it"))
-        with owning_part(tmp_path, first, num):
+        with owning_part(tmp_path, first, num, lambda: None):
             assert free
 
 
@@ -104,7 +104,7 @@ def test_a_killed_part_blocks_nobody_and_leaves_nothing(tmp_path: Path) -> None:
     with holder(tmp_path / "x", 0, 10) as process:
         process.kill()
         process.wait()
-        with owning_part(tmp_path, 5, 10):
+        with owning_part(tmp_path, 5, 10, lambda: None):
             pass
     assert list(tmp_path.iterdir()) == []
 
