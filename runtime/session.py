@@ -16,6 +16,7 @@ from runtime.bundle import Bundle
 from runtime.errors import BundleError
 from runtime.manifest import MANIFEST_NAME, METADATA_KEY, Port
 from runtime.onnx_file import refuse_external_data
+from runtime.onnx_limits import check_graph
 
 PRECISIONS = {"float32": "onnx", "int8": "onnx-int8", "fp16": "onnx-fp16"}
 """What a user calls a precision → the format under which the manifest lists its files."""
@@ -42,6 +43,10 @@ class GraphSession:
         self.name = bundle.graph_file(graph, PRECISIONS[precision])
         content = bundle.read(self.name)
         refuse_external_data(content, bundle.folder / self.name)
+        description = bundle.manifest.graphs[graph]
+        check_graph(
+            content, bundle.folder / self.name, bundle.manifest.metadata, description.inputs, description.outputs
+        )
         try:
             self._session = onnxruntime.InferenceSession(
                 content, _session_options(threads, optimize), providers=["CPUExecutionProvider"], enable_fallback=0
@@ -60,7 +65,6 @@ class GraphSession:
                 f"{bundle.folder / self.name}: onnxruntime cannot load it: {' '.join(str(error).split())}"
             ) from error
         self._check_pairing(bundle, metadata)
-        description = bundle.manifest.graphs[graph]
         self._check_ports("input", inputs, description.inputs)
         self._check_ports("output", outputs, description.outputs)
         self._input_ports, self._output_ports = description.inputs, description.outputs
