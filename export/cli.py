@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 
 from export.errors import ExportError
+from runtime.cli.command import Command
 from runtime.errors import VaeRuntimeError
 from trainer.errors import TrainerError
 
 _DEFAULT_CHECKPOINT = Path("runs/latest/best.pt")
 
 
-class ExportCommand(click.Command):
-    """A command that ends a user's mistake in one sentence and exit code 1."""
+class ExportCommand(Command):
+    """The command of the exporter."""
 
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (ExportError, TrainerError, VaeRuntimeError) as error:
-            raise click.ClickException(str(error)) from error
+    expected = (ExportError, TrainerError, VaeRuntimeError)
 
 
 @click.command(cls=ExportCommand)

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,3 +111,9 @@ def test_indices_out_of_range_are_refused(indices: list[object]) -> None:
 
 def test_no_indices_give_no_latents() -> None:
     assert standard_normal(0, [], 4).shape == (0, 4)
+
+
+def test_the_cpp_example_brings_the_same_table() -> None:
+    root = Path(__file__).parents[2]
+    copy = root / "examples" / "cpp" / "normal_table_v1.f32"
+    assert copy.read_bytes() == (root / "runtime" / "normal_table_v1.f32").read_bytes()

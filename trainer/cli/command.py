@@ -6,18 +6,19 @@ from typing import Any
 
 import click
 
+from runtime.cli.command import Command
 from runtime.errors import VaeRuntimeError
 from trainer.errors import TrainerError
 
 
-class TrainerCommand(click.Command):
-    """A command that ends a user's mistake in one sentence and exit code 1."""
+class TrainerCommand(Command):
+    """A command of the trainer, which also ends in one sentence where memory runs out."""
+
+    expected = (TrainerError, VaeRuntimeError)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (TrainerError, VaeRuntimeError) as error:
-            raise click.ClickException(str(error)) from error
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from runtime.images.decode import load_image
 from trainer.data import image_folder as images
 from trainer.data.dataset import ImageData
 from trainer.data.image_folder import load_folder
@@ -140,10 +141,9 @@ def test_second_load_decodes_nothing_and_a_changed_file_is_noticed(
     colours: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = load_folder(colours)
-    decode = images._decode
-    monkeypatch.setattr(images, "_decode", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(images, "load_image", lambda *_: pytest.fail("decoded again"))
     assert load_folder(colours).sha256 == first.sha256
-    monkeypatch.setattr(images, "_decode", decode)
+    monkeypatch.setattr(images, "load_image", load_image)
     Image.new("RGB", (9, 9)).save(colours / "red" / "00.png")
     assert load_folder(colours).sha256 != first.sha256
 
