@@ -1,9 +1,9 @@
-"""Publishing a bundle: built in a hidden folder beside its place, then moved there all at once or not at all.
+"""Atomic publishing of a bundle: it is built in a hidden folder beside its destination, then swapped in.
 
-Whoever publishes holds a lock on the place from the first check to the end. The new folder and the old one change
-places in one step where the system can do that; then a reader finds one bundle or the other at every instant. A user's
-own files in the old folder are linked into the new one first, so that they are never away either. Where folders cannot
-change places, the old bundle is moved aside first; if a kill comes between, the next export moves it back.
+The publisher holds a lock from the first check to the end. The new and the old folder are exchanged in one step where
+the system supports that, so that a reader finds one bundle or the other at every instant. A user's own files in the old
+folder are hard-linked into the new one first, so that they are never missing either. Without support, the old bundle
+is renamed first; if the process is killed before the second rename, the next export restores it.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _DRAFT, _SWAP, _OLD = "draft", "swap", "old"
 
 @contextmanager
 def publishing(output: Path, *, force: bool) -> Iterator[Path]:
-    """A new folder that becomes `output` when the block ends well; whatever else happens, `output` stays as it was.
+    """A new folder that replaces `output` when the block ends; if it raises, `output` stays as it was.
 
-    Refused before the block: a place that holds anything but a bundle, or that another process is writing to. force:
-    accept a folder with other files in it; they stay, except those that have the name of a file of the bundle. Clears
-    away what a killed export left. Raises ExportError, also where the operating system refuses.
+    force: accept an `output` with files that are not part of a bundle. They are kept, except those with the name of a
+    file of the new bundle. Removes what a killed export left. Raises ExportError before the block where `output` holds
+    other files or another process is writing it, and where writing fails.
     """
     place = output.resolve()
     made: list[Path] = []  # parents that were missing, to be removed again where nothing is published
@@ -73,13 +73,13 @@ def _make_parents(place: Path, made: list[Path]) -> None:
 
 def _check(output: Path, place: Path, *, force: bool) -> None:
     if place.exists() and not place.is_dir():
-        raise ExportError(f"{output}: is a file, and a bundle is a folder; choose another --output")
+        raise ExportError(f"{output}: is a file, but a bundle is a folder; choose another --output")
     foreign = _foreign(place)
     if foreign and not force:
         names = ", ".join(path.name for path in foreign[:_SHOWN]) + (", …" if len(foreign) > _SHOWN else "")
         raise ExportError(
-            f"{output}: holds something that is no part of a bundle ({names}); "
-            "choose another --output, or --force to write beside it"
+            f"{output}: holds files that are not part of a bundle ({names}); "
+            "choose another --output, or keep them and write beside them with --force"
         )
 
 

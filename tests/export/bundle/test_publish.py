@@ -1,4 +1,4 @@
-"""Publishing: all at once or not at all, and nothing of anybody else's is lost."""
+"""Publishing is atomic and never loses files that are not part of a bundle."""
 
 import contextlib
 import os
@@ -48,7 +48,7 @@ def names(folder: Path) -> list[str]:
 
 def test_a_folder_with_something_else_is_refused_and_named(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
-    with pytest.raises(ExportError, match=r"no part of a bundle \(thesis.tex\).*--force"):
+    with pytest.raises(ExportError, match=r"not part of a bundle \(thesis.tex\).*--force"):
         fill(tmp_path)
     assert names(tmp_path) == ["thesis.tex"]
 
