@@ -19,6 +19,8 @@ class ExportCommand(Command):
     """The command of the exporter."""
 
     expected = (ExportError, TrainerError, VaeRuntimeError)
+    interrupted = "stopped; nothing was published, and the output is as it was"
+    out_of_memory = "not enough memory to export and check this model here"
 
 
 @click.command(cls=ExportCommand)

@@ -153,18 +153,27 @@ _ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "Mul": np.multiply,
     "Max": np.maximum,
     "Min": np.minimum,
+    "Div": lambda left, right: _quotient(left, right),  # defined below
 }
 
 
 def _arithmetic(call: _Call) -> list[Value]:
     (shape,) = (value.shape for value in _broadcast(call))
-    function, known = _ARITHMETIC.get(call.node.operator), [value.known for value in call.inputs]
-    if call.node.operator == "Div" and all(array is not None and array.dtype.kind == "i" for array in known):
-        function = np.floor_divide if (known[1] > 0).all() and (known[0] >= 0).all() else None  # type: ignore[operator,index]
-    if function is None or len(known) != 2 or any(array is None for array in known) or math.prod(shape) > _MOST_KNOWN:
+    known = [value.known for value in call.inputs if value.known is not None]
+    function = _ARITHMETIC.get(call.node.operator)
+    if function is None or len(known) != 2 or math.prod(shape) > _MOST_KNOWN:
         return [Value(shape)]
     with np.errstate(all="ignore"):
-        return [Value(shape, function(*known))]
+        return [Value(shape, np.asarray(function(*known)))]
+
+
+def _quotient(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """As ONNX divides: integers towards zero."""
+    if left.dtype.kind == right.dtype.kind == "i":
+        if (right == 0).any():
+            raise ValueError("division by zero")
+        return np.asarray(np.trunc(left / right), np.int64)
+    return np.asarray(left / right)
 
 
 def _identity(call: _Call) -> list[Value]:
@@ -490,10 +499,11 @@ def _multiplications(call: _Call, outputs: Sequence[Value]) -> int:
     if operator == "ConvTranspose":
         return call.inputs[0].elements * math.prod(call.shape(1)[1:])
     if operator in ("MaxPool", "AveragePool"):
-        return outputs[0].elements * math.prod(call.attribute("kernel_shape"))
+        kernel: Shape = call.attribute("kernel_shape")
+        return outputs[0].elements * math.prod(kernel)
     if operator == "Attention":
-        query, key = call.shape(0), call.shape(1)
-        return 2 * call.inputs[0].elements * key[-2] if len(query) > 2 else 0
+        query_elements, key = call.inputs[0].elements, call.shape(1)
+        return 2 * query_elements * key[-2]
     return 0
 
 
@@ -514,7 +524,7 @@ _RULES: dict[str, _Rule] = {
     **dict.fromkeys(_ALIKE.split(), _same),
     **dict.fromkeys(_NORMALISING.split(), _first_alike),
     **dict.fromkeys(_TOGETHER.split(), _broadcast),
-    **dict.fromkeys((*_ARITHMETIC, "Div"), _arithmetic),
+    **dict.fromkeys(_ARITHMETIC, _arithmetic),
     **dict.fromkeys(_REDUCING.split(), _reduce),
     **dict.fromkeys(("MaxPool", "AveragePool"), _pool),
     **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), _global_pool),

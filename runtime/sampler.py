@@ -14,13 +14,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from runtime.arguments import (
+    as_array,
+    check_indices,
+    check_integer,
+    check_precision,
+    check_temperature,
+    check_threads,
+    empty_pixels,
+)
 from runtime.blocks import Blocks
 from runtime.bundle import Bundle
 from runtime.errors import InputError
 from runtime.images.pixels import round_into, to_uint8
 from runtime.noise import standard_normal
 from runtime.session import GraphSession
-from runtime.threads import usable_cpus
 
 _Latents = Callable[[int, int], npt.NDArray[np.float32]]
 """start, stop → latents float32 (stop - start, latent_dim)."""
@@ -41,8 +49,8 @@ class Sampler:
         Raises BundleError where the bundle is missing or damaged.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-        self.precision = precision
-        self.threads = threads or usable_cpus()
+        self.precision = check_precision(precision)
+        self.threads = check_threads(threads)
         self._decoder = GraphSession(self.bundle, "decoder", precision=precision)
         self._blocks = Blocks.for_images_of(int(np.prod(self.image_shape)))
 
@@ -86,7 +94,7 @@ class Sampler:
         self, indices: npt.ArrayLike, *, seed: int = 0, temperature: float = 1.0
     ) -> npt.NDArray[np.uint8]:
         """Images of any indices, in their order: uint8 (N, H, W, C)."""
-        chosen = np.asarray(indices)
+        chosen = check_indices(indices)
         if len(chosen) < self._blocks.rows:  # one call, of just these: a whole block takes longer than a few images
             z = self.latents(chosen, seed=seed, temperature=temperature)
             return to_uint8(self._decoder.run(z)[0]) if len(z) else self._empty(0)
@@ -102,8 +110,8 @@ class Sampler:
         None means whatever comes out fastest, in batches of unequal sizes.
         """
         first, num = _check_range(first, num)
-        if batch_size is not None and batch_size < 1:
-            raise InputError(f"batch_size should be at least 1, but is {batch_size}")
+        if batch_size is not None:
+            batch_size = check_integer("batch_size", batch_size, 1, 2**40)
         self.latents([], seed=seed, temperature=temperature)  # refuses a bad seed or temperature here, not at first use
         pieces = self._pieces(first, num, seed, temperature)
         return pieces if batch_size is None else _recut(pieces, num, batch_size)
@@ -135,7 +143,7 @@ class Sampler:
         return _in_turns(lambda start, stop: self.latents(_indices(start, stop), seed=seed, temperature=temperature))
 
     def _empty(self, num: int) -> npt.NDArray[np.uint8]:
-        return np.empty((num, *self.pixels_shape), np.uint8)
+        return empty_pixels(num, self.pixels_shape)
 
     def _draw(
         self, first: int, pixels: npt.NDArray[np.uint8], latents: _Latents, threads: int
@@ -153,14 +161,13 @@ class Sampler:
 
     def latents(self, indices: npt.ArrayLike, *, seed: int = 0, temperature: float = 1.0) -> npt.NDArray[np.float32]:
         """Prior latents of any indices: float32 (N, latent_dim), standard normal times `temperature`."""
-        if not 0 <= temperature < np.inf:
-            raise InputError(f"temperature should be a finite number of at least 0, but is {temperature}")
+        scale = check_temperature(temperature)
         z = standard_normal(seed, indices, self.latent_dim)
-        return np.multiply(z, np.float32(temperature), out=z)
+        return np.multiply(z, scale, out=z)
 
     def decode(self, z: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Latents float32 (N, latent_dim) → images float32 (N, C, H, W) in [0, 1]."""
-        latents = np.ascontiguousarray(z, dtype=np.float32)
+        latents = np.ascontiguousarray(as_array("z", z, np.float32))
         if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
             raise InputError(f"z should have the shape (N, {self.latent_dim}), but has {latents.shape}")
         if not np.isfinite(latents).all():

@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runtime.cli.command import RuntimeCommand, bundle_argument, precision_option, scale_option, threads_option
+from runtime.cli.command import (
+    RuntimeCommand,
+    bundle_argument,
+    precision_option,
+    scale_option,
+    stdout_was_open,
+    threads_option,
+)
 from runtime.cli.progress import progress
+from runtime.cli.streams import give_up_stdout
+from runtime.errors import OutputError
 
 if TYPE_CHECKING:
     from runtime.job import SampleJob
@@ -19,13 +28,14 @@ if TYPE_CHECKING:
 
 _STDOUT = Path("-")
 _MOST_IN_GRID = 10_000
+_LONGEST_SHARD = 40
 _RESUMABLE = (".npy", "")
 
 
 def _parse_shard(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, int]:
     """Parse `I/N`: part I, counted from 0, of N parts."""
     which, _, parts = value.partition("/")
-    if not (which.isdecimal() and parts.isdecimal() and int(which) < int(parts)):
+    if len(value) > _LONGEST_SHARD or not (which.isdecimal() and parts.isdecimal() and int(which) < int(parts)):
         raise click.BadParameter(f"{value!r} should be I/N with I from 0 to N - 1, as in 0/4")
     return int(which), int(parts)
 
@@ -132,6 +142,8 @@ def sample(
 def _check(output: Path, num: int, first: int, resume: bool, engine: str) -> None:
     if first + num > 2**63:
         raise click.BadParameter(f"--first + --num should be at most 2**63 but is {first + num}", param_hint="--num")
+    if output == _STDOUT and not stdout_was_open():
+        raise click.BadParameter("stdout is closed; name a file", param_hint="--output")
     if output != _STDOUT and output.suffix not in (".png", ".npy", ".npz", ""):
         raise click.BadParameter(
             f"{output} should end in .png, .npy or .npz, have no ending (a folder), or be - (stdout)",
@@ -166,7 +178,11 @@ def _write(
             if output == _STDOUT:
                 from runtime.outputs.raw import write_raw
 
-                return write_raw(sampler, job, sys.stdout.buffer, batch_size=batch_size, advance=advance)
+                try:
+                    return write_raw(sampler, job, sys.stdout.buffer, batch_size=batch_size, advance=advance)
+                except OutputError:
+                    give_up_stdout()
+                    raise
             if output.suffix == ".npy":
                 from runtime.outputs.npy import write_npy
 

@@ -17,7 +17,6 @@ from runtime.cli import sample
 from runtime.errors import OutputError
 from runtime.job import SampleJob
 from runtime.outputs import folder as folder_module
-from runtime.outputs import npy
 from runtime.outputs.folder import write_folder
 from runtime.outputs.npy import write_npy
 from runtime.sampler import Sampler
@@ -61,7 +60,7 @@ def test_a_kill_between_the_last_renames_of_an_array_can_be_resumed(
 
     sampler, job = job_of(bundle)
     with monkeypatch.context() as patched:
-        patched.setattr(npy.Path, "replace", stop)
+        patched.setattr(Path, "replace", stop)
         with pytest.raises(KeyboardInterrupt):
             write_npy(sampler, job, path, resume=False)
     write_npy(sampler, job, path, resume=True)
