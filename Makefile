@@ -27,7 +27,7 @@ demo: $(INSTALLED)  ## train, export, sample and reconstruct
 test: $(INSTALLED)  ## the whole test suite; VAE_DATA may name a folder with MNIST
 	$(BIN)/python -m pytest
 
-coverage: $(INSTALLED)  ## the test suite with the coverage of each file; no threshold
+coverage: $(INSTALLED)  ## the test suite with the coverage of each file, a third slower; no threshold
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
 
 test-runtime:  ## runs/latest/bundle on the base package alone, in .venv-runtime without PyTorch

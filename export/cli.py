@@ -80,11 +80,11 @@ def export(
     strict_engines: bool,
 ) -> None:
     """Export a checkpoint to a bundle, which is published only if every engine matches the model."""
-    from export.bundle.build import FORMATS, export_bundle
+    from export.bundle.build import export_bundle
     from export.bundle.certificate import as_text, table
-    from export.checks.variants import FP16, INT8
     from export.formats.to_onnx import NEWEST_OPSET
     from export.source.load import load_source
+    from runtime.manifest import FORMATS, ONNX_FP16, ONNX_INT8
 
     if opset > NEWEST_OPSET:
         raise click.BadParameter(f"{opset} is not in the range 18<=x<={NEWEST_OPSET}.", param_hint="--opset")
@@ -106,7 +106,7 @@ def export(
         opset=opset,
         force=force,
         strict_engines=strict_engines,
-        variants=[name for name, wanted in ((INT8, int8), (FP16, fp16_weights)) if wanted],
+        variants=[name for name, wanted in ((ONNX_INT8, int8), (ONNX_FP16, fp16_weights)) if wanted],
         report=lambda step: click.echo(f"{time.monotonic() - started:5.1f} s {step}", err=True),
     )
     click.echo("parity  largest error w.r.t. the model in float64")

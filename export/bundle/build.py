@@ -15,13 +15,13 @@ import torch
 from torch import nn
 
 from export.bundle.card import CARD_NAME, PICTURE_NAME, model_card
-from export.bundle.certificate import PARITY_NAME, certificate
+from export.bundle.certificate import certificate
 from export.bundle.golden import golden_files, golden_values
 from export.bundle.publish import publishing
 from export.checks.guards import check_model, check_onnx, check_traced
 from export.checks.parity import ParityMeasurement, check_graph
 from export.checks.reference import Reference
-from export.checks.variants import SUFFIXES, make_variant, measure_variant
+from export.checks.variants import make_variant, measure_variant
 from export.errors import ExportError
 from export.formats.to_onnx import OLDEST_OPSET, onnx_bytes, onnx_versions, to_onnx
 from export.formats.to_pt2 import to_pt2
@@ -32,12 +32,20 @@ from runtime.bundle import Bundle
 from runtime.images.pixels import to_float
 from runtime.images.png import save_png
 from runtime.images.sheet import grid
-from runtime.manifest import MANIFEST_NAME, FileRecord, Graph, Manifest, Metadata, OnnxVersions
+from runtime.manifest import (
+    FORMATS,
+    MANIFEST_NAME,
+    PARITY_NAME,
+    SUFFIXES,
+    FileRecord,
+    Graph,
+    Manifest,
+    Metadata,
+    OnnxVersions,
+)
 from runtime.noise import NOISE_VERSION, standard_normal
 from trainer.checkpoint import Checkpoint
 
-FORMATS = ("onnx", "torchscript", "pt2")
-_SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "pt2": ".pt2"}
 _PICTURE_SAMPLES, _PICTURE_COLUMNS, _PICTURE_SCALE = 64, 8, 3
 _GUARD_ROWS = 64  # images and latents that `check_model` sees
 
@@ -57,7 +65,7 @@ def export_bundle(
 
     formats: onnx, torchscript and pt2, or some of them. opset: of the ONNX files. force: accept a folder with other
     files, which are kept, and variants of low quality. strict_engines: also check OpenVINO and OpenCV, where they are
-    installed. variants: INT8 and FP16 of `export.checks.variants`, smaller ONNX files beside the float32 ones.
+    installed. variants: onnx-int8, onnx-fp16 or both, smaller ONNX files beside the float32 ones.
     report: called with one line about each step.
 
     Returns the measurements of the parity check. Raises ParityError where a graph differs from the model, ModelError
@@ -109,7 +117,7 @@ class _BundleWriter:
         """Write one graph in every format. Returns format → file name."""
         files = {}
         for file_format in self.formats:
-            name = f"{spec.name}{_SUFFIXES[file_format]}"
+            name = f"{spec.name}{SUFFIXES[file_format]}"
             self.report(name)
             with _named(f"{spec.name} as {file_format}"):
                 self._write_file(name, self._exported(spec, file_format, metadata))

@@ -15,15 +15,11 @@ from export.checks.parity import (
     BATCHES,
     DIFFERING,
     EAGER_FACTOR,
-    HARD_LIMIT,
-    HARD_OUTPUTS,
     LEVELS,
-    PIXEL_LIMIT,
     SMALLEST_LIMIT,
     ParityMeasurement,
 )
-
-PARITY_NAME = "parity.json"
+from runtime.manifest import HARD_OUTPUTS, LEVEL_LIMIT, RELATIVE_LIMIT
 
 
 def certificate(measurements: Sequence[ParityMeasurement]) -> dict[str, Any]:
@@ -34,8 +30,8 @@ def certificate(measurements: Sequence[ParityMeasurement]) -> dict[str, Any]:
             "relative error": "|x - reference| / max(1, |reference|), largest over values, inputs and batches",
             "eager_factor": EAGER_FACTOR,
             "smallest_limit": SMALLEST_LIMIT,
-            "hard_limit": dict.fromkeys(HARD_OUTPUTS, HARD_LIMIT),
-            "pixel_limit": PIXEL_LIMIT,
+            "hard_limit": dict.fromkeys(HARD_OUTPUTS, RELATIVE_LIMIT),
+            "pixel_limit": LEVEL_LIMIT,
             "latents": "equal to the bit",
             "batches": list(BATCHES),
         },

@@ -30,10 +30,8 @@ import numpy.typing as npt
 from export.checks.reference import Reference
 from export.formats.archive import zip_bytes
 from runtime.images.pixels import to_float
+from runtime.manifest import GOLDEN_JSON_NAME, GOLDEN_NAME
 from runtime.noise import standard_normal
-
-GOLDEN_NPZ = "golden.npz"
-GOLDEN_JSON = "golden.json"
 
 _SEED = 7
 _INDICES = (0, 1, 2, 5, 2**31, 2**32 + 5, 2**53 + 1, 2**63 - 1)
@@ -69,7 +67,7 @@ def golden_values(reference: Reference, latent_dim: int, reference_images: npt.N
 
 def golden_files(golden: Golden) -> dict[str, bytes]:
     """File name → content of both files; the same bytes for the same arrays."""
-    return {GOLDEN_NPZ: _npz(golden), GOLDEN_JSON: _json(golden)}
+    return {GOLDEN_NAME: _npz(golden), GOLDEN_JSON_NAME: _json(golden)}
 
 
 def _npz(golden: Golden) -> bytes:

@@ -26,15 +26,12 @@ from export.errors import NamesError, ShapesError, TypesError, ValuesError
 from export.graphs import GraphSpec
 from runtime.bundle import Bundle
 from runtime.images.pixels import to_float
+from runtime.manifest import HARD_OUTPUTS, LEVEL_LIMIT, RELATIVE_LIMIT
 from runtime.noise import normal_table, standard_normal
 
 BATCHES = (1, 2, 7, 64)
 EAGER_FACTOR = 4.0
 SMALLEST_LIMIT = 1e-6
-HARD_LIMIT = 1e-5
-"""The largest tolerance for HARD_OUTPUTS, however large PyTorch's own error is."""
-HARD_OUTPUTS = ("image", "mean")
-PIXEL_LIMIT = 1
 RELATIVE, LEVELS, DIFFERING = "relative error", "grey levels", "differing values"
 LATENTS = "latents"
 _SEED = 0
@@ -147,7 +144,7 @@ def _measure(
                 errors[port.name] = float(np.maximum(errors[port.name], error))  # keeps NaN
         for port in spec.outputs:
             pixels = port.dtype == "uint8"
-            limit = PIXEL_LIMIT if pixels else _limit(port.name, eager_errors)
+            limit = LEVEL_LIMIT if pixels else _limit(port.name, eager_errors)
             measure = LEVELS if pixels else RELATIVE
             entry = ParityMeasurement(spec.name, engine.name, port.name, case, measure, errors[port.name], limit)
             measurements.append(_require_passed(entry))
@@ -227,7 +224,7 @@ def _check_structure(spec: GraphSpec, engine: Engine, outputs: Arrays, expected:
 
 
 def _limit(output: str, eager_errors: Errors | None) -> float:
-    hard = HARD_LIMIT if output in HARD_OUTPUTS else np.inf
+    hard = RELATIVE_LIMIT if output in HARD_OUTPUTS else np.inf
     if eager_errors is None:
         return hard
     return min(hard, max(EAGER_FACTOR * eager_errors[output], SMALLEST_LIMIT))

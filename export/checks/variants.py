@@ -18,6 +18,7 @@ from export.checks.engines import noise_part
 from export.errors import ExportError, ValuesError
 from export.formats.quantize import to_fp16_weights, to_int8
 from runtime.images.pixels import to_float
+from runtime.manifest import ONNX_FP16
 from runtime.noise import POSTERIOR_STREAM, standard_normal
 from runtime.session import open_session
 from runtime.threads import usable_cpus
@@ -25,8 +26,6 @@ from trainer.objective.bound import negative_elbo
 
 SMALLEST_PSNR_DB = 35.0
 """Below this the difference starts to be visible on an ordinary display; refused unless forced."""
-INT8, FP16 = "onnx-int8", "onnx-fp16"
-SUFFIXES = {INT8: ".int8.onnx", FP16: ".fp16.onnx"}
 
 _CALIBRATION_ROWS = 256
 _ROWS = 1000  # batch size of the timed calls, and number of images that PSNR compares
@@ -73,8 +72,8 @@ class VariantReport:
 def make_variant(
     file_format: str, files: Mapping[str, bytes], reference_images: Pixels, latent_dim: int
 ) -> dict[str, bytes]:
-    """Convert every graph to `file_format`, INT8 or FP16. files: graph → content of its float32 ONNX file."""
-    if file_format == FP16:
+    """Convert every graph to `file_format`, ONNX_INT8 or ONNX_FP16. files: graph → content of its float32 ONNX file."""
+    if file_format == ONNX_FP16:
         return {graph: to_fp16_weights(content) for graph, content in files.items()}
     calibration = _calibration(files["encoder"], reference_images, latent_dim)
     return {graph: to_int8(content, calibration[graph]) for graph, content in files.items()}

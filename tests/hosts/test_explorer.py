@@ -382,7 +382,7 @@ def test_colours_are_the_systems_until_the_visitor_chooses(browser: Browser, exp
                 return "dark"
             return "light" if ground > 0.8 and text < 0.2 else "neither"
 
-        other = "light" if system == "dark" else "dark"
+        other: Any = "light" if system == "dark" else "dark"
         assert looks() == system
         page.emulate_media(color_scheme=other)
         assert looks() == other

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +57,7 @@ def save(folder: Path, name: str, kind: str, pixels: npt.NDArray[np.uint8], orie
     }[kind]()
     suffix = {"RGB JPEG": ".jpg", "CMYK JPEG": ".jpg", "gray TIFF": ".tif"}.get(kind, ".png")
     path = folder / f"{name}{suffix}"
-    options = {"transparency": 3} if kind == "palette" else {}
+    options: dict[str, Any] = {"transparency": 3} if kind == "palette" else {}
     image.save(path, exif=exif, **options)
     return path
 
@@ -111,7 +112,10 @@ def test_every_orientation_is_turned_to_the_same_picture(tmp_path: Path, kind: s
         pixels, changes = load_image(path, (channels, 12, 12))
         assert ("turned upright" in changes) == (orientation > 1 and kind != "gray TIFF")
         red = pixels[..., 0].astype(int)
-        assert np.unravel_index(red.argmax(), red.shape) in ((1, 3), (1, 4), (2, 3), (2, 4)), (orientation, red)
+        assert tuple(map(int, np.unravel_index(red.argmax(), red.shape))) in ((1, 3), (1, 4), (2, 3), (2, 4)), (
+            orientation,
+            red,
+        )
         assert red[:, [0, -1]].max() < 60, orientation
         assert red[1:3, 3:5].min() > 190, orientation
 

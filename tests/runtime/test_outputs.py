@@ -269,7 +269,7 @@ def test_progress_without_a_terminal_is_plain_lines(monkeypatch: pytest.MonkeyPa
 
     stream, now = io.StringIO(), iter(range(0, 1000, 6))
     monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setattr(module.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr("runtime.cli.progress.time.monotonic", lambda: next(now))
     with module.progress(1000) as advance:
         for _ in range(10):
             advance(100)

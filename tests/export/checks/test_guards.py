@@ -44,7 +44,7 @@ def test_batch_norm_in_training_mode_is_refused_by_name(model: VAE) -> None:
 
 
 def test_a_decoder_that_ignores_its_latents_is_refused(model: VAE) -> None:
-    nn.init.zeros_(model.decoder[0].weight)
+    nn.init.zeros_(model.decoder.get_parameter("0.weight"))
     with pytest.raises(ModelError, match="decoder: 8 different latents all give the same output"):
         check(model)
 

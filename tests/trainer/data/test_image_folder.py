@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,7 +103,7 @@ def test_sizes_that_differ_ask_for_image_size_and_get_the_middle_square(tmp_path
 def test_unusual_files_look_as_a_viewer_shows_them(tmp_path: Path, mode: str) -> None:
     left = np.zeros((8, 8), np.uint8)
     left[:, :4] = 200
-    options: dict[str, object] = {}
+    options: dict[str, Any] = {}
     if mode == "16-bit gray":
         image = Image.fromarray(left.astype(np.uint16) << 8)
     elif mode == "palette with transparency":

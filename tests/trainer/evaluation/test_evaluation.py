@@ -150,6 +150,8 @@ def test_command_evaluates_a_run_and_writes_table_json_and_pictures(
     blobs: ImageData, tiny_run: Run, tmp_path: Path
 ) -> None:
     data = tmp_path / "blobs.npz"
+    assert blobs.train_labels is not None
+    assert blobs.test_labels is not None
     np.savez(data, train_images=blobs.train_images, test_images=blobs.test_images,
              train_labels=blobs.train_labels, test_labels=blobs.test_labels)  # fmt: skip
     arguments = [str(tiny_run.folder), "--k", "60", "--images", "20", "--samples", "40", "--device", "cpu",

@@ -71,7 +71,7 @@ def test_result_does_not_depend_on_the_block_of_images_or_samples(
 def test_effective_samples_are_all_of_them_where_the_posterior_is_exact(model: VAE, images: Tensor) -> None:
     """A decoder that ignores z has the prior as its posterior."""
     with torch.no_grad():
-        for weight in (model.decoder[0].weight, model.mean.weight, model.mean.bias):
+        for weight in (model.decoder.get_parameter("0.weight"), model.mean.weight, model.mean.bias):
             weight.zero_()
         model.log_var.weight.zero_()
         model.log_var.bias.zero_()

@@ -161,7 +161,7 @@ def test_dynamic_binarization_is_white_as_often_as_the_pixel_says() -> None:
     assert drawn.unique().tolist() == [0, 255]
     share = drawn.double().mean(0) / 255
     expected = pixels[0].double() / 255
-    assert (share[0], share[-1]) == (0, 1)
+    assert (float(share[0]), float(share[-1])) == (0, 1)
     assert ((share - expected).abs() <= 5 * (expected * (1 - expected) / 200_000).sqrt()).all()
 
 

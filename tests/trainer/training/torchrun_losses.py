@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -29,7 +30,7 @@ def main() -> None:
     for name, settings in runs.items():
         folder = result.with_name(f"{team.world_size}-{name}")
         *_, last = fit(settings, data, Run(folder), execution=execution)
-        first = team.from_first(lambda state=last.model_state: state)
+        first: dict[str, torch.Tensor] = team.from_first(partial(dict, last.model_state))
         differing = sum(not torch.equal(tensor, first[key]) for key, tensor in last.model_state.items())
         found[name] = {
             "history": [asdict(metrics) for metrics in last.history],
