@@ -37,7 +37,8 @@ def check_integer(name: str, value: Any, lowest: int, highest: int) -> int:
     except TypeError:
         raise InputError(f"{name} should be an integer, but is {value!r}") from None
     if not lowest <= number <= highest:
-        raise InputError(f"{name} should be from {lowest} to {highest}, but is {number}")
+        bound = f"at least {lowest}" if number < lowest else f"at most {highest}"
+        raise InputError(f"{name} should be {bound}, but is {number}")
     return number
 
 

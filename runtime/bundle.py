@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import BundleError
+from runtime.files import open_regular
 from runtime.manifest import MANIFEST_NAME, PIXELS_VERSION, Manifest
 from runtime.noise import NOISE_VERSION
 
@@ -77,8 +76,6 @@ class Bundle:
 
 
 def _read_start(path: Path, most: int) -> bytes:
-    """At most `most` bytes of a regular file; a pipe or a device, which might never end, raises OSError."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "is no regular file")
-    with path.open("rb") as file:
+    """At most `most` bytes of a regular file."""
+    with open_regular(path) as file:
         return file.read(most)

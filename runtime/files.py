@@ -1,7 +1,10 @@
 """Writing files so that nothing is ever left half-written."""
 
+import errno
+import io
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -51,3 +54,19 @@ def flush_to_disk(path: Path) -> None:
     """Wait until what was written to `path` would survive a power cut."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a regular file for reading. Raises OSError for anything else: a pipe or a device might never end."""
+    # A pipe without a writer would block already here.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "is no regular file", str(path))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return io.BufferedReader(io.FileIO(descriptor, "rb"))

@@ -66,8 +66,7 @@ def owning_part(folder: Path, first: int, num: int, claim: Callable[[], None]) -
     """
     lock = folder / f".{first}-{first + num - 1}.lock"
     with ExitStack() as stack:
-        guard = _enter(folder)
-        try:
+        with owning_for_a_moment(folder, lock_inside(folder)):
             for path in folder.glob(".*-*.lock"):
                 match = _PART.fullmatch(path.name)
                 if match and path != lock and int(match[1]) < first + num and int(match[2]) >= first:
@@ -75,23 +74,27 @@ def owning_part(folder: Path, first: int, num: int, claim: Callable[[], None]) -
                         pass
             stack.enter_context(owning(folder, lock))
             claim()
-        finally:
-            _release(lock_inside(folder), guard)
         yield
 
 
-def _enter(folder: Path) -> int | None:
-    """The folder's own lock, which everybody holds for a moment only."""
+@contextmanager
+def owning_for_a_moment(output: Path, lock: Path) -> Iterator[None]:
+    """As `owning`, but waits: for what everybody does in a moment and one at a time."""
     end = time.monotonic() + _PATIENCE_S
     while True:
         try:
-            return _acquire(lock_inside(folder))
+            descriptor = _acquire(lock)
+            break
         except _HeldError as held:
             if time.monotonic() > end:
-                raise OutputError(f"{folder}: {held} has kept it locked for {_PATIENCE_S:g} s") from None
+                raise OutputError(f"{output}: {held} has kept it locked for {_PATIENCE_S:g} s") from None
             time.sleep(0.01)
         except OSError as error:
-            raise OutputError(f"cannot write into {folder}: {error.strerror or error}") from error
+            raise OutputError(f"cannot write {output}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        _release(lock, descriptor)
 
 
 class _HeldError(Exception):

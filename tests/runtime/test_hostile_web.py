@@ -14,7 +14,7 @@ import pytest
 from tests.runtime.test_hostile import relist
 from tests.runtime.test_web import ask
 
-COMMAND = Path(sys.executable).parent / "vae-web"
+COMMAND = str(Path(sys.executable).parent / "vae-web")
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def site(tmp_path: Path) -> Path:
 @pytest.fixture
 def server(bundle: Path, site: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A running vae-web, and its port."""
-    command = [COMMAND, bundle, "--site", site, "--port", "0", "--no-open"]
+    command = [COMMAND, str(bundle), "--site", str(site), "--port", "0", "--no-open"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield process, int(process.stdout.readline().split(":")[2].split("/")[0])
