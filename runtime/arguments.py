@@ -30,15 +30,15 @@ def check_threads(threads: object) -> int:
     return usable_cpus() if threads is None else check_integer("threads", threads, 1, _MOST_THREADS)
 
 
-def check_integer(name: str, value: Any, lowest: int, highest: int) -> int:
-    """`value` as a plain integer from `lowest` to `highest`."""
+def check_integer(name: str, value: Any, lowest: int, highest: int | None = None) -> int:
+    """`value` as a plain integer from `lowest` to `highest`; None means any."""
     try:
         number = operator.index(value)
     except TypeError:
         raise InputError(f"{name} should be an integer, but is {value!r}") from None
-    if not lowest <= number <= highest:
-        bound = f"at least {lowest}" if number < lowest else f"at most {highest}"
-        raise InputError(f"{name} should be {bound}, but is {number}")
+    if number < lowest or (highest is not None and number > highest):
+        bounds = f"at least {lowest}" if highest is None else f"from {lowest} to {highest}"
+        raise InputError(f"{name} should be {bounds}, but is {number}")
     return number
 
 
@@ -49,7 +49,9 @@ def check_temperature(temperature: Any) -> np.float32:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not 0 <= number <= _HIGHEST_TEMPERATURE:
-        raise InputError(f"temperature should be a number from 0 to {_HIGHEST_TEMPERATURE:g}, but is {temperature!r}")
+        raise InputError(
+            f"temperature should be a finite number from 0 to {_HIGHEST_TEMPERATURE:g}, but is {temperature!r}"
+        )
     return np.float32(number)
 
 

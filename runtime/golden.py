@@ -29,6 +29,8 @@ ARRAYS = {
 }
 """Name → dtype, and a letter for each dimension: S samples, I images, L latents."""
 
+_ARCHIVE_START = b"PK\3\4"
+
 Golden = dict[str, npt.NDArray[Any]]
 
 
@@ -40,7 +42,10 @@ def read_golden(bundle: Bundle) -> Golden:
     path = bundle.folder / GOLDEN_NAME
     golden: Golden = {}
     try:
-        with zipfile.ZipFile(io.BytesIO(bundle.read(GOLDEN_NAME))) as archive:
+        content = bundle.read(GOLDEN_NAME)
+        if not content.startswith(_ARCHIVE_START):  # an archive may have other content before it
+            raise BundleError(f"{path}: is no .npz")
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = [member.filename for member in archive.infolist()]
             if sorted(names) != sorted(f"{name}.npy" for name in ARRAYS):
                 raise BundleError(f"{path}: should hold {', '.join(ARRAYS)} but holds {', '.join(names) or 'nothing'}")

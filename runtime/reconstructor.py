@@ -11,13 +11,12 @@ import numpy.typing as npt
 
 from runtime.arguments import as_array, check_integer, check_precision, check_threads
 from runtime.blocks import Blocks
-from runtime.bundle import Bundle
+from runtime.bundle import Bundle, as_bundle
 from runtime.errors import BundleError, InputError
 from runtime.images.pixels import round_into, to_float
 from runtime.noise import POSTERIOR_STREAM, standard_normal
 from runtime.session import GraphSession
 
-_MOST_STEPS = 2**20
 _Pixels = npt.NDArray[np.uint8]
 _Floats = npt.NDArray[np.float32]
 
@@ -29,13 +28,21 @@ class Reconstructor:
     the other images of the call. May be used from several threads at once, and in a forked child.
     """
 
-    def __init__(self, bundle: str | Path | Bundle, *, precision: str = "float32", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        bundle: str | Path | Bundle,
+        *,
+        precision: str = "float32",
+        threads: int | None = None,
+        public_key: str | Path | None = None,
+    ) -> None:
         """bundle: a folder made by `vae-export`. precision: float32, int8 or fp16, which the bundle must hold.
-        threads: None means as many as this process may use.
+        threads: None means as many as this process may use. public_key: PEM file of the key that must have signed the
+        bundle; None asks for no signature.
 
         Raises BundleError where the bundle is missing or damaged, or its encoder and decoder are of different models.
         """
-        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        self.bundle = as_bundle(bundle, public_key)
         self.threads = check_threads(threads)
         precision = check_precision(precision)
         self._encoder = GraphSession(self.bundle, "encoder", precision=precision)
@@ -121,7 +128,7 @@ class Reconstructor:
         spherical: along the great arc between the two latents (Shoemake 1985) rather than along the straight line,
         which passes nearer to the origin than the prior's samples lie.
         """
-        steps = check_integer("steps", steps, 2, _MOST_STEPS)
+        steps = check_integer("steps", steps, 2)
         start, stop = self.encode(self._pair(a, b))[0].astype(np.float64)
         weight = np.linspace(0, 1, steps)[:, np.newaxis]
         return self.decode(_arc(start, stop, weight) if spherical else (1 - weight) * start + weight * stop)

@@ -24,7 +24,7 @@ from runtime.arguments import (
     empty_pixels,
 )
 from runtime.blocks import Blocks
-from runtime.bundle import Bundle
+from runtime.bundle import Bundle, as_bundle
 from runtime.errors import InputError
 from runtime.images.pixels import round_into, to_uint8
 from runtime.noise import standard_normal
@@ -42,13 +42,21 @@ class Sampler:
     it begins and whatever its batches. May be used from several threads at once, and in a forked child.
     """
 
-    def __init__(self, bundle: str | Path | Bundle, *, precision: str = "float32", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        bundle: str | Path | Bundle,
+        *,
+        precision: str = "float32",
+        threads: int | None = None,
+        public_key: str | Path | None = None,
+    ) -> None:
         """bundle: a folder made by `vae-export`. precision: float32, int8 or fp16, which the bundle must hold.
-        threads: None means as many as this process may use.
+        threads: None means as many as this process may use. public_key: PEM file of the key that must have signed the
+        bundle; None asks for no signature.
 
         Raises BundleError where the bundle is missing or damaged.
         """
-        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        self.bundle = as_bundle(bundle, public_key)
         self.precision = check_precision(precision)
         self.threads = check_threads(threads)
         self._decoder = GraphSession(self.bundle, "decoder", precision=precision)
@@ -111,7 +119,7 @@ class Sampler:
         """
         first, num = _check_range(first, num)
         if batch_size is not None:
-            batch_size = check_integer("batch_size", batch_size, 1, 2**40)
+            batch_size = check_integer("batch_size", batch_size, 1)
         self.latents([], seed=seed, temperature=temperature)  # refuses a bad seed or temperature here, not at first use
         pieces = self._pieces(first, num, seed, temperature)
         return pieces if batch_size is None else _recut(pieces, num, batch_size)

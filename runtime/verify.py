@@ -19,6 +19,7 @@ from runtime.manifest import GOLDEN_NAME, HARD_OUTPUTS, LEVEL_LIMIT, PARITY_NAME
 from runtime.noise import standard_normal
 from runtime.sampler import Sampler
 from runtime.session import GraphSession
+from runtime.signature import SIGNATURE_NAME
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,13 @@ class Report:
         return all(check.passed for check in self.checks)
 
 
-def verify_bundle(folder: Path) -> Report:
-    """Check the bundle in `folder`. Raises BundleError only where its manifest cannot be read."""
-    bundle = Bundle.open(folder)
-    checks = [_try(name, partial(_file, bundle, name)) for name in sorted(bundle.manifest.files)]
+def verify_bundle(folder: Path, *, public_key: Path | None = None) -> Report:
+    """Check the bundle in `folder`. Raises BundleError only where its manifest cannot be read, or is not signed by the
+    owner of `public_key`, if that is asked for.
+    """
+    bundle = Bundle.open(folder, public_key=public_key)
+    checks = [Check(SIGNATURE_NAME, True, f"by the owner of {public_key}")] if public_key is not None else []
+    checks += [_try(name, partial(_file, bundle, name)) for name in sorted(bundle.manifest.files)]
     for graph in sorted(bundle.manifest.graphs):
         for precision, file_format in PRECISIONS.items():
             if file_format in bundle.manifest.graphs[graph].files:

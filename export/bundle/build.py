@@ -44,6 +44,7 @@ from runtime.manifest import (
     OnnxVersions,
 )
 from runtime.noise import NOISE_VERSION, standard_normal
+from runtime.signature import load_signer, sign
 from trainer.checkpoint import Checkpoint
 
 _PICTURE_SAMPLES, _PICTURE_COLUMNS, _PICTURE_SCALE = 64, 8, 3
@@ -59,6 +60,7 @@ def export_bundle(
     force: bool = False,
     strict_engines: bool = False,
     variants: Sequence[str] = (),
+    private_key: Path | None = None,
     report: Callable[[str], None] = lambda step: None,
 ) -> list[ParityMeasurement]:
     """Write a bundle to `output` if every graph passes the parity check. An existing bundle there is replaced.
@@ -66,7 +68,8 @@ def export_bundle(
     formats: onnx, torchscript and pt2, or some of them. opset: of the ONNX files. force: accept a folder with other
     files, which are kept, and variants of low quality. strict_engines: also check OpenVINO and OpenCV, where they are
     installed. variants: onnx-int8, onnx-fp16 or both, smaller ONNX files beside the float32 ones.
-    report: called with one line about each step.
+    private_key: PEM file of a key to sign the bundle with, see `runtime.signature`. report: called with one line about
+    each step.
 
     Returns the measurements of the parity check. Raises ParityError where a graph differs from the model, ModelError
     where the model is not fit for export, and ExportError where `output` cannot be written or holds other files. In
@@ -76,8 +79,12 @@ def export_bundle(
         raise ExportError(f"{', '.join(variants)} are variants of ONNX files; add the format onnx")
     if isinstance(source, Checkpoint):
         source = Source.of_checkpoint(source)
+    signer = None if private_key is None else load_signer(private_key)
     with publishing(output, force=force) as folder:
-        return _BundleWriter(source, folder, formats, opset, strict_engines, variants, force, report).write()
+        written = _BundleWriter(source, folder, formats, opset, strict_engines, variants, force, report).write()
+        if signer is not None:
+            sign(folder, signer)
+        return written
 
 
 @dataclass

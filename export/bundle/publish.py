@@ -23,6 +23,7 @@ from runtime.exchange import exchange
 from runtime.files import flush_to_disk
 from runtime.manifest import MANIFEST_NAME
 from runtime.owner import lock_beside, owning
+from runtime.signature import SIGNATURE_NAME
 
 _SHOWN = 3  # names in a message
 _TOKEN_BYTES = 4  # random, in the name of a hidden folder
@@ -182,6 +183,6 @@ def _foreign(folder: Path) -> list[Path]:
 def _bundle_files(folder: Path) -> set[str]:
     """Names of the files of the bundle in `folder`; none where there is no bundle, or its manifest cannot be read."""
     try:
-        return {MANIFEST_NAME, *Bundle.open(folder).manifest.files}
+        return {MANIFEST_NAME, SIGNATURE_NAME, *Bundle.open(folder).manifest.files}
     except BundleError:
         return set()

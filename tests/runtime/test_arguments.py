@@ -34,7 +34,7 @@ def test_options_that_there_are_not_raise_input_error(bundle: Path, kind: Any, o
 
 @pytest.mark.parametrize("temperature", ["1", None, [1.0, 2.0], float("nan"), float("inf"), -1, 1e300, 1j])
 def test_temperatures_that_are_no_number_raise_input_error(bundle: Path, temperature: Any) -> None:
-    with pytest.raises(InputError, match="temperature should be a number from 0"):
+    with pytest.raises(InputError, match="temperature should be a finite number from 0"):
         Sampler(bundle).sample(3, temperature=temperature)
 
 

@@ -210,7 +210,7 @@ def test_a_graph_whose_texts_are_no_text_is_refused_without_a_word_of_the_engine
     """The metadata's bytes, and an output's name."""
     content = (bundle / "decoder.onnx").read_bytes()
     relist(bundle, "decoder.onnx", content.replace(text, b"\xff" * len(text)))
-    with pytest.raises(BundleError, match=r"decoder\.onnx: onnxruntime cannot load it"):
+    with pytest.raises(BundleError, match=r"decoder\.onnx"):
         Sampler(bundle)
     assert capfd.readouterr() == ("", "")
 

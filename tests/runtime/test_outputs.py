@@ -76,7 +76,7 @@ def test_an_array_interrupted_five_times_and_resumed_is_the_same_file(bundle: Pa
 def test_resuming_a_finished_array_draws_nothing(bundle: Path, tmp_path: Path) -> None:
     ok(bundle, "--output", tmp_path / "a.npy")
     before = (tmp_path / "a.npy").stat().st_mtime_ns
-    assert "there already" in ok(bundle, "--output", tmp_path / "a.npy", "--resume").output
+    assert "all present already" in ok(bundle, "--output", tmp_path / "a.npy", "--resume").output
     assert (tmp_path / "a.npy").stat().st_mtime_ns == before
 
 
