@@ -10,7 +10,7 @@ import pytest
 
 
 def python(*arguments: str) -> str:
-    return subprocess.run([sys.executable, *arguments], check=True, capture_output=True, text=True).stdout
+    return subprocess.run([sys.executable, *arguments], check=True, capture_output=True, text=True, timeout=120).stdout
 
 
 def test_runtime_draws_an_image_where_torch_cannot_be_imported(bundle: Path) -> None:

@@ -153,7 +153,7 @@ def test_resume_writes_only_what_is_missing(bundle: Path, tmp_path: Path) -> Non
     ok(bundle, *arguments, "--resume")
     assert content(tmp_path / "rows") == before
     assert first.stat().st_mtime_ns == written
-    assert "there already" in ok(bundle, *arguments, "--resume").output
+    assert "all present already" in ok(bundle, *arguments, "--resume").output
 
 
 def test_a_folder_with_another_jobs_rows_is_refused_and_left_alone(bundle: Path, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_another_process_folder_umask_and_hash_seed_give_the_same_sha256(
     other = tmp_path / "a folder" / "elsewhere"
     environment = {**os.environ, "PYTHONHASHSEED": "12345", "TZ": "Asia/Tokyo"}
     command = [sys.executable, "-W", "ignore", "-c", _PROGRAM, str(tiny_run.best), str(other)]
-    subprocess.run(command, check=True, env=environment, cwd=tmp_path, capture_output=True)
+    subprocess.run(command, check=True, env=environment, cwd=tmp_path, capture_output=True, timeout=240)
     assert hashes(other) == hashes(bundle)
 
 
