@@ -194,7 +194,10 @@ def cases(work: Path) -> list[Case]:
             path = folder / output
             return sha256(sorted(path.iterdir()) if path.is_dir() else [path])
 
-        again = (lambda folder: [*arguments(folder), "--resume"]) if resume else arguments
+        def again(folder: Path) -> list[str]:
+            begun = (folder / f"{output}.part").exists() or (folder / output).is_dir()
+            return [*arguments(folder), *(["--resume"] if resume and begun else [])]
+
         return Case(name, sample, prepare, arguments, again, check, digest, "notes.txt")
 
     def exporting(folder: Path) -> list[str]:

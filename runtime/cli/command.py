@@ -49,7 +49,8 @@ class Command(click.Command):
         """Parse the command line."""
         try:
             return super().make_context(*args, **kwargs)
-        except _OF_CLICK:
+        except _OF_CLICK as error:
+            _escape(error)
             raise
         except Exception as error:
             raise self._unexpected(error, debug=False) from error
@@ -60,6 +61,7 @@ class Command(click.Command):
             return super().invoke(ctx)
         except _OF_CLICK as error:
             _show_traceback(error, debug)
+            _escape(error)
             raise
         except self.expected as error:
             _show_traceback(error, debug)
@@ -102,6 +104,12 @@ def stdout_was_open() -> bool:
 
 class RuntimeCommand(Command):
     """A command of the runtime."""
+
+
+def _escape(error: BaseException) -> None:
+    """A shell may have taken an argument from the name of a stranger's file."""
+    if isinstance(error, click.ClickException):
+        error.message = printable(error.message, keep="\n")  # type: ignore[misc] # final, says click
 
 
 def _show_traceback(error: BaseException, debug: bool) -> None:

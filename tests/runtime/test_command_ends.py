@@ -12,8 +12,9 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
-from runtime.cli import sample, verify
+from runtime.cli import reconstruct, sample, verify
 from runtime.cli.command import RuntimeCommand
 from runtime.errors import BundleError
 from runtime.text import printable
@@ -145,3 +146,17 @@ def test_no_command_leaves_the_users_signals_changed(bundle: Path, tmp_path: Pat
     assert CliRunner().invoke(sample, [str(bundle), "--num", "1", "--output", str(tmp_path / "x.png")]).exit_code == 0
     assert [signal.getsignal(number) for number in SIGNALS] == before
     assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_the_name_of_a_strangers_file_cannot_reach_the_terminal(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    Image.new("L", (9, 9)).save(tmp_path / "images" / "\x1b[31mred.png")
+    options = ["--bundle", str(bundle), "--output", str(tmp_path / "x.png")]
+    converted = CliRunner().invoke(reconstruct, [str(tmp_path / "images"), *options])
+    (tmp_path / "images" / "\x1b[31mred.png").write_bytes(b"")
+    refused = CliRunner().invoke(reconstruct, [str(tmp_path / "images"), *options])
+    misused = CliRunner().invoke(verify, [str(bundle), "\x1b[31mred"])
+    assert (converted.exit_code, refused.exit_code, misused.exit_code) == (0, 1, 2)
+    for result in (converted, refused, misused):
+        assert "red" in result.output
+        assert "\x1b" not in result.output
