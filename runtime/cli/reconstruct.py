@@ -9,6 +9,7 @@ import click
 
 from runtime.cli.command import DEFAULT_BUNDLE, RuntimeCommand, precision_option, scale_option, threads_option
 from runtime.errors import InputError
+from runtime.text import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -179,7 +180,7 @@ def _load(reconstructor: Reconstructor, paths: tuple[Path, ...], strict: bool) -
     loaded = load_images(paths, reconstructor.image_shape, strict=strict)
     for name, change in zip(loaded.names, loaded.changes, strict=True):
         if change:
-            click.echo(f"{name}: converted, {change}", err=True)
+            click.echo(printable(f"{name}: converted, {change}"), err=True)
     return loaded.pixels
 
 
