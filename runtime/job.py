@@ -1,4 +1,4 @@
-"""What made an output: written beside it, and compared before an interrupted one goes on."""
+"""The record of a sampling job: written next to its output, and compared before an interrupted job is resumed."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class SampleJob:
     ) -> SampleJob:
         """Part `shard`, (index, count), of the images `first` … `first + num - 1`.
 
-        The parts are as equal as can be, and in their order they make the whole. Raises InputError where there are
-        more parts than images.
+        Parts differ in size by at most one, and concatenated in order they give the whole range. Raises InputError if
+        there are more parts than images.
         """
         which, parts = shard
         if parts > num:
