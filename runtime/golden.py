@@ -28,6 +28,10 @@ ARRAYS = {
     "reconstructor_image_out": ("uint8", "IHWC"),
 }
 """Name → dtype, and a letter for each dimension: S samples, I images, L latents."""
+OF_MIXTURE = {"component": ("int64", "S")}
+"""Further arrays where the prior is a mixture."""
+OF_CLASSES = {"label": ("int64", "S")}
+"""Further arrays where its components belong to classes."""
 
 _ARCHIVE_START = b"PK\3\4"
 
@@ -35,21 +39,24 @@ Golden = dict[str, npt.NDArray[Any]]
 
 
 def read_golden(bundle: Bundle) -> Golden:
-    """The arrays of `golden.npz`, every type and shape as ARRAYS says.
+    """The arrays of `golden.npz`, every type and shape as the tables above say.
 
     Raises BundleError where one is missing, unknown, or not of exactly the rows that it should have.
     """
     path = bundle.folder / GOLDEN_NAME
     golden: Golden = {}
+    arrays, prior = ARRAYS, bundle.manifest.prior
+    if prior is not None:
+        arrays = {**arrays, **OF_MIXTURE, **(OF_CLASSES if prior.classes else {})}
     try:
         content = bundle.read(GOLDEN_NAME)
         if not content.startswith(_ARCHIVE_START):  # an archive may have other content before it
             raise BundleError(f"{path}: is no .npz")
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = [member.filename for member in archive.infolist()]
-            if sorted(names) != sorted(f"{name}.npy" for name in ARRAYS):
-                raise BundleError(f"{path}: should hold {', '.join(ARRAYS)} but holds {', '.join(names) or 'nothing'}")
-            for name, (dtype, letters) in ARRAYS.items():
+            if sorted(names) != sorted(f"{name}.npy" for name in arrays):
+                raise BundleError(f"{path}: should hold {', '.join(arrays)} but holds {', '.join(names) or 'nothing'}")
+            for name, (dtype, letters) in arrays.items():
                 with archive.open(f"{name}.npy") as member:
                     golden[name] = _read_array(member, np.dtype(dtype), _sizes(letters, bundle.manifest.metadata))
     except BundleError:
@@ -58,6 +65,10 @@ def read_golden(bundle: Bundle) -> Golden:
         raise BundleError(f"{path}: cannot be read: {error}") from error
     if not int(golden["seed"]) >= 0 or (golden["index"] < 0).any():
         raise BundleError(f"{path}: seed and index should not be negative")
+    if prior is not None and prior.classes:
+        label = golden["label"]
+        if label.min() < -1 or label.max() >= len(prior.classes):
+            raise BundleError(f"{path}: label should be from -1 to {len(prior.classes) - 1}")
     return golden
 
 

@@ -1,7 +1,8 @@
-"""A folder of numbered PNGs, one for each image, named by its index, so that shards can share one folder."""
+"""Output to a folder of PNG files named by image index, so several shards can write to one folder."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from runtime.owner import owning_part
 from runtime.sampler import Sampler
 
 RECORD_NAME = "vae-sample.json"
-_BYTES_ON_DISK = 4096  # the least that a file takes on common file systems
+_BYTES_ON_DISK = 4096  # minimum size of a file on common file systems
 _FILES_IN_TASK = 64
+_NUMBERED = re.compile(r"(\d{8,19})[-.]")
 
 
 def write_folder(
@@ -33,6 +35,8 @@ def write_folder(
 ) -> int:
     """Write image I of `job` to `folder`/I.png, I with at least eight digits, in several threads.
 
+    Where classes are asked for, the name of its class follows the number of an image, as in 00000012-dog.png.
+
     resume: leave out the files that are there, each of which is complete. Returns how many this call drew. Raises
     OutputError where the disk is too small or refuses, or where the folder holds something else.
     """
@@ -44,28 +48,40 @@ def write_folder(
         if record.exists():
             check_same(job, record, ignoring=("first", "num"))
         elif any(not path.name.startswith(".") for path in folder.iterdir()):
-            raise OutputError(f"{folder}: holds something that vae-sample did not write; choose another --output")
+            raise OutputError(f"{folder}: contains files that vae-sample did not write; choose another --output")
         else:
             write_record(job, record)
 
     with owning_part(folder, job.first, job.num, claim):
+        path_of = _naming(sampler, job, folder)
         _remove_unfinished(job, folder)
-        start, stop = _first_missing(job, folder) if resume else job.first, job.first + job.num
+        start, stop = _first_missing(job, path_of) if resume else job.first, job.first + job.num
         advance(start - job.first)
         if start < stop:
-            _write(sampler, job, folder, start, batch_size, advance)
+            _write(sampler, job, folder, path_of, start, batch_size, advance)
         return stop - start
 
 
 def _write(
-    sampler: Sampler, job: SampleJob, folder: Path, start: int, batch_size: int | None, advance: Callable[[int], object]
+    sampler: Sampler,
+    job: SampleJob,
+    folder: Path,
+    path_of: Callable[[int], Path],
+    start: int,
+    batch_size: int | None,
+    advance: Callable[[int], object],
 ) -> None:
     at = start
     try:
         for pixels in sampler.stream(
-            job.first + job.num - start, seed=job.seed, first=start, temperature=job.temperature, batch_size=batch_size
+            job.first + job.num - start,
+            seed=job.seed,
+            first=start,
+            temperature=job.temperature,
+            label=job.label,
+            batch_size=batch_size,
         ):
-            _write_all(folder, at, pixels, sampler.threads)
+            _write_all(path_of, at, pixels, sampler.threads)
             at += len(pixels)
             advance(len(pixels))
     except OSError as error:
@@ -78,29 +94,33 @@ def _write(
 def _remove_unfinished(job: SampleJob, folder: Path) -> None:
     """Remove the files that a killed call was at."""
     for path in folder.glob(".*.png"):
-        number = path.stem.removeprefix(".")
-        if number.isdecimal() and job.first <= int(number) < job.first + job.num:
+        if _is_of(job, path.name.removeprefix(".")):
             path.unlink(missing_ok=True)
 
 
 def _count_missing(job: SampleJob, folder: Path) -> int:
     """How many of the job's files will be new: those that are there already have their room."""
-    numbers = (path.stem for path in folder.glob("*.png")) if folder.is_dir() else ()
-    present = sum(number.isdecimal() and job.first <= int(number) < job.first + job.num for number in numbers)
-    return job.num - present
+    paths = folder.glob("*.png") if folder.is_dir() else ()
+    return max(0, job.num - sum(_is_of(job, path.name) for path in paths))
 
 
-def _first_missing(job: SampleJob, folder: Path) -> int:
+def _is_of(job: SampleJob, name: str) -> bool:
+    """Whether a file of this name holds an image of the job: names begin with the index."""
+    match = _NUMBERED.match(name)
+    return match is not None and job.first <= int(match[1]) < job.first + job.num
+
+
+def _first_missing(job: SampleJob, path_of: Callable[[int], Path]) -> int:
     """Index of the first image that is not there; images are written in order, but for the last few of a batch."""
     indices = range(job.first, job.first + job.num)
-    return next((index for index in indices if not _file(folder, index).exists()), indices.stop)
+    return next((index for index in indices if not path_of(index).exists()), indices.stop)
 
 
-def _write_all(folder: Path, first: int, pixels: npt.NDArray[np.uint8], threads: int) -> None:
+def _write_all(path_of: Callable[[int], Path], first: int, pixels: npt.NDArray[np.uint8], threads: int) -> None:
     def work(starts: Iterator[int]) -> None:
         for start in starts:
             for i in range(start, min(start + _FILES_IN_TASK, len(pixels))):
-                path = _file(folder, first + i)
+                path = path_of(first + i)
                 temporary = path.with_name(f".{path.name}")  # renamed when whole: a file that is there is complete
                 write_png(temporary, pixels[i])
                 temporary.replace(path)
@@ -108,5 +128,12 @@ def _write_all(folder: Path, first: int, pixels: npt.NDArray[np.uint8], threads:
     in_threads(work, range(0, len(pixels), _FILES_IN_TASK), threads)
 
 
-def _file(folder: Path, index: int) -> Path:
-    return folder / f"{index:08d}.png"
+def _naming(sampler: Sampler, job: SampleJob, folder: Path) -> Callable[[int], Path]:
+    """Index → file."""
+    names = [re.sub(r"[^\w.-]+", "_", sampler.classes[number]) for number in job.labels or ()]
+
+    def path_of(index: int) -> Path:
+        name = f"-{names[index % len(names)]}" if names else ""
+        return folder / f"{index:08d}{name}.png"
+
+    return path_of

@@ -1,4 +1,4 @@
-"""A `.npz` with the images, their latents and their indices: complete or not at all, in flat memory."""
+"""Output to a `.npz` file with images, latents and indices; atomic, in constant memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from runtime.files import remove_unfinished, replacing
 from runtime.job import SampleJob, write_record
-from runtime.outputs.foreign import ARCHIVE_NAMES, is_our_archive, require_ours
+from runtime.outputs.foreign import is_our_archive, require_ours
 from runtime.outputs.space import require_space
 from runtime.owner import lock_beside, owning
 from runtime.sampler import Sampler
@@ -29,10 +29,11 @@ def write_npz(
     batch_size: int | None = None,
     advance: Callable[[int], object] = lambda count: None,
 ) -> int:
-    """Write `images` uint8 (num, H, W, C), `latents` float32 (num, L) and `indices` int64 (num,). Returns num.
+    """Write `images` uint8 (num, H, W, C), `latents` float32 (num, L) and `indices` int64 (num,), and where the
+    prior has classes `labels` int64 (num,), the class of each image. Returns num.
 
-    force: replace a file that no call wrote. Raises OutputError where the disk is too small or refuses; `path` then
-    stays as it was.
+    force: replace a file that no call wrote. Raises OutputError if the disk is too small or writing fails; `path` is
+    then unchanged.
     """
     with owning(path, lock_beside(path)):
         remove_unfinished(path)
@@ -51,7 +52,12 @@ def _write(
 
         def images() -> Iterable[npt.NDArray[Any]]:
             for pixels in sampler.stream(
-                job.num, seed=job.seed, first=job.first, temperature=job.temperature, batch_size=batch_size
+                job.num,
+                seed=job.seed,
+                first=job.first,
+                temperature=job.temperature,
+                label=job.label,
+                batch_size=batch_size,
             ):
                 yield pixels
                 advance(len(pixels))
@@ -62,23 +68,22 @@ def _write(
 
         def latents() -> Iterable[npt.NDArray[Any]]:
             for chosen in indices():
-                yield sampler.latents(chosen, seed=job.seed, temperature=job.temperature)
+                yield sampler.latents(chosen, seed=job.seed, temperature=job.temperature, label=job.label)
 
-        arrays = (
-            ("|u1", (job.num, *job.image_shape), images()),
-            ("<f4", (job.num, sampler.latent_dim), latents()),
-            ("<i8", (job.num,), indices()),
-        )
-        for name, (dtype, shape, parts) in zip(ARCHIVE_NAMES, arrays, strict=True):
-            _add(archive, name, dtype, shape, parts)
+        _add(archive, "images", "|u1", (job.num, *job.image_shape), images())
+        _add(archive, "latents", "<f4", (job.num, sampler.latent_dim), latents())
+        _add(archive, "indices", "<i8", (job.num,), indices())
+        if sampler.classes:
+            found = (sampler.labels(chosen, seed=job.seed, label=job.label) for chosen in indices())
+            _add(archive, "labels", "<i8", (job.num,), found)
     write_record(job, path.with_name(f"{path.name}.json"))
 
 
 def _add(
     archive: zipfile.ZipFile, name: str, dtype: str, shape: tuple[int, ...], parts: Iterable[npt.NDArray[Any]]
 ) -> None:
-    """One array, part by part. ZipInfo's own date is a fixed one, so equal arrays give equal files."""
-    with archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as member:
+    """Add an array in parts. ZipInfo's default date is constant, so equal arrays give equal files."""
+    with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
         np.lib.format.write_array_header_1_0(member, {"descr": dtype, "fortran_order": False, "shape": shape})
         for part in parts:
             member.write(np.ascontiguousarray(part, dtype=dtype).data)

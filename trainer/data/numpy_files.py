@@ -18,8 +18,8 @@ _COPIES = 2.2  # measured: the peak of loading, in sizes of the arrays
 
 
 def load_arrays(path: Path) -> ImageData:
-    """A `.npy` file of images, or a `.npz` file with `images` and perhaps `labels`, or with `train_images`,
-    `test_images` and perhaps `train_labels`, `test_labels`.
+    """Load a `.npy` file of images, or a `.npz` file with `images` and optionally `labels`, or with `train_images`,
+    `test_images` and optionally `train_labels`, `test_labels`.
 
     Images: uint8 (N, H, W) or (N, H, W, C), or floats of those shapes in [0, 1]. Raises DataError for anything else.
     """
@@ -34,7 +34,9 @@ def load_arrays(path: Path) -> ImageData:
             _labels(arrays, "test_labels"),
         )
     if "images" not in arrays:
-        raise DataError(f"{path}: should hold images, or train_images and test_images, but holds {', '.join(arrays)}")
+        raise DataError(
+            f"{path}: should contain images, or train_images and test_images, but contains {', '.join(arrays)}"
+        )
     return ImageData.hold_out(name, as_uint8_images(arrays["images"], name), _labels(arrays, "labels"))
 
 
