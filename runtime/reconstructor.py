@@ -38,7 +38,7 @@ class Reconstructor:
     ) -> None:
         """bundle: a folder made by `vae-export`. precision: float32, int8 or fp16, which the bundle must hold.
         threads: None means all CPUs that this process may use. public_key: PEM file of the key that must have signed
-        the bundle; None accepts an unsigned one.
+        the bundle; None asks for no signature.
 
         Raises BundleError if the bundle is missing or damaged, or its encoder and decoder belong to different models.
         """

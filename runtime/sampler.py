@@ -211,8 +211,9 @@ class Sampler:
     def _latents(
         self, indices: npt.NDArray[Any], seed: int, temperature: float, numbers: ClassNumbers, which: slice
     ) -> npt.NDArray[np.float32]:
-        scale = float(check_temperature(temperature))
-        return prior_latents(self._prior, seed, indices, self.latent_dim, numbers(indices, which), scale)
+        check_temperature(temperature)
+        labels = numbers(indices, which)
+        return prior_latents(self._prior, seed, indices, self.latent_dim, labels, temperature)
 
     def labels(self, indices: npt.ArrayLike, *, seed: int = 0, label: Labels = None) -> npt.NDArray[np.int64]:
         """Class of each sample: int64 (N,), numbers of `classes`, -1 where there are none. label: as for `sample`."""
