@@ -14,11 +14,9 @@ from trainer.errors import SettingsError
 from trainer.model.vae import VAE, ModelConfig, build_model, start_at_mean
 from trainer.seeds import derive_seed
 from trainer.settings import Settings
-from trainer.training.steps.autograd import AutogradStep
-from trainer.training.steps.cuda_graph import GraphStep
+from trainer.training.steps.choose import choose_step
 from trainer.training.steps.flat import flatten_parameters
 from trainer.training.steps.gemm import has_bf16
-from trainer.training.steps.mlp import MlpStep
 from trainer.training.steps.step import Step
 from trainer.training.team import ALONE, Team
 
@@ -76,13 +74,5 @@ class TrainingState:
             # Only what Adam remembers: its options may be those of another device.
             remembered = checkpoint.optimizer_state["state"]
             optimizer.load_state_dict({**optimizer.state_dict(), "state": remembered})
-        step: Step
-        if team.size > 1:
-            step = AutogradStep(model, weights, optimizer, settings, team)
-        elif MlpStep.supports(settings, device):
-            step = MlpStep(model, weights, optimizer, settings)
-        else:
-            step = AutogradStep(model, weights, optimizer, settings)
-            if on_gpu and graph:
-                step = GraphStep(step, settings.batch_size)
+        step = choose_step(model, weights, optimizer, settings, team=team, graph=graph)
         return cls(model, weights, optimizer, step, team)
