@@ -49,13 +49,16 @@ class AutogradStep:
 class AutogradGradient:
     """See `PartGradient`: by autograd, into a gradient of its own."""
 
-    def __init__(
-        self, model: VAE, gradient: Tensor, settings: Settings, total: Callable[[Tensor], Tensor] = lambda own: own
-    ) -> None:
-        """model: with its gradients in the vector `gradient`. total: sums over all parts of the batch."""
-        self.terms = _BoundModule(model, Objective.of(settings), total)
+    def __init__(self, model: VAE, gradient: Tensor, settings: Settings) -> None:
+        """model: with its gradients in the vector `gradient`."""
+        self.terms = _BoundModule(model, Objective.of(settings), ALONE.total)
         self.gradient, self.pieces = gradient, [gradient]
         self.use_bf16 = settings.precision == "bf16"
+
+    @staticmethod
+    def supports(settings: Settings) -> bool:
+        """Whether the loss is a sum over images: batch normalisation and free bits look at the whole batch."""
+        return not settings.batch_norm and settings.free_bits == 0
 
     @torch.enable_grad()
     def __call__(self, pixels: Tensor, noise: Tensor, kl_weight: float) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import nn
 
@@ -18,7 +16,7 @@ from trainer.training.steps.workers import Workers
 from trainer.training.team import Team
 
 _LEAST_IMAGES = {"mlp": 16, "conv": 4}
-"""Images in a worker's part of a batch: with fewer, products are too narrow to be worth a worker."""
+"""Images in a part of a batch: with fewer, products are too narrow to be worth a thread."""
 
 
 def choose_step(
@@ -39,33 +37,29 @@ def choose_step(
     if weights.device.type == "cuda":
         step = AutogradStep(model, weights, optimizer, settings)
         return GraphStep(step, settings.batch_size) if graph else step
-    if settings.batch_norm:  # its statistics are those of the whole batch
+    if not AutogradGradient.supports(settings):
         return AutogradStep(model, weights, optimizer, settings)
-    return split_step(model, weights, optimizer, settings, workers=_worker_count(settings))
+    return split_step(model, weights, optimizer, settings, parts=_part_count(settings))
 
 
 def split_step(
-    model: VAE, weights: nn.Parameter, optimizer: torch.optim.Optimizer, settings: Settings, *, workers: int
+    model: VAE, weights: nn.Parameter, optimizer: torch.optim.Optimizer, settings: Settings, *, parts: int
 ) -> SplitStep:
-    """A step on the CPU for any model without batch normalisation."""
-    team = Workers(workers)
+    """A step on the CPU for any model that `AutogradGradient` supports."""
+    assert weights.grad is not None
     gradients: list[PartGradient]
     rounded = None
     if MlpGradient.supports(settings):
         if settings.precision == "bf16":
             rounded = weights.detach().to(torch.bfloat16)
         read = weights.detach() if rounded is None else rounded
-        gradients = [MlpGradient(model, read, settings) for _ in range(workers)]
+        gradients = [MlpGradient(model, read, settings) for _ in range(parts)]
     else:
-        assert weights.grad is not None
-        copies = [(model, weights.grad), *(twin(model, weights.detach()) for _ in range(1, workers))]
-        gradients = [
-            AutogradGradient(each, gradient, settings, partial(team.total, i))
-            for i, (each, gradient) in enumerate(copies)
-        ]
-    return SplitStep(weights, optimizer, gradients, team, clip_norm=settings.clip_norm, rounded=rounded)
+        models = [(model, weights.grad), *(twin(model, weights.detach()) for _ in range(1, parts))]
+        gradients = [AutogradGradient(each, gradient, settings) for each, gradient in models]
+    return SplitStep(weights, optimizer, gradients, Workers(parts), clip_norm=settings.clip_norm, rounded=rounded)
 
 
-def _worker_count(settings: Settings) -> int:
+def _part_count(settings: Settings) -> int:
     """As many as torch has threads, but each with enough images."""
     return max(1, min(torch.get_num_threads(), settings.batch_size // _LEAST_IMAGES[settings.network]))
