@@ -1,10 +1,17 @@
-# One word per chore. Everything runs in .venv, which the first word makes.
+# One word per chore; `make help` lists them. Everything runs in .venv, which the first command creates.
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+PIP_INSTALL := pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-hosts test-onnxruntime web lint fix bench clean
+.DEFAULT_GOAL := help
+
+.PHONY: help demo test coverage test-hosts test-runtime test-onnxruntime web docs wheel lint fix bench clean
+
+help:  ## list these commands
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## */\t/' | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  make %-17s %s\n' "$$name" "$$text"; done
 
 demo: $(INSTALLED)  ## train, export, sample and reconstruct
 	$(BIN)/vae-train
@@ -17,23 +24,41 @@ demo: $(INSTALLED)  ## train, export, sample and reconstruct
 	@echo "  runs/latest/reconstruction.png   test images above, reconstructions below"
 	@echo "Pictures of the training: runs/latest/pictures/"
 
-test: $(INSTALLED)  ## the whole test suite; VAE_DATA names the folder with MNIST, if there is one
+test: $(INSTALLED)  ## the whole test suite; VAE_DATA may name a folder with MNIST
 	$(BIN)/python -m pytest
+
+coverage: $(INSTALLED)  ## the test suite with the coverage of each file, a third slower; no threshold
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+test-runtime:  ## runs/latest/bundle on the base package alone, in .venv-runtime without PyTorch
+	rm -rf .venv-runtime && $(PYTHON) -m venv .venv-runtime
+	.venv-runtime/bin/$(PIP_INSTALL) .
+	! .venv-runtime/bin/python -c 'import torch' 2> /dev/null
+	.venv-runtime/bin/vae-verify runs/latest/bundle
+	.venv-runtime/bin/vae-sample runs/latest/bundle --output .venv-runtime/samples.png
+	.venv-runtime/bin/vae-reconstruct .venv-runtime/samples.png --output .venv-runtime/reconstruction.png
 
 test-onnxruntime:  ## runs/latest/bundle on the oldest and the newest onnxruntime, in environments of their own
 	$(PYTHON) tools/check_hosts.py
 
 # Debian packages are installed only where one is missing, which needs root.
-test-hosts: $(INSTALLED) web  ## the same pictures in Node, Chromium and C++: installs them, forbids skipping
+test-hosts: $(INSTALLED) web  ## the same pictures in Node, Chromium and C++; installs them and forbids skipping
 	which chromium cmake c++ && test -e /usr/include/opencv4/opencv2/dnn.hpp || \
 		{ apt-get update && apt-get install -y --no-install-recommends chromium cmake g++ libopencv-dnn-dev; }
 	npm ci --ignore-scripts --no-audit --no-fund --prefix examples/node
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,hosts]'
+	$(BIN)/$(PIP_INSTALL) --editable '.[dev,hosts]'
 	VAE_REQUIRE_HOSTS=1 $(BIN)/python -m pytest tests/hosts
 
 web:  ## the latent explorer, as a static site in web/dist; needs Node
 	npm ci --ignore-scripts --no-audit --no-fund --prefix web
 	node web/build.mjs
+
+docs: $(INSTALLED)  ## the documentation, with the API reference, in site/; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo 'site/index.html is the documentation; with search: python3 -m http.server --directory site'
+
+wheel: $(INSTALLED)  ## dist/*.whl
+	$(BIN)/python -m build --wheel --no-isolation
 
 lint: $(INSTALLED)  ## ruff, mypy, and the direction of imports
 	$(BIN)/ruff check
@@ -41,19 +66,19 @@ lint: $(INSTALLED)  ## ruff, mypy, and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-fix: $(INSTALLED)  ## what ruff can mend by itself
+fix: $(INSTALLED)  ## let ruff repair what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(INSTALLED)  ## the tables of the README; needs MNIST in VAE_DATA
+bench: $(INSTALLED)  ## the tables of docs/benchmarks.md; needs MNIST in VAE_DATA
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Installing into .venv, which takes about two minutes the first time"
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/$(PIP_INSTALL) --editable '.[dev]'
 	touch $@
 
-clean:
-	rm -rf .venv .venv-hosts build dist web/dist web/node_modules examples/node/node_modules *.egg-info
-	rm -rf .mypy_cache .ruff_cache .pytest_cache
+clean:  ## remove everything that was built
+	rm -rf .venv .venv-hosts .venv-runtime build dist site web/dist web/node_modules examples/node/node_modules *.egg-info
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage

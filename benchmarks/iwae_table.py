@@ -26,10 +26,11 @@ from trainer.data.load import load
 from trainer.data.pixels import to_float
 from trainer.device import choose_device
 from trainer.evaluation.nll import importance_nll
-from trainer.model.vae import ModelConfig
-from trainer.seeds import generator
+from trainer.model.vae import ModelConfig, build_model
+from trainer.seeds import derive_seed, generator
 from trainer.settings import Settings
 from trainer.training.epoch import train_epoch
+from trainer.training.execution import Execution
 from trainer.training.state import TrainingState
 
 PUBLISHED = {("vae", 1): 86.76, ("iwae", 1): 86.76, ("vae", 5): 86.47, ("iwae", 5): 85.54, ("vae", 50): 86.35,
@@ -77,9 +78,9 @@ def train_for(state: TrainingState, images: Tensor, settings: Settings, minutes:
     return done / SLICES
 
 
-def branch_off(trunk: TrainingState, config: ModelConfig, settings: Settings, device: torch.device) -> TrainingState:
+def branch_off(trunk: TrainingState, config: ModelConfig, settings: Settings, execution: Execution) -> TrainingState:
     """A state that trains on another objective from the trunk's weights and moments."""
-    state = TrainingState.start(config, settings, device)
+    state = TrainingState.start(build_model(config, derive_seed(settings.seed, "weights")), settings, execution)
     with torch.no_grad():
         state.weights.copy_(trunk.weights)
     state.optimizer.load_state_dict(copy.deepcopy(trunk.optimizer.state_dict()))
@@ -121,7 +122,7 @@ def main(
     name = torch.cuda.get_device_name() if where.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
     print(f"784-200-200-50 tanh, MNIST binarised dynamically, batch {SETTINGS.batch_size}, Adam; nats per test image")
     print(f"on {platform.machine()}, {name}, torch {torch.__version__}; NLL by {k} samples")
-    trunk = TrainingState.start(config, SETTINGS, where)
+    trunk = TrainingState.start(build_model(config, derive_seed(SETTINGS.seed, "weights")), SETTINGS, Execution(where))
     trunk_epochs = train_for(trunk, train_images, SETTINGS, trunk_minutes, cool_down=False)
     print(f"trunk: {trunk_epochs:.1f} epochs of VAE, k = 1, in {trunk_minutes:g} minutes\n")
     print(f"objective    k   published         measured   epochs   minutes   (published: {PUBLISHED_EPOCHS} epochs)")
@@ -133,7 +134,7 @@ def main(
             cell = replace(cells[0], objective="iwae")  # with one sample the two bounds are one and the same
         else:
             settings = replace(SETTINGS, bound="elbo" if objective == "vae" else "iwae", draws=samples)
-            state = branch_off(trunk, config, settings, where)
+            state = branch_off(trunk, config, settings, Execution(where))
             epochs = trunk_epochs + train_for(state, train_images, settings, minutes, cool_down=True)
             found = importance_nll(state.model, test_image, k=k, images_with_k=images)
             cell = Cell(

@@ -1,4 +1,4 @@
-"""What drawing the latents inside `sampler.onnx` costs beside decoding them, and what NumPy takes for the same.
+"""Cost of drawing the latents inside `sampler.onnx`, relative to decoding them and to drawing them in NumPy.
 
 python benchmarks/noise_cost.py [BUNDLE] [--rounds 100]
 """
@@ -11,34 +11,31 @@ from statistics import median
 
 import click
 import numpy as np
+import onnx
 import onnxruntime
 
 from export.checks.engines import noise_part
 from runtime.bundle import Bundle
 from runtime.noise import standard_normal
+from runtime.session import open_session
 from runtime.threads import usable_cpus
 
 BATCH = 1000
-
-
-def session(content: bytes) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = usable_cpus()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(exists=True, path_type=Path), default=Path("runs/latest/bundle"))
 @click.option("--rounds", type=click.IntRange(1), default=100, show_default=True)
 def main(bundle: Path, rounds: int) -> None:
-    """Print median and fastest call, all measured in turn."""
+    """Print the median and the fastest call of each. Calls alternate, so that other load affects all of them."""
     opened = Bundle.open(bundle)
     latent_dim = opened.manifest.metadata.latent_dim
-    noise_model = noise_part(opened.read("sampler.onnx"))
+    noise_model = noise_part(onnx.load_from_string(opened.read("sampler.onnx")))
     assert noise_model is not None
-    noise, decoder = session(noise_model.SerializeToString()), session(opened.read("decoder.onnx"))
+    noise, decoder = (
+        open_session(content, threads=usable_cpus())
+        for content in (noise_model.SerializeToString(), opened.read("decoder.onnx"))
+    )
     seed, index = np.array(7), np.arange(BATCH)
     z = standard_normal(7, index, latent_dim)
     calls: dict[str, Callable[[], object]] = {
@@ -53,7 +50,7 @@ def main(bundle: Path, rounds: int) -> None:
             call()
             seconds[name].append(time.perf_counter() - started)
     print(f"batch {BATCH}, {latent_dim} latents, {usable_cpus()} threads, onnxruntime {onnxruntime.__version__}")
-    print(f"{platform.machine()}; {rounds} calls each, in turn; µs an image, and as a share of the decoder")
+    print(f"{platform.machine()}; {rounds} calls each, alternating; µs per image, and relative to the decoder")
     for statistic in (median, min):
         micro = {name: statistic(values) / BATCH * 1e6 for name, values in seconds.items()}
         for name, value in micro.items():

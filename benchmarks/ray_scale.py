@@ -1,10 +1,10 @@
-"""Images on Ray beside the plain `vae-sample`: speed for 1 and 2 workers, the rows, killed workers, the cost of a file.
+"""Sampling on Ray compared with plain `vae-sample`: speed, equality of the images, killed workers, cost per file.
 
     python benchmarks/ray_scale.py [BUNDLE] [--num 1000000] [--rounds 3]
 
-Within a round each side runs once, in a process of its own, the plain one with a thread for each core.
-Figures are medians over the rounds. The clock of a side starts when it draws; what was before is given
-apart. Linux only, for it reads /proc.
+In each round, plain `vae-sample` (one thread per core) and Ray with 1 and 2 workers run once each, in new processes.
+Figures are medians over the rounds. Times start at the first image; start-up is listed separately. Linux only, because
+it reads /proc.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ import sys
 from runtime.cli import sample
 sample(sys.argv[1:], standalone_mode=False)
 """
-# One job on so many workers, which tells when the first of them began to draw.
+# One job on Ray; prints when its driver is ready, and its times and memory at the end.
 _ON_RAY = """
 import json, os, resource, sys, time
 started = time.perf_counter()
@@ -91,7 +91,7 @@ def main(bundle: Path, num: int, rounds: int) -> None:
 
     print(f"{cpu()['model']}, {os.cpu_count()} cores; Ray {ray.__version__}, pyarrow {pa.__version__}; {num:,} images")
     shape = "×".join(map(str, Sampler(bundle).pixels_shape))
-    print(f"{shape} pixels, median of {rounds} round{'s' * (rounds > 1)}, lowest and highest behind it\n")
+    print(f"{shape} pixels, median of {rounds} round{'s' * (rounds > 1)}, followed by minimum and maximum\n")
     with tempfile.TemporaryDirectory() as scratch:
         beside_plain(bundle, num, rounds, Path(scratch))
         killed_workers(bundle, num, Path(scratch))
@@ -100,7 +100,7 @@ def main(bundle: Path, num: int, rounds: int) -> None:
 
 
 def beside_plain(bundle: Path, num: int, rounds: int, scratch: Path) -> None:
-    """Images per second of the plain command and of Ray, the start-up of each, and whether the rows are the same."""
+    """Images per second of the plain command and of Ray, start-up times, and whether the images are the same."""
     array = scratch / "plain.npy"
     plain: list[float] = []
     ours: dict[int, list[dict[str, float]]] = {workers: [] for workers in WORKERS}
@@ -134,7 +134,7 @@ def beside_plain(bundle: Path, num: int, rounds: int, scratch: Path) -> None:
 
 
 def killed_workers(bundle: Path, num: int, scratch: Path) -> None:
-    """The same job while two workers are killed in the middle of a task."""
+    """The same job, with two workers killed in the middle of a task."""
     folder = scratch / "killed"
     process = _start_on_ray(bundle, WORKERS[-1], num, 0, folder)
     assert process.stdout is not None
@@ -162,7 +162,7 @@ def killed_workers(bundle: Path, num: int, scratch: Path) -> None:
 
 
 def cost_of_a_file(bundle: Path, scratch: Path) -> None:
-    """What Ray's driver spends on a task, by many files of one small block each."""
+    """CPU time and memory of Ray's driver per file, measured with many files of one small block."""
     block = Sampler(bundle).block
     report = _on_ray(bundle, SMALL_WORKERS, SMALL_FILES * block, scratch / "small", block)
     seconds, kilobytes = report["driver_cpu_s"] / SMALL_FILES, 1e3 * report["driver_growth_mb"] / SMALL_FILES
@@ -171,7 +171,7 @@ def cost_of_a_file(bundle: Path, scratch: Path) -> None:
 
 
 def codecs(bundle: Path) -> None:
-    """Bytes and speed of Parquet's compressions, in one thread."""
+    """Size and speed of the compression codecs of Parquet, in one thread."""
     sampler = Sampler(bundle)
     pixels = sampler.sample(CODEC_IMAGES)
     image_bytes = pixels[0].size
@@ -190,7 +190,7 @@ def codecs(bundle: Path) -> None:
 
 
 def content_hash(folder: Path, num: int) -> str:
-    """sha256 of all pixels in the order of their indices, which have to be 0 … num - 1, each once."""
+    """sha256 of all pixels in the order of their indices, after checking that these are 0 to num - 1, each once."""
     digest, at = hashlib.sha256(), 0
     for path in sorted(folder.glob("*.parquet")):
         table = pq.read_table(path)
@@ -212,12 +212,12 @@ def count(workers: int) -> str:
 
 
 def spread(rates: Sequence[float]) -> str:
-    """Lowest and highest."""
+    """Minimum and maximum."""
     return f"{min(rates):,.0f} to {max(rates):,.0f}"
 
 
 def _plain(bundle: Path, num: int, output: Path) -> float:
-    """Images per second by what the command itself prints, which leaves out its start."""
+    """Images per second as printed by the command, which excludes its start-up."""
     arguments = [str(bundle), "--num", str(num), "--output", str(output)]
     done = subprocess.run([sys.executable, "-c", _PLAIN, *arguments], check=True, capture_output=True, text=True)
     (rate,) = re.findall(r"([\d,]+) images/s", done.stdout)
@@ -225,7 +225,7 @@ def _plain(bundle: Path, num: int, output: Path) -> float:
 
 
 def _start_on_ray(bundle: Path, workers: int, num: int, images_per_file: int, folder: Path) -> subprocess.Popen[str]:
-    """images_per_file: 0 means what is left out."""
+    """images_per_file: 0 for the default."""
     arguments = [str(bundle), str(workers), str(num), str(images_per_file), str(folder)]
     return subprocess.Popen([sys.executable, "-c", _ON_RAY, *arguments], stdout=subprocess.PIPE, text=True)
 
@@ -235,7 +235,7 @@ def _on_ray(bundle: Path, workers: int, num: int, folder: Path, images_per_file:
 
 
 def _report(process: subprocess.Popen[str]) -> dict[str, float]:
-    """What the process measured; Ray also writes to its stdout when a worker dies."""
+    """The figures that the process prints, among Ray's own messages about dead workers."""
     peak_kb = 0
     while process.poll() is None:
         peak_kb = max([peak_kb, *_workers(process.pid).values()])
@@ -249,21 +249,21 @@ def _report(process: subprocess.Popen[str]) -> dict[str, float]:
 
 
 def _workers(driver: int) -> dict[int, int]:
-    """Ray's drawing workers under the process `driver`, and the peak memory of each in kB."""
+    """Process id → peak memory in kB of the Ray workers that belong to the process `driver`."""
     found, parents = {}, {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
             command, status = (path / "cmdline").read_text(), (path / "status").read_text()
-        except OSError:  # ended meanwhile
+        except OSError:  # the process has ended
             continue
         parents[int(path.name)] = int(status.split("PPid:")[1].split()[0])
         if command.startswith("ray::MapWorker") and "VmHWM:" in status:
             found[int(path.name)] = int(status.split("VmHWM:")[1].split()[0])
 
-    def ours(process: int) -> bool:
-        return process == driver or (process in parents and ours(parents[process]))
+    def belongs(process: int) -> bool:
+        return process == driver or (process in parents and belongs(parents[process]))
 
-    return {process: peak for process, peak in found.items() if ours(process)}
+    return {process: peak for process, peak in found.items() if belongs(process)}
 
 
 if __name__ == "__main__":

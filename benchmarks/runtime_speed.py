@@ -1,9 +1,10 @@
-"""The runtime beside PyTorch and bare onnxruntime: seeds to uint8 images, one image, cold start, a million images.
+"""Speed of the runtime, PyTorch and plain onnxruntime: throughput, one image, cold start, a million images.
 
     python benchmarks/runtime_speed.py [RUN] [--rounds 7]
 
-RUN is a folder of vae-train with its bundle. All sides take turns within each round, on the same number of threads;
-figures are medians over the rounds. Each side of PyTorch is timed at each batch size, and its best one counts.
+RUN is a run folder of vae-train that holds a bundle. Candidates alternate within a round and use the same number of
+threads. Figures are medians over the rounds. PyTorch and plain onnxruntime are timed at several batch sizes, and the
+fastest is reported.
 """
 
 from __future__ import annotations
@@ -32,12 +33,11 @@ from runtime.threads import usable_cpus
 from trainer.checkpoint import load_checkpoint
 
 BATCHES = (64, 256, 512, 1024, 4096)
-IMAGES = 32_768  # a side and round
+IMAGES = 32_768  # per candidate and round
 MILLION = 1_000_000
 KILLS = 5
-SETTLE_S = (
-    0.2  # onnxruntime's threads spin for tens of milliseconds after a call; that must not slow the next side down
-)
+# onnxruntime's threads spin for tens of milliseconds after a call, which would slow down the next candidate.
+SETTLE_S = 0.2
 
 _SAMPLE = """
 import sys
@@ -55,7 +55,7 @@ with torch.no_grad():
     image = decoder(torch.randn(1, latent_dim))
 Image.fromarray((image[0, 0] * 255).round().clamp(0, 255).to(torch.uint8).numpy()).save(sys.argv[3])
 """
-# Peak memory of the program alone; getrusage would count what its parent held at the fork, too.
+# Peak memory of this program; getrusage would include what its parent held at the fork.
 _PEAK = """
 import pathlib
 print([line.split()[1] for line in pathlib.Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line][0])
@@ -79,24 +79,24 @@ def main(run: Path, rounds: int) -> None:
 
 
 def throughput(run: Path, bundle: Bundle, threads: int, rounds: int) -> None:
-    """Images per second of each side, and how ours compare."""
+    """Images per second of each candidate, and the ratio of ours to the others."""
     sampler = Sampler(bundle)
-    sides: dict[str, Callable[[], object]] = {"vae-toolchain, float32": lambda: sampler.sample(IMAGES)}
+    candidates: dict[str, Callable[[], object]] = {"vae-toolchain, float32": lambda: sampler.sample(IMAGES)}
     if "onnx-int8" in bundle.manifest.graphs["decoder"].files:
         int8 = Sampler(bundle, precision="int8")
-        sides["vae-toolchain, int8"] = lambda: int8.sample(IMAGES)
+        candidates["vae-toolchain, int8"] = lambda: int8.sample(IMAGES)
     for batch in BATCHES:
-        sides[f"onnxruntime, decoder alone, batch {batch}"] = _bare(bundle, threads, batch)
-        sides[f"PyTorch eager, batch {batch}"] = _eager(run, batch)
-        sides[f"TorchScript, batch {batch}"] = _torchscript(bundle, batch)
-    rates: dict[str, list[float]] = {name: [] for name in sides}
+        candidates[f"onnxruntime, decoder alone, batch {batch}"] = _bare(bundle, threads, batch)
+        candidates[f"PyTorch eager, batch {batch}"] = _eager(run, batch)
+        candidates[f"TorchScript, batch {batch}"] = _torchscript(bundle, batch)
+    rates: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(rounds + 1):
-        for name, side in sides.items():
+        for name, candidate in candidates.items():
             time.sleep(SETTLE_S)
             started = time.perf_counter()
-            side()
+            candidate()
             rates[name].append(IMAGES / (time.perf_counter() - started))
-    figures = {name: median(values[1:]) for name, values in rates.items()}  # the first round warms up
+    figures = {name: median(values[1:]) for name, values in rates.items()}  # the first round is warm-up
     ours = figures["vae-toolchain, float32"]
     print(f"seeds to uint8 images                 images/s   of ours\n{'vae-toolchain, float32':34} {ours:11,.0f}")
     if "vae-toolchain, int8" in figures:
@@ -108,7 +108,7 @@ def throughput(run: Path, bundle: Bundle, threads: int, rounds: int) -> None:
 
 
 def _bare(bundle: Bundle, threads: int, batch: int) -> Callable[[], None]:
-    """onnxruntime as it comes, on latents that are there already, giving floats."""
+    """onnxruntime with its default settings: from latents to float images, without noise and rounding."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(bundle.read("decoder.onnx"), options, providers=["CPUExecutionProvider"])
@@ -146,7 +146,7 @@ def _torchscript(bundle: Bundle, batch: int) -> Callable[[], None]:
 
 
 def one_image(run: Path, bundle: Bundle, rounds: int) -> None:
-    """Microseconds of one image in a warm process."""
+    """Latency of one image in a warm process, in microseconds."""
     sampler, model = Sampler(bundle), load_checkpoint(run / "best.pt").build_model()
     ours, theirs = [], []
     for i in range(200 * rounds):
@@ -162,7 +162,7 @@ def one_image(run: Path, bundle: Bundle, rounds: int) -> None:
 
 
 def cold_start(folder: Path, latent_dim: int, rounds: int) -> None:
-    """A process that draws one image into a file: from its start to its end, and its peak memory."""
+    """Wall time and peak memory of a process that writes one image to a file."""
     with tempfile.TemporaryDirectory() as scratch:
         target = str(Path(scratch) / "one.png")
         programs = {
@@ -177,7 +177,7 @@ def cold_start(folder: Path, latent_dim: int, rounds: int) -> None:
 
 
 def a_million(folder: Path) -> None:
-    """Memory and time of ten thousand and of a million images, and a million in six goes, five of them killed."""
+    """Time and peak memory of 10,000 and 1,000,000 images, and the hash of a million after five kills and resumes."""
     print("\nimages into a .npy                        seconds    peak MB")
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         whole, pieces = Path(scratch) / "whole.npy", Path(scratch) / "pieces.npy"
@@ -190,7 +190,7 @@ def a_million(folder: Path) -> None:
         for kill in range(1, KILLS + 1):
             process = subprocess.Popen([sys.executable, "-c", _SAMPLE, *arguments], stdout=subprocess.DEVNULL)
             part = Path(f"{pieces}.part")
-            # Each time a sixth further, by the file's own size, so that every kill interrupts real work.
+            # Kill when another sixth of the file is written, so that every kill interrupts work.
             while not (part.exists() and part.stat().st_size > kill * MILLION // (KILLS + 1) * image_bytes):
                 if process.poll() is not None:
                     raise click.ClickException("vae-sample ended before it could be killed")
@@ -203,7 +203,7 @@ def a_million(folder: Path) -> None:
 
 
 def _timed(program: str, arguments: list[str]) -> tuple[float, float]:
-    """Seconds and peak megabytes of a fresh Python process."""
+    """Wall time in seconds and peak memory in MB of a new Python process."""
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", program + _PEAK, *arguments], check=True, capture_output=True)
     return time.perf_counter() - started, int(done.stdout.split()[-1]) * 1024 / 1e6

@@ -1,4 +1,4 @@
-"""The runtime's footprint: start a process, import `runtime`, draw one image; seconds, resident memory, no torch.
+"""Start-up cost of the runtime: time and peak memory of a process that imports `runtime` and draws one image.
 
 python benchmarks/start_up.py [BUNDLE] [--rounds 10]
 """
@@ -25,9 +25,9 @@ print(json.dumps({"peak_mb": peak, "torch": "torch" in sys.modules, "shape": ima
 @click.argument("bundle", type=click.Path(exists=True, path_type=Path), default=Path("runs/latest/bundle"))
 @click.option("--rounds", type=click.IntRange(1), default=10, show_default=True)
 def main(bundle: Path, rounds: int) -> None:
-    """Print medians over fresh processes."""
+    """Print medians over new processes."""
     seconds, reports = [], []
-    for _ in range(rounds + 1):  # the first one warms the file cache and is not counted
+    for _ in range(rounds + 1):  # the first one fills the file cache and is not counted
         started = time.perf_counter()
         output = subprocess.run([sys.executable, "-c", _PROGRAM, str(bundle)], check=True, capture_output=True).stdout
         seconds.append(time.perf_counter() - started)

@@ -26,12 +26,11 @@ import torch
 
 from trainer.checkpoint import load_checkpoint
 from trainer.data.load import load
-from trainer.model.vae import ModelConfig
 from trainer.settings import PRESETS
 from trainer.training.epoch import train_epoch
-from trainer.training.state import TrainingState
+from trainer.training.execution import Execution
+from trainer.training.state import TrainingState, fresh_model
 from trainer.training.steps.autograd import AutogradStep
-from trainer.training.team import Team
 
 SETTINGS = PRESETS["tutorial"]
 Epochs = list[dict[str, float]]
@@ -82,12 +81,11 @@ def process_id(job: int, rank: int) -> int:
 
 def work(data_dir: Path, epochs: int, dtype: str, by_autograd: bool, result: Path) -> None:
     """Train in this process, which torchrun may have started with others, and write down the epochs."""
-    torch.set_num_threads(1)
     torch.set_default_dtype(getattr(torch, dtype))
-    cpu, data = torch.device("cpu"), load("mnist", data_dir)
-    team = Team.join(SETTINGS, cpu)
-    config = ModelConfig.of(SETTINGS, data.image_shape)
-    state = TrainingState.start(config, SETTINGS, cpu, mean_of=data.train_images, team=team)
+    data = load("mnist", data_dir)
+    execution = Execution.choose(SETTINGS, device="cpu", threads=1)
+    team = execution.team
+    state = TrainingState.start(fresh_model(SETTINGS, data), SETTINGS, execution)
     if by_autograd:
         state = replace(state, step=AutogradStep(state.model, state.weights, state.optimizer, SETTINGS))
     found, images = [], torch.tensor(data.train_images)

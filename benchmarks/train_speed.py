@@ -26,12 +26,12 @@ from torchvision import datasets, transforms
 from trainer.data.dataset import ImageData
 from trainer.data.load import load
 from trainer.device import choose_device
-from trainer.model.vae import ModelConfig
 from trainer.objective.bound import Objective
 from trainer.objective.score import evaluate
 from trainer.settings import PRESETS, Settings
 from trainer.training.epoch import train_epoch
-from trainer.training.state import TrainingState
+from trainer.training.execution import Execution
+from trainer.training.state import TrainingState, fresh_model
 from trainer.training.steps.autograd import AutogradStep
 from trainer.training.steps.gemm import has_bf16
 
@@ -88,8 +88,7 @@ def usual_epochs(data_dir: Path, device: torch.device) -> Epoch:
 def our_epochs(data: ImageData, settings: Settings, device: torch.device, *, fast: bool) -> Epoch:
     """Epochs our way. fast: as vae-train does it; False: by autograd, without a graph."""
     images = torch.tensor(data.train_images, device=device)
-    config = ModelConfig.of(settings, data.image_shape)
-    state = TrainingState.start(config, settings, device, mean_of=data.train_images, graph=fast)
+    state = TrainingState.start(fresh_model(settings, data), settings, Execution(device, graph=fast))
     if not fast:
         step = AutogradStep(state.model, state.weights, state.optimizer, settings)
         state = replace(state, step=step)
@@ -104,8 +103,7 @@ def print_spread(data: ImageData, device: torch.device, seeds: int) -> None:
     losses = []
     for seed in range(seeds):
         settings = replace(SETTINGS, seed=seed)
-        config = ModelConfig.of(settings, data.image_shape)
-        state = TrainingState.start(config, settings, device, mean_of=data.train_images)
+        state = TrainingState.start(fresh_model(settings, data), settings, Execution(device))
         images = torch.tensor(data.train_images, device=device)
         for epoch in range(1, settings.epochs + 1):
             train_epoch(state, images, settings, epoch)

@@ -1,6 +1,6 @@
-"""Turn a trained VAE into graphs that run anywhere, and publish them only when they prove to be that VAE.
+"""Export a trained VAE to graphs that run anywhere, published only if they match the model in every engine.
 
-The names below are imported when they are first used (see `runtime.lazy`).
+The names below are imported on first use (see `runtime.lazy`).
 """
 
 from typing import TYPE_CHECKING
@@ -17,15 +17,34 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from export.bundle.build import export_bundle
-    from export.errors import ExportError, ModelError, ParityError
+    from export.checks.parity import ParityMeasurement
+    from export.errors import (
+        ExportError,
+        ModelError,
+        NamesError,
+        ParityError,
+        ShapesError,
+        TypesError,
+        ValuesError,
+    )
+    from export.source.load import load_source
+    from export.source.prune import PrunedSource, prune_latents
     from export.source.source import Source
 
 __all__ = [
     "ExportError",
     "ModelError",
+    "NamesError",
     "ParityError",
+    "ParityMeasurement",
+    "PrunedSource",
+    "ShapesError",
     "Source",
+    "TypesError",
+    "ValuesError",
     "export_bundle",
+    "load_source",
+    "prune_latents",
 ]
 
 __getattr__ = lazy_attributes(
@@ -33,8 +52,16 @@ __getattr__ = lazy_attributes(
     {
         "ExportError": "errors",
         "ModelError": "errors",
+        "NamesError": "errors",
         "ParityError": "errors",
+        "ParityMeasurement": "checks.parity",
+        "PrunedSource": "source.prune",
+        "ShapesError": "errors",
         "Source": "source.source",
+        "TypesError": "errors",
+        "ValuesError": "errors",
         "export_bundle": "bundle.build",
+        "load_source": "source.load",
+        "prune_latents": "source.prune",
     },
 )

@@ -1,28 +1,24 @@
-"""`vae-export`: a thin door to `export.bundle.build`."""
+"""`vae-export`: parses the options, opens the checkpoint and calls `export_bundle`."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 
 from export.errors import ExportError
+from runtime.cli.command import Command
 from runtime.errors import VaeRuntimeError
 from trainer.errors import TrainerError
 
 _DEFAULT_CHECKPOINT = Path("runs/latest/best.pt")
 
 
-class ExportCommand(click.Command):
-    """A command that ends a user's mistake in one sentence and exit code 1."""
+class ExportCommand(Command):
+    """The command of the exporter."""
 
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (ExportError, TrainerError, VaeRuntimeError) as error:
-            raise click.ClickException(str(error)) from error
+    expected = (ExportError, TrainerError, VaeRuntimeError)
 
 
 @click.command(cls=ExportCommand)
@@ -31,7 +27,7 @@ class ExportCommand(click.Command):
     type=click.Path(path_type=Path),
     default=_DEFAULT_CHECKPOINT,
     show_default=True,
-    help="Of vae-train, or a state dict (.pt, .pth, .safetensors) of a fully connected VAE of the usual tutorials.",
+    help="Checkpoint of vae-train, or a state dict (.pt, .pth, .safetensors) of a common fully connected VAE.",
 )
 @click.option(
     "--format",
@@ -39,12 +35,12 @@ class ExportCommand(click.Command):
     type=click.Choice(["onnx", "torchscript", "pt2", "all"]),
     multiple=True,
     default=["all"],
-    help="May be given several times.  [default: all]",
+    help="File format of the graphs; repeat it for several.  [default: all]",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="Folder of the bundle; a bundle there is replaced.  [default: bundle, beside the checkpoint]",
+    help="Bundle folder; an existing bundle is replaced.  [default: bundle, beside the checkpoint]",
 )
 @click.option(
     "--data-dir",
@@ -53,22 +49,22 @@ class ExportCommand(click.Command):
     show_envvar=True,
     default=Path("data"),
     show_default=True,
-    help="Where MNIST may lie: a state dict brings no images to check it on.",
+    help="Folder with MNIST, if there is one: a state dict is checked on its test images.",
 )
 @click.option(
     "--opset",
     type=click.IntRange(min=18),
     default=18,
     show_default=True,
-    help="Of the ONNX files: 18 loads in onnxruntime 1.18 and newer.",
+    help="ONNX opset; 18 loads in onnxruntime 1.18 and newer.",
 )
 @click.option(
-    "--force", is_flag=True, help="Write also beside what is no part of a bundle, and variants that lose much."
+    "--force", is_flag=True, help="Write into a folder that holds other files, and accept variants of low quality."
 )
-@click.option("--int8", is_flag=True, help="Add *.int8.onnx, static 8-bit files, and say what they cost and gain.")
-@click.option("--fp16-weights", is_flag=True, help="Add *.fp16.onnx: half the size, computed in float32.")
-@click.option("--prune-latents", is_flag=True, help="Drop latents that say nothing, and print the change in NLL.")
-@click.option("--strict-engines", is_flag=True, help="Check also in OpenVINO and OpenCV, where they are installed.")
+@click.option("--int8", is_flag=True, help="Add *.int8.onnx, static 8-bit files, and print their quality and speed.")
+@click.option("--fp16-weights", is_flag=True, help="Add *.fp16.onnx, with 16-bit weights and float32 arithmetic.")
+@click.option("--prune-latents", is_flag=True, help="Remove inactive latents, and print the change in NLL.")
+@click.option("--strict-engines", is_flag=True, help="Also check OpenVINO and OpenCV, where they are installed.")
 def export(
     checkpoint: Path,
     formats: tuple[str, ...],
@@ -81,12 +77,12 @@ def export(
     prune_latents: bool,
     strict_engines: bool,
 ) -> None:
-    """Export a checkpoint to a bundle that is published only when every engine computes what the model computes."""
-    from export.bundle.build import FORMATS, export_bundle
+    """Export a checkpoint to a bundle, which is published only if every engine matches the model."""
+    from export.bundle.build import export_bundle
     from export.bundle.certificate import as_text, table
-    from export.checks.variants import FP16, INT8
     from export.formats.to_onnx import NEWEST_OPSET
-    from export.source.state_dicts import load_source
+    from export.source.load import load_source
+    from runtime.manifest import FORMATS, ONNX_FP16, ONNX_INT8
 
     if opset > NEWEST_OPSET:
         raise click.BadParameter(f"{opset} is not in the range 18<=x<={NEWEST_OPSET}.", param_hint="--opset")
@@ -108,10 +104,10 @@ def export(
         opset=opset,
         force=force,
         strict_engines=strict_engines,
-        variants=[name for name, chosen in ((INT8, int8), (FP16, fp16_weights)) if chosen],
+        variants=[name for name, wanted in ((ONNX_INT8, int8), (ONNX_FP16, fp16_weights)) if wanted],
         report=lambda step: click.echo(f"{time.monotonic() - started:5.1f} s {step}", err=True),
     )
-    click.echo("parity  largest error against the model in float64")
+    click.echo("parity  largest error w.r.t. the model in float64")
     for line in as_text(table(measurements)):
         click.echo(line)
     click.echo(f"wrote   {output}/ in {time.monotonic() - started:.1f} s")

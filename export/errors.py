@@ -1,12 +1,12 @@
-"""What the export raises: one small tree, every message a sentence for whoever must fix it."""
+"""Exceptions of the exporter. Each message says what is wrong, where, and what to do."""
 
 
 class ExportError(Exception):
-    """Base of all errors that the export raises on purpose."""
+    """Base class of the exceptions that the exporter raises."""
 
 
 class ModelError(ExportError):
-    """A model or a graph would give other images than its training promised."""
+    """A model or graph is not fit for export: it draws random numbers, is in training mode or ignores its input."""
 
 
 class ParityError(ExportError):
@@ -14,16 +14,16 @@ class ParityError(ExportError):
 
 
 class NamesError(ParityError):
-    """First rung: inputs or outputs are not the ones of the contract."""
+    """First step of the parity check: the names or the number of inputs or outputs differ."""
 
 
 class ShapesError(ParityError):
-    """Second rung: an output has another shape."""
+    """Second step: an input or output has another shape, or the engine cannot run a batch size."""
 
 
 class TypesError(ParityError):
-    """Third rung: an output has another element type."""
+    """Third step: an input or output has another element type."""
 
 
 class ValuesError(ParityError):
-    """Last rung: an output differs by more than its limit."""
+    """Last step: an output differs from the reference by more than its tolerance."""

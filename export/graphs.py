@@ -1,4 +1,4 @@
-"""The graphs that are exported: each a small, deterministic module, with its inputs and outputs described."""
+"""The exported graphs: small deterministic modules, each with a description of its inputs and outputs."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,9 +10,9 @@ from export.noise import Noise
 from runtime.manifest import Port
 from trainer.model.vae import VAE
 
-EXAMPLE_BATCH = 2  # an example batch of 1 would be taken for a constant and fixed in the graph
+EXAMPLE_BATCH = 2  # torch.export would specialise a batch of 1 and fix it in the graph
 _SOURCE_NOTES = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node")
-_LARGEST = 2**63 - 1
+_LARGEST_INT64 = 2**63 - 1
 
 
 class Decoder(nn.Module):
@@ -27,7 +27,7 @@ class Decoder(nn.Module):
 
 
 class Encoder(nn.Module):
-    """image float32 (N, C, H, W) in [0, 1] → mean, log_var float32 (N, L): the distribution, not a draw from it."""
+    """image float32 (N, C, H, W) in [0, 1] → mean, log_var float32 (N, L) of the posterior q(z|x)."""
 
     def __init__(self, model: VAE) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Encoder(nn.Module):
 
 
 class Sampler(nn.Module):
-    """seed int64 (), index int64 (N,), temperature float32 () → image uint8 (N, H, W, C): the whole generator."""
+    """seed int64 (), index int64 (N,), temperature float32 () → image uint8 (N, H, W, C): noise and decoder."""
 
     def __init__(self, model: VAE) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Sampler(nn.Module):
         return to_pixels(self.decoder(self.latents(seed, index) * temperature))
 
     def latents(self, seed: Tensor, index: Tensor) -> Tensor:
-        """The latents of temperature 1, float32 (N, L); TorchScript files keep this method too."""
+        """The latents at temperature 1, float32 (N, L). TorchScript files keep this method for the parity check."""
         latents: Tensor = self.noise(seed, index)
         return latents
 
@@ -77,7 +77,7 @@ def to_pixels(image: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """A graph to export."""
+    """A graph to export: its module, and the names, types and shapes of its inputs and outputs."""
 
     name: str
     module: nn.Module
@@ -85,10 +85,10 @@ class GraphSpec:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     methods: tuple[str, ...] = ()
-    """Beside forward, what a TorchScript file keeps."""
+    """Methods that a TorchScript file keeps besides `forward`."""
 
     def example_inputs(self) -> tuple[Tensor, ...]:
-        """Inputs of batch 2 to trace with."""
+        """Zeros of the right shapes to trace with, at batch size 2."""
         return tuple(
             torch.zeros(
                 [EXAMPLE_BATCH if size == "N" else int(size) for size in port.shape], dtype=getattr(torch, port.dtype)
@@ -98,7 +98,7 @@ class GraphSpec:
 
     @cached_property
     def program(self) -> torch.export.ExportedProgram:
-        """The graph as torch.export traces it, once for all formats that start there; without paths of the source."""
+        """The module as traced by torch.export, without source paths; traced once, for ONNX and `.pt2`."""
         program = torch.export.export(self.module, self.example_inputs(), dynamic_shapes=self.dynamic_shapes())
         for node in program.graph.nodes:
             for note in _SOURCE_NOTES:
@@ -106,23 +106,26 @@ class GraphSpec:
         return program
 
     def dynamic_shapes(self) -> tuple[dict[int, torch.export.Dim], ...]:
-        """For torch.export: which axis of each input takes any size."""
+        """The `dynamic_shapes` argument of torch.export: axis → batch dimension, for each input."""
         batch = torch.export.Dim("N", min=1)
         return tuple({axis: batch for axis, size in enumerate(port.shape) if size == "N"} for port in self.inputs)
 
 
 def graphs_of(model: VAE) -> tuple[GraphSpec, ...]:
-    """The graphs of a model. `model`, in evaluation mode and on the CPU, shares its weights with them."""
+    """Decoder, encoder, sampler and reconstructor of `model`, which is in evaluation mode and on the CPU.
+
+    The graphs share the weights of `model`.
+    """
     channels, height, width = model.config.image_shape
     z, mean, log_var = (
         Port(name, "float32", ("N", model.config.latent_dim), None) for name in ("z", "mean", "log_var")
     )
     image = Port("image", "float32", ("N", channels, height, width), (0, 1))
     pixels = Port("image", "uint8", ("N", height, width, channels), (0, 255))
-    # Not "image" too: in ONNX a name has one meaning in a graph.
+    # Not "image" again: in an ONNX graph, an input and an output cannot have the same name.
     reconstruction = Port("reconstruction", "uint8", ("N", height, width, channels), (0, 255))
-    seed = Port("seed", "int64", (), (0, _LARGEST))
-    index = Port("index", "int64", ("N",), (0, _LARGEST))
+    seed = Port("seed", "int64", (), (0, _LARGEST_INT64))
+    index = Port("index", "int64", ("N",), (0, _LARGEST_INT64))
     temperature = Port("temperature", "float32", (), None)
     return (
         GraphSpec("decoder", Decoder(model).eval(), inputs=(z,), outputs=(image,)),

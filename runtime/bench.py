@@ -1,4 +1,4 @@
-"""How fast a bundle is on this machine, and how near that is to what the machine could do."""
+"""Measures the speed of a bundle on this machine, and what share of the machine's peak it reaches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from runtime.session import GraphSession
 _BATCHES = (1, 8, 64, 512, 4096, 32768)
 _COLD_STARTS = 5
 _GEMM_SIZE = 1024
-# Peak memory as Linux counts it for the program alone: getrusage would count what the parent held at the fork, too.
+# VmHWM counts this program alone; getrusage would include the memory of the parent at the fork.
 _COLD_PROGRAM = """
 import json, pathlib, sys
 from runtime.cli import sample
@@ -36,7 +36,7 @@ print(json.dumps({"peak_kb": next((int(line.split()[1]) for line in lines if lin
 
 @dataclass(frozen=True)
 class Rate:
-    """Seeds to uint8 images, for one size of call."""
+    """Throughput from seeds to uint8 images for one batch size."""
 
     batch: int
     threads: int
@@ -45,23 +45,23 @@ class Rate:
 
 @dataclass(frozen=True)
 class Bench:
-    """What was measured. Medians, but for the percentiles and peaks."""
+    """The measurements: medians, except percentiles and peaks."""
 
     precision: str
     threads: int
     cold_start_s: float
-    """From starting a process of `vae-sample --num 1` until it has ended."""
+    """Wall time of a process `vae-sample --num 1`, from start to exit."""
     cold_peak_mb: float | None
-    """None where the system does not tell."""
+    """Peak resident memory; None where the system does not report it."""
     latency_us: dict[str, float]
-    """Of one image in a warm process: p50, p90, p99."""
+    """Latency of one image in a warm process: p50, p90, p99."""
     rates: list[Rate]
     decoder_images_per_s: float
     """The decoder alone in onnxruntime, at the best of a few batches and with onnxruntime's own threads."""
     gemm_gflops: float
-    """Of a float32 matrix product of 1024×1024×1024 in NumPy."""
+    """Rate of a 1024×1024×1024 float32 matrix product in NumPy."""
     gemm_images_per_s: float | None
-    """What that makes for the decoder's matrix products; None where it is not a chain of dense layers."""
+    """Images/s if the decoder ran at that rate; None where it is not a chain of dense layers."""
 
 
 def run_bench(folder: Path, *, precision: str = "float32", threads: int | None = None, seconds: float = 0.5) -> Bench:
@@ -108,7 +108,7 @@ def _rate(sampler: Sampler, batch: int, seconds: float) -> Rate:
 
 
 def _timings(call: Callable[[int], object], seconds: float) -> list[float]:
-    """Seconds of each of as many calls as there is time for, at least three; one more, at first, is not counted."""
+    """Wall time of each call, for about `seconds` and at least three calls, after one warm-up call."""
     call(0)
     timings: list[float] = []
     end = time.perf_counter() + seconds

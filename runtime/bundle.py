@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import BundleError
-from runtime.manifest import MANIFEST_NAME, Manifest
+from runtime.manifest import MANIFEST_NAME, PIXELS_VERSION, Manifest
 from runtime.noise import NOISE_VERSION
 
 _MAX_MANIFEST_BYTES = 2**20
@@ -39,6 +39,11 @@ class Bundle:
             raise BundleError(
                 f"{path}: noise_version is {manifest.metadata.noise_version}, "
                 f"but this runtime draws version {NOISE_VERSION}; its pictures would differ"
+            )
+        if manifest.pixels not in (None, PIXELS_VERSION):
+            raise BundleError(
+                f"{path}: pixels is {manifest.pixels}, but this runtime reads image files by version {PIXELS_VERSION}; "
+                "update vae-toolchain"
             )
         return cls(folder, manifest)
 

@@ -18,7 +18,7 @@ class SampleJob:
     """A range of images. Equal jobs give equal bytes on one machine."""
 
     pair_id: str
-    """Of the bundle's weights."""
+    """Pair id of the bundle's weights."""
     decoder_sha256: str
     precision: str
     seed: int
@@ -33,7 +33,7 @@ class SampleJob:
     def of(
         cls, sampler: Sampler, num: int, *, seed: int, first: int, temperature: float, shard: tuple[int, int] = (0, 1)
     ) -> SampleJob:
-        """Part `shard` (which, of how many) of the images `first` … `first + num - 1`.
+        """Part `shard`, (index, count), of the images `first` … `first + num - 1`.
 
         The parts are as equal as can be, and in their order they make the whole. Raises InputError where there are
         more parts than images.

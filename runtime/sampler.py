@@ -64,7 +64,7 @@ class Sampler:
 
     @property
     def decoder_file(self) -> str:
-        """Name of the bundle's file that draws."""
+        """Name of the decoder's file in the bundle."""
         return self._decoder.name
 
     @property
@@ -170,10 +170,10 @@ class Sampler:
 
 
 def _in_turns(latents: _Latents) -> _Latents:
-    """`latents`, of one thread at a time.
+    """`latents` under a lock.
 
-    Noise is many short NumPy calls; two threads in them at once hand Python's lock to and fro, which costs both of them
-    more than waiting does.
+    Noise is many short NumPy calls; two threads in them at once contend for the GIL, which costs both of them more than
+    waiting does.
     """
     lock = threading.Lock()
 
@@ -185,7 +185,7 @@ def _in_turns(latents: _Latents) -> _Latents:
 
 
 def _check_range(first: int, num: int) -> tuple[int, int]:
-    """Both as plain integers, once they are known to be a range of indices."""
+    """`first` and `num` as plain integers, checked to be a valid range of indices."""
     try:
         first, num = operator.index(first), operator.index(num)
     except TypeError:

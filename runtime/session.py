@@ -14,12 +14,26 @@ import onnxruntime
 
 from runtime.bundle import Bundle
 from runtime.errors import BundleError
-from runtime.manifest import MANIFEST_NAME, METADATA_KEY, Port
+from runtime.manifest import MANIFEST_NAME, METADATA_KEY, PRECISIONS, Port
 from runtime.onnx_file import refuse_external_data
 
-PRECISIONS = {"float32": "onnx", "int8": "onnx-int8", "fp16": "onnx-fp16"}
-"""What a user calls a precision → the format under which the manifest lists its files."""
 _ORT_TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)", "uint8": "tensor(uint8)"}
+
+
+def open_session(content: bytes, *, threads: int = 1, optimize: bool = True) -> onnxruntime.InferenceSession:
+    """An ONNX model on the CPU, with the options that every session of this project has.
+
+    content: the file. threads: of onnxruntime for one call; they sleep between calls rather than spin, which would
+    occupy a core each. optimize: let onnxruntime rewrite the graph. Raises what onnxruntime raises.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors only: they reach the caller as exceptions anyway
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    level = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
 
 
 class GraphSession:
@@ -43,9 +57,7 @@ class GraphSession:
         content = bundle.read(self.name)
         refuse_external_data(content, bundle.folder / self.name)
         try:
-            self._session = onnxruntime.InferenceSession(
-                content, _session_options(threads, optimize), providers=["CPUExecutionProvider"], enable_fallback=0
-            )
+            self._session = open_session(content, threads=threads, optimize=optimize)
             # Read here what is text in the file, for it may be none: a damaged name raises UnicodeDecodeError.
             metadata = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "")
             inputs, outputs = (
@@ -161,18 +173,6 @@ def _failures_of(name: str) -> Iterator[None]:
 
 def _array(port: Port, rows: int) -> npt.NDArray[Any]:
     return np.zeros([rows if size == "N" else int(size) for size in port.shape], port.dtype)
-
-
-def _session_options(threads: int, optimize: bool) -> onnxruntime.SessionOptions:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors only: they reach the caller as exceptions anyway
-    # Where a caller does ask for onnxruntime's threads, they must not burn a core each between calls.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    level = onnxruntime.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
-    return options
 
 
 def _show(shape: Sequence[int | str]) -> str:

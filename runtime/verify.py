@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +16,11 @@ import numpy.typing as npt
 
 from runtime.bundle import Bundle
 from runtime.errors import BundleError, VaeRuntimeError
+from runtime.manifest import GOLDEN_NAME, HARD_OUTPUTS, LEVEL_LIMIT, PARITY_NAME, PRECISIONS, RELATIVE_LIMIT
 from runtime.noise import standard_normal
 from runtime.sampler import Sampler
-from runtime.session import PRECISIONS, GraphSession
+from runtime.session import GraphSession
 
-GOLDEN_NAME = "golden.npz"
-LARGEST_ERROR = 1e-5
-"""Of a float output, as |x − golden| / max(1, |golden|): the bound that the export's parity check sets for images."""
 _MOST_GOLDEN_BYTES = 2**26
 
 _Golden = dict[str, npt.NDArray[Any]]
@@ -60,11 +59,11 @@ def verify_bundle(folder: Path) -> Report:
         checks.append(Check(GOLDEN_NAME, False, "the bundle holds no golden values; run vae-export again"))
         return Report(checks)
     try:
-        golden = _read_golden(bundle)
+        golden, limits = _read_golden(bundle), _certified_limits(bundle)
     except BundleError as error:
         checks.append(Check(GOLDEN_NAME, False, str(error)))
         return Report(checks)
-    for name, check in _golden_checks(bundle).items():
+    for name, check in _golden_checks(bundle, limits).items():
         checks.append(_try(f"golden {name}", partial(check, golden)))
     return Report(checks)
 
@@ -106,8 +105,8 @@ def _read_golden(bundle: Bundle) -> _Golden:
         raise BundleError(f"{bundle.folder / GOLDEN_NAME}: cannot be read: {error}") from error
 
 
-def _golden_checks(bundle: Bundle) -> dict[str, Callable[[_Golden], str]]:
-    """Name → check, for each graph that the bundle holds in ONNX."""
+def _golden_checks(bundle: Bundle, limits: dict[tuple[str, str], float]) -> dict[str, Callable[[_Golden], str]]:
+    """Name → check, for each graph that the bundle holds in ONNX. limits: as from `_certified_limits`."""
     metadata = bundle.manifest.metadata
 
     def latents(golden: _Golden) -> str:
@@ -120,7 +119,10 @@ def _golden_checks(bundle: Bundle) -> dict[str, Callable[[_Golden], str]]:
         def check(golden: _Golden) -> str:
             given = [np.array(1, np.float32) if key == "temperature" else golden[key] for key in inputs]
             found = GraphSession(bundle, name).run(*given)
-            return "; ".join(_compare(array, golden[key]) for array, key in zip(found, outputs, strict=True))
+            return "; ".join(
+                _compare(array, golden[key], limits.get((name, key.removeprefix(f"{name}_")), RELATIVE_LIMIT))
+                for array, key in zip(found, outputs, strict=True)
+            )
 
         return check
 
@@ -142,17 +144,36 @@ def _golden_checks(bundle: Bundle) -> dict[str, Callable[[_Golden], str]]:
     return checks
 
 
-def _compare(found: npt.NDArray[Any], golden: npt.NDArray[Any]) -> str:
-    """Says how far `found` is from `golden`; raises _DiffersError where that is too far, or no such array."""
+def _certified_limits(bundle: Bundle) -> dict[tuple[str, str], float]:
+    """(graph, output) → the limit that the parity check held that output to, where it is above RELATIVE_LIMIT.
+
+    Images and means are never allowed more than RELATIVE_LIMIT. A log-variance may be: its limit follows the error of
+    PyTorch itself. Raises BundleError where the certificate cannot be read; a bundle without one has no such limits.
+    """
+    if PARITY_NAME not in bundle.manifest.files:
+        return {}
+    limits: dict[tuple[str, str], float] = {}
+    try:
+        for entry in json.loads(bundle.read(PARITY_NAME))["measurements"]:
+            key, limit = (entry["graph"], entry["output"]), entry["limit"]
+            if entry["measure"] == "relative error" and entry["output"] not in HARD_OUTPUTS and limit is not None:
+                limits[key] = max(float(limit), limits.get(key, RELATIVE_LIMIT))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BundleError(f"{bundle.folder / PARITY_NAME}: cannot be read as a certificate: {error!r}") from error
+    return limits
+
+
+def _compare(found: npt.NDArray[Any], golden: npt.NDArray[Any], relative_limit: float = RELATIVE_LIMIT) -> str:
+    """How far `found` is from `golden`. Raises _DiffersError where that is too far, or where type or shape differ."""
     if found.shape != golden.shape or found.dtype != golden.dtype:
         raise _DiffersError(f"should be {golden.dtype} {golden.shape} but is {found.dtype} {found.shape}")
     difference = np.abs(found.astype(np.float64) - golden)
     if found.dtype == np.uint8:
         worst = float(difference.max(initial=0))
-        text, limit = f"at most {worst:.0f} grey level{'s' * (worst != 1)} apart", 1.0
+        text, limit = f"at most {worst:.0f} grey level{'s' * (worst != 1)} apart", float(LEVEL_LIMIT)
     else:
         worst = float((difference / np.maximum(1, np.abs(golden))).max(initial=0))
-        text, limit = f"largest error {worst:.1e}", LARGEST_ERROR
+        text, limit = f"largest error {worst:.1e}", relative_limit
     if not worst <= limit:  # also where it is NaN
         raise _DiffersError(f"{text}, more than {limit:g}")
     return text

@@ -46,7 +46,7 @@ def blobs() -> ImageData:
 def tiny_run(blobs: ImageData, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The folder of a finished run: checkpoints and history."""
     run = Run.create(tmp_path_factory.mktemp("trained") / "runs", None, "tiny")
-    for _ in fit(TINY, blobs, run, device=torch.device("cpu")):
+    for _ in fit(TINY, blobs, run):
         pass
     return run
 

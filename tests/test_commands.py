@@ -39,7 +39,7 @@ def one_sentence(result: subprocess.CompletedProcess[str], code: int, message: s
 
 
 def test_train_export_sample_and_reconstruct_work_in_a_row(tmp_path: Path, blobs: ImageData) -> None:
-    np.savez(tmp_path / "blobs.npz", images=blobs.train_images, labels=blobs.train_labels)
+    np.savez(tmp_path / "blobs.npz", images=blobs.train_images, labels=np.asarray(blobs.train_labels))
     trained = run("vae-train", "--dataset", "blobs.npz", "--epochs", 1, "--hidden", "16,8", cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
     assert "144-16-8-32" in trained.stdout

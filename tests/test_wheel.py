@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,12 @@ def test_the_wheel_draws_the_same_images_in_an_environment_without_torch(bundle:
 
     run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path / "dist", ROOT)
     (wheel,) = (tmp_path / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        files = archive.namelist()
+    folders = {name.split("/")[0] for name in files}
+    assert {folder for folder in folders if not folder.endswith(".dist-info")} == {"runtime", "trainer", "export"}
+    assert {f"{package}/py.typed" for package in ("runtime", "trainer", "export")} <= set(files)
+
     run(sys.executable, "-m", "venv", tmp_path / "venv")
     python = tmp_path / "venv" / "bin" / "python"
     run(python, "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", wheel)

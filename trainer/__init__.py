@@ -16,14 +16,24 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from trainer.checkpoint import Checkpoint, load_checkpoint
+    from trainer.checkpoint import Checkpoint, EpochMetrics, load_checkpoint
     from trainer.data.dataset import ImageData
     from trainer.data.load import load
-    from trainer.errors import CheckpointError, DataError, DownloadError, SettingsError, TrainerError, TrainingError
+    from trainer.errors import (
+        CheckpointError,
+        DataError,
+        DownloadError,
+        OutputError,
+        SettingsError,
+        TrainerError,
+        TrainingError,
+    )
+    from trainer.evaluation.evaluate import Evaluation, evaluate_checkpoint
     from trainer.model.vae import VAE, ModelConfig, build_model
     from trainer.objective.bound import Objective
     from trainer.objective.score import Score, evaluate
     from trainer.settings import PRESETS, Settings
+    from trainer.training.execution import Execution
     from trainer.training.loop import fit
     from trainer.training.run_folder import Run
 
@@ -32,9 +42,13 @@ __all__ = [
     "CheckpointError",
     "DataError",
     "DownloadError",
+    "EpochMetrics",
+    "Evaluation",
+    "Execution",
     "ImageData",
     "ModelConfig",
     "Objective",
+    "OutputError",
     "PRESETS",
     "Run",
     "Score",
@@ -45,6 +59,7 @@ __all__ = [
     "VAE",
     "build_model",
     "evaluate",
+    "evaluate_checkpoint",
     "fit",
     "load",
     "load_checkpoint",
@@ -57,9 +72,13 @@ __getattr__ = lazy_attributes(
         "CheckpointError": "errors",
         "DataError": "errors",
         "DownloadError": "errors",
+        "EpochMetrics": "checkpoint",
+        "Evaluation": "evaluation.evaluate",
+        "Execution": "training.execution",
         "ImageData": "data.dataset",
         "ModelConfig": "model.vae",
         "Objective": "objective.bound",
+        "OutputError": "errors",
         "PRESETS": "settings",
         "Run": "training.run_folder",
         "Score": "objective.score",
@@ -70,6 +89,7 @@ __getattr__ = lazy_attributes(
         "VAE": "model.vae",
         "build_model": "model.vae",
         "evaluate": "objective.score",
+        "evaluate_checkpoint": "evaluation.evaluate",
         "fit": "training.loop",
         "load": "data.load",
         "load_checkpoint": "checkpoint",

@@ -1,4 +1,4 @@
-"""`python -m trainer` is `vae-train`. Under `torchrun` it is one of several processes: the first speaks for all."""
+"""`python -m trainer` is `vae-train`. Under `torchrun` it is one of several ranks; rank 0 prints for all of them."""
 
 from __future__ import annotations
 
@@ -17,57 +17,58 @@ import click
 from trainer.cli.train import train
 
 _NAME = "python -m trainer"
-_SECONDS_FOR_OTHERS = 10.0  # torchrun looks for dead processes ten times a second, and then ends the others
+_SECONDS_FOR_OTHERS = 10.0  # torchrun polls for dead processes ten times a second, then ends the others
 
 
 def main() -> None:
-    """Run `vae-train`, alone or as one of the processes of torchrun."""
+    """Run `vae-train`, alone or as one rank of torchrun."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         train(prog_name=_NAME)
         return
-    speaks = os.environ["RANK"] == "0"
+    prints = os.environ["RANK"] == "0"
     try:
         with ExitStack() as silence:
-            if not speaks:
-                signal.signal(signal.SIGINT, signal.SIG_DFL)  # on Ctrl-C the first says what is saved
+            if not prints:
+                signal.signal(signal.SIGINT, signal.SIG_DFL)  # on Ctrl-C, rank 0 says what is saved
                 silence.enter_context(redirect_stdout(io.StringIO()))
                 silence.enter_context(redirect_stderr(io.StringIO()))
             train.main(prog_name=_NAME, standalone_mode=False)
         _leave(0)
     except click.ClickException as error:
-        _end(error, speaks=speaks, last=not speaks)  # most mistakes are met by all, and said by the first
+        _end(error, prints=prints, last=not prints)  # most mistakes occur on all ranks; rank 0 prints them
     except click.Abort:
-        _end(click.ClickException("interrupted; nothing is lost that was saved"), speaks=speaks, last=False)
+        _end(click.ClickException("interrupted; everything that was saved is kept"), prints=prints, last=False)
     except RuntimeError as error:
         from trainer.training.team import is_lost_connection
 
         if not is_lost_connection(error):
             raise
         lost = click.ClickException(
-            f"process {os.environ['RANK']} lost the connection to another one, which has probably ended; torchrun "
-            "names it below as the root cause; every finished epoch is saved: go on with --resume"
+            f"rank {os.environ['RANK']} lost the connection to another rank, which has probably ended; torchrun "
+            "names it below as the root cause; every finished epoch is saved: continue with --resume"
         )
-        _end(lost, speaks=speaks, last=True)
+        _end(lost, prints=prints, last=True)
 
 
-def _end(error: click.ClickException, *, speaks: bool, last: bool) -> NoReturn:
-    """Say what is wrong, on the screen and in torchrun's report, and exit.
+def _end(error: click.ClickException, *, prints: bool, last: bool) -> NoReturn:
+    """Print the error, write it to torchrun's error file, and exit.
 
-    last: let the process with the cause end first; torchrun then reports that one, and ends this one here.
+    last: wait, so that the rank with the cause ends first; torchrun then reports that rank and ends this one.
     """
-    if speaks:
+    if prints:
         error.show()
     if last:
         time.sleep(_SECONDS_FOR_OTHERS)
-    if not speaks:
+    if not prints:
         error.show()
     report = {"message": error.format_message(), "extraInfo": {"timestamp": str(int(time.time()))}}
-    Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps({"message": report}))
+    if error_file := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        Path(error_file).write_text(json.dumps({"message": report}))
     _leave(error.exit_code)
 
 
 def _leave(code: int) -> NoReturn:
-    """End without Python's shutdown, in which a thread of gloo can abort the process; see `Team.leave`."""
+    """Exit without Python's shutdown, during which a gloo thread can abort the process; see `Team.leave`."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -1,4 +1,4 @@
-"""The checkpoint: one `.pt` of tensors and plain types that holds all it takes to export or to go on training."""
+"""The checkpoint: one `.pt` of tensors and plain types, complete for export and for resuming training."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _KEYS = (
 
 @dataclass(frozen=True)
 class EpochMetrics:
-    """One row of the history. Losses in nats per image; those of training are means over the epoch, as trained on."""
+    """One row of the history. Losses in nats per image; those of training are means over the epoch."""
 
     epoch: int
     """From 1."""
@@ -50,21 +50,21 @@ class EpochMetrics:
     images_per_s: float
     """Training images per second, evaluation not counted."""
     active_units: int = 0
-    """Latent dimensions whose posterior mean varies over test images by more than 0.01."""
+    """Latent dimensions whose posterior mean varies over test images by more than `ACTIVE_VARIANCE`."""
     test_kl_per_dimension: tuple[float, ...] = ()
     """The sum is `test_kl`."""
 
 
 @dataclass(frozen=True)
 class DataRecord:
-    """Which data a run saw."""
+    """The data set of a run."""
 
     name: str
     sha256: str
     train_images: int
     test_images: int
     entropy_floor: float | None
-    """The least that the reconstruction term can be on the test images, in nats per image; None where there is none."""
+    """Lower limit of the mean reconstruction term on the test images, in nats per image; None if there is none."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +78,12 @@ class Checkpoint:
     optimizer_state: dict[str, Any]
     history: tuple[EpochMetrics, ...]
     reference_images: Tensor
-    """Up to 256 test images, uint8 (N, H, W, C): what an export is checked on, so that it needs no data set."""
+    """Up to 256 test images, uint8 (N, H, W, C): an export is checked on them, without the data set."""
     versions: dict[str, str]
 
     @property
     def epoch(self) -> int:
-        """Epochs done."""
+        """Number of finished epochs."""
         return self.history[-1].epoch
 
     def build_model(self) -> VAE:
@@ -93,7 +93,7 @@ class Checkpoint:
         return model.eval()
 
     def save(self, *paths: Path) -> None:
-        """Write the same bytes to each path, whole or not at all. Raises OutputError where that is refused."""
+        """Write the same bytes to each path, atomically. Raises OutputError if a file cannot be written."""
         buffer = io.BytesIO()
         torch.save(
             {
@@ -107,7 +107,7 @@ class Checkpoint:
                 },
                 "history": [asdict(metrics) for metrics in self.history],
                 "epoch": self.epoch,
-                # Every draw is a function of (seed, purpose, epoch): these two numbers are the whole random state.
+                # Every draw is a function of (seed, purpose, epoch): these two numbers are the complete random state.
                 "rng_state": {"seed": self.settings.seed, "epoch": self.epoch},
                 "reference_images": self.reference_images,
                 "versions": self.versions,
@@ -119,11 +119,18 @@ class Checkpoint:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read and check a checkpoint, on the CPU; no code in it is ever run.
+    """Read and check a checkpoint, on the CPU; no code in it is run.
 
-    Raises CheckpointError where it is missing, damaged, of another format version, or not a checkpoint of ours.
+    Raises CheckpointError if it is missing, damaged, of another format version, or not a checkpoint of vae-train.
     """
-    content = read_plain(path)
+    return checkpoint_of(read_plain(path), path)
+
+
+def checkpoint_of(content: object, path: Path) -> Checkpoint:
+    """Check what `read_plain` has read from `path`, and make a Checkpoint of it. Raises CheckpointError.
+
+    path: named in error messages; it is not read again.
+    """
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: not a checkpoint of vae-train, it holds a {type(content).__name__}")
     if "format_version" in content and content["format_version"] != FORMAT_VERSION:
@@ -160,9 +167,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def read_plain(path: Path) -> object:
-    """What torch saved in a file, on the CPU; only tensors and plain values, no code in it is ever run.
+    """The content of a file written by `torch.save`, on the CPU; only tensors and plain values, no code in it is run.
 
-    Raises CheckpointError where it is missing, damaged, or holds anything else.
+    Raises CheckpointError if it is missing, damaged, or holds anything else.
     """
     try:
         with warnings.catch_warnings():
@@ -182,7 +189,7 @@ def read_plain(path: Path) -> object:
 
 
 def current_versions() -> dict[str, str]:
-    """What made a checkpoint: Python, torch, numpy and this project."""
+    """Versions of Python, torch, numpy and this project, for a new checkpoint."""
     return {
         "python": platform.python_version(),
         "torch": str(torch.__version__),
@@ -196,7 +203,7 @@ def _metrics(row: dict[str, Any]) -> EpochMetrics:
 
 
 def _check_tensors(path: Path, checkpoint: Checkpoint, model_state: dict[str, Tensor]) -> None:
-    """model_state: of a model of ours with these weights; loading them has converted their types."""
+    """model_state: the state of the built model, in which loading has converted the weights to its dtypes."""
     for name, tensor in checkpoint.model_state.items():
         if tensor.dtype != model_state[name].dtype:
             raise CheckpointError(f"{path}: weight {name} should be {model_state[name].dtype} but is {tensor.dtype}")
@@ -215,7 +222,7 @@ def _check_tensors(path: Path, checkpoint: Checkpoint, model_state: dict[str, Te
 
 def _check_records(path: Path, checkpoint: Checkpoint) -> None:
     if not checkpoint.history:
-        raise CheckpointError(f"{path}: its history should have an epoch or more but is empty")
+        raise CheckpointError(f"{path}: its history should have at least one epoch but is empty")
     texts = {"the name of the data": checkpoint.data.name, "the hash of the data": checkpoint.data.sha256}
     for what, text in texts.items():
         if not isinstance(text, str):

@@ -1,4 +1,4 @@
-"""The device that a command computes on, and the memory that its process has needed."""
+"""Choosing the device, and measuring the peak memory of the process."""
 
 import sys
 
@@ -8,9 +8,9 @@ from trainer.errors import SettingsError
 
 
 def choose_device(name: str) -> torch.device:
-    """auto, cpu or cuda as a device; auto takes a GPU where there is one. Raises SettingsError where there is none.
+    """auto, cpu or cuda as a device; auto takes a GPU if there is one. Raises SettingsError for cuda without a GPU.
 
-    On a GPU, convolutions of float32 then keep all 24 bits: torch would round their factors to 11 (TF32) if not told.
+    On a GPU this also turns off TF32 in convolutions: torch allows it by default, and it rounds factors to 11 bits.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise SettingsError("--device cuda: torch finds no CUDA device on this machine; use --device cpu or auto")
@@ -22,7 +22,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def peak_memory_mb() -> float | None:
-    """The largest resident size so far, in MB of 2**20 bytes; None where the operating system does not say."""
+    """The largest resident size so far, in MB of 2**20 bytes; None if the operating system does not report it."""
     try:
         import resource  # not on Windows
     except ImportError:

@@ -1,8 +1,10 @@
-"""What the trainer raises: one small tree, every message a sentence for whoever must fix it."""
+"""The exceptions of the trainer. Every message is a sentence that says what is wrong and what to do."""
+
+from runtime.errors import OutputError as OutputError  # raised by all that writes files; not a TrainerError
 
 
 class TrainerError(Exception):
-    """Base of all errors that the trainer raises on purpose."""
+    """Base class of the errors that the trainer raises."""
 
 
 class SettingsError(TrainerError, ValueError):
@@ -14,7 +16,7 @@ class DataError(TrainerError):
 
 
 class CheckpointError(TrainerError):
-    """A checkpoint is missing, damaged, or not one of ours."""
+    """A checkpoint is missing, damaged, or was not written by vae-train."""
 
 
 class DownloadError(DataError):
@@ -22,4 +24,4 @@ class DownloadError(DataError):
 
 
 class TrainingError(TrainerError):
-    """Training cannot go on."""
+    """Training cannot continue, for example after a loss that is not finite."""

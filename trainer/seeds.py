@@ -1,4 +1,4 @@
-"""Where randomness comes from: every draw is a function of (seed, purpose, epoch), and of nothing that ran before."""
+"""Random generators: every draw is a function of (seed, purpose, epoch), independent of what ran before."""
 
 import numpy as np
 import torch

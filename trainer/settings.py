@@ -16,12 +16,12 @@ CHOICES = {
     "schedule": ("constant", "cosine"),
     "precision": ("float32", "bf16"),
 }
-"""The words that a setting may take, the default first."""
+"""The allowed values of each setting with a choice, the default first."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides how a model is trained, apart from the data and the device."""
+    """All training settings, except data and device."""
 
     preset: str
     """Name of the preset that these settings started from."""
@@ -46,18 +46,18 @@ class Settings:
     bound: str = "elbo"
     """elbo, iwae (Burda et al. 2016), or dreg: iwae with the doubly-reparameterised gradient (Tucker et al. 2019)."""
     draws: int = 1
-    """Draws of z for each image in a step: k."""
+    """Posterior samples z per image in a step: k."""
     binarize: str = "none"
     """none (gray), dynamic (drawn anew each epoch with the gray value as probability), or static-threshold."""
     kl_warmup: float = 0.0
     """Epochs over which the weight of the KL term rises from 0 to beta, linearly."""
     free_bits: float = 0.0
-    """Nats of KL that each latent dimension may use without being charged; for the elbo."""
+    """KL in nats per latent dimension below which the loss does not decrease further (elbo only)."""
     adam_epsilon: float = 1e-8
     schedule: str = "constant"
-    """Of the learning rate: constant, or cosine (falls from epoch to epoch along half a cosine, towards 0)."""
+    """Learning-rate schedule: constant, or cosine (falls from epoch to epoch along half a cosine, towards 0)."""
     precision: str = "float32"
-    """Of the matrix products: float32, or bf16; weights, sums and losses stay float32."""
+    """Precision of the matrix products: float32 or bf16; weights, sums and losses stay float32."""
 
     def __post_init__(self) -> None:
         for name in ("latent_dim", "batch_size", "epochs", "draws"):
@@ -77,14 +77,14 @@ class Settings:
         if not 0 <= self.seed < 2**63:
             raise SettingsError(f"seed should be from 0 to 2**63 - 1 but is {self.seed}")
         if self.free_bits and self.bound != "elbo":
-            raise SettingsError(f"free_bits belongs to the elbo; the {self.bound} bound has no KL term to charge")
+            raise SettingsError(f"free_bits belongs to the elbo; the {self.bound} bound has no KL term")
 
     def kl_weight(self, epochs_done: float) -> float:
-        """Weight of the KL term after so many epochs, which may be a fraction."""
+        """Weight of the KL term after `epochs_done` epochs, a fraction allowed."""
         return self.beta * min(1.0, epochs_done / self.kl_warmup) if self.kl_warmup else self.beta
 
     def learning_rate_in(self, epoch: int) -> float:
-        """Learning rate in an epoch, from 1."""
+        """Learning rate in `epoch`, counted from 1."""
         if self.schedule == "constant":
             return self.learning_rate
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / self.epochs))
@@ -95,7 +95,7 @@ PRESETS = {
     "kingma": Settings("kingma", hidden=(400,), latent_dim=20, batch_size=32, epochs=10, clip_norm=None),
     # Clipping the summed loss at 1 in fact normalises every gradient; that is how this preset reaches its figures.
     "tutorial": Settings("tutorial", hidden=(256, 256), latent_dim=32, batch_size=128, epochs=20, clip_norm=1.0),
-    # About a million parameters, most of them where the image is smallest and arithmetic is cheap.
+    # About a million parameters, most of them in the stages with the smallest images.
     "conv": Settings(
         "conv",
         hidden=(32, 64, 128),

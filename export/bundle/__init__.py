@@ -1,1 +1,1 @@
-"""The bundle: building it, what travels in it, and publishing it."""
+"""A bundle: built, described, certified and published."""

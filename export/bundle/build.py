@@ -1,4 +1,4 @@
-"""Checkpoint → bundle: export every graph, check it, and only then publish the folder, all at once."""
+"""`export_bundle`: export every graph of a model, check them, and publish the bundle."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import torch
 from torch import nn
 
 from export.bundle.card import CARD_NAME, PICTURE_NAME, model_card
-from export.bundle.certificate import PARITY_NAME, certificate
+from export.bundle.certificate import certificate
 from export.bundle.golden import golden_files, golden_values
 from export.bundle.publish import check_output, staging
 from export.checks.guards import check_model, check_onnx, check_traced
-from export.checks.parity import Measurement, check_graph
+from export.checks.parity import ParityMeasurement, check_graph
 from export.checks.reference import Reference
-from export.checks.variants import SUFFIXES, make_variant, measure_variant
+from export.checks.variants import make_variant, measure_variant
 from export.errors import ExportError
-from export.formats.to_onnx import OLDEST_OPSET, onnx_versions, to_onnx
+from export.formats.to_onnx import OLDEST_OPSET, onnx_bytes, onnx_versions, to_onnx
 from export.formats.to_pt2 import to_pt2
 from export.formats.to_torchscript import to_torchscript
 from export.graphs import GraphSpec, graphs_of
@@ -32,15 +32,22 @@ from runtime.bundle import Bundle
 from runtime.images.pixels import to_float
 from runtime.images.png import save_png
 from runtime.images.sheet import grid
-from runtime.manifest import MANIFEST_NAME, FileRecord, Graph, Manifest, Metadata, OnnxVersions
+from runtime.manifest import (
+    FORMATS,
+    MANIFEST_NAME,
+    PARITY_NAME,
+    SUFFIXES,
+    FileRecord,
+    Graph,
+    Manifest,
+    Metadata,
+    OnnxVersions,
+)
 from runtime.noise import NOISE_VERSION, standard_normal
 from trainer.checkpoint import Checkpoint
 
-FORMATS = ("onnx", "torchscript", "pt2")
-_SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "pt2": ".pt2"}
-_PICTURES = 64
-_PICTURE_COLUMNS, _PICTURE_SCALE = 8, 3
-_GUARD_ROWS = 64
+_PICTURE_SAMPLES, _PICTURE_COLUMNS, _PICTURE_SCALE = 64, 8, 3
+_GUARD_ROWS = 64  # images and latents that `check_model` sees
 
 
 def export_bundle(
@@ -53,17 +60,17 @@ def export_bundle(
     strict_engines: bool = False,
     variants: Sequence[str] = (),
     report: Callable[[str], None] = lambda step: None,
-) -> list[Measurement]:
-    """Write a bundle to `output`, replacing a bundle that is there, after every graph has passed the parity check.
+) -> list[ParityMeasurement]:
+    """Write a bundle to `output` if every graph passes the parity check. An existing bundle there is replaced.
 
-    opset: opset of the ONNX files. force: also write into a folder that holds other files, which stay. strict_engines:
-    also check every other engine that is installed. variants: INT8 and FP16 of `export.checks.variants`, smaller ONNX
-    files beside the float32 ones; a variant that loses too much is refused unless forced. report: called with the name
-    of each step.
+    formats: onnx, torchscript and pt2, or some of them. opset: of the ONNX files. force: accept a folder with other
+    files, which are kept, and variants of low quality. strict_engines: also check OpenVINO and OpenCV, where they are
+    installed. variants: onnx-int8, onnx-fp16 or both, smaller ONNX files beside the float32 ones.
+    report: called with one line about each step.
 
-    Returns what the parity check measured. Raises ParityError where a graph differs from the model, ModelError where
-    the model itself is not one to export, and ExportError where `output` cannot be written or holds something else; in
-    each case `output` stays as it was.
+    Returns the measurements of the parity check. Raises ParityError where a graph differs from the model, ModelError
+    where the model is not fit for export, and ExportError where `output` cannot be written or holds other files. In
+    each case `output` is left as it was.
     """
     check_output(output, force=force)
     if variants and "onnx" not in formats:
@@ -71,15 +78,16 @@ def export_bundle(
     if isinstance(source, Checkpoint):
         source = Source.of_checkpoint(source)
     with staging(output) as folder:
-        return _Builder(source, folder, formats, opset, strict_engines, variants, force, report).build()
+        return _BundleWriter(source, folder, formats, opset, strict_engines, variants, force, report).write()
 
 
 @dataclass
-class _Builder:
-    """One export, step by step, into a folder that nobody sees yet."""
+class _BundleWriter:
+    """The steps of one export."""
 
     source: Source
     folder: Path
+    """An empty folder, not published yet."""
     formats: Sequence[str]
     opset: int
     strict_engines: bool
@@ -87,7 +95,7 @@ class _Builder:
     force: bool
     report: Callable[[str], None]
 
-    def build(self) -> list[Measurement]:
+    def write(self) -> list[ParityMeasurement]:
         model, images = self.source.model, self.source.reference_images
         metadata = _metadata(self.source)
         check_model(
@@ -101,33 +109,35 @@ class _Builder:
         reference = Reference(model)
         self._write_golden(reference, metadata)
         measurements = self._check(specs, reference, metadata, graphs)
-        self._write(PARITY_NAME, (json.dumps(certificate(measurements), indent=2, sort_keys=True) + "\n").encode())
-        self._write(CARD_NAME, model_card(metadata, graphs, self._onnx, measurements, notes).encode())
+        self._write_file(PARITY_NAME, (json.dumps(certificate(measurements), indent=2, sort_keys=True) + "\n").encode())
+        self._write_file(CARD_NAME, model_card(metadata, graphs, self._onnx, measurements, notes).encode())
         self._write_manifest(metadata, graphs)
         return measurements
 
     def _export(self, spec: GraphSpec, metadata: Metadata) -> dict[str, str]:
-        """Write a graph in every format. Returns format → file name."""
+        """Write one graph in every format. Returns format → file name."""
         files = {}
         for file_format in self.formats:
-            name = f"{spec.name}{_SUFFIXES[file_format]}"
+            name = f"{spec.name}{SUFFIXES[file_format]}"
             self.report(name)
             with _named(f"{spec.name} as {file_format}"):
-                if file_format != "torchscript":
-                    check_traced(spec)
-                self._write(name, self._exported(spec, file_format, metadata))
+                self._write_file(name, self._exported(spec, file_format, metadata))
             files[file_format] = name
         return files
 
     def _exported(self, spec: GraphSpec, file_format: str, metadata: Metadata) -> bytes:
-        if file_format == "onnx":
-            content = to_onnx(spec, metadata, opset=self.opset)
-            check_onnx(spec, onnx.load_from_string(content))
-            return content
-        return to_pt2(spec, metadata) if file_format == "pt2" else to_torchscript(spec, metadata)
+        """The content of one file, after the checks that its format allows."""
+        if file_format == "torchscript":
+            return to_torchscript(spec, metadata)
+        check_traced(spec)
+        if file_format == "pt2":
+            return to_pt2(spec, metadata)
+        model = to_onnx(spec, metadata, opset=self.opset)
+        check_onnx(spec, model)
+        return onnx_bytes(model)
 
     def _make_variant(self, variant: str, metadata: Metadata, graphs: dict[str, Graph]) -> str:
-        """Add a smaller file of every graph to the folder and to `graphs`. Returns a paragraph for the card."""
+        """Write a smaller file of every graph and list it in `graphs`. Returns a paragraph for the model card."""
         self.report(f"the graphs as {variant}")
         images, latent_dim = self.source.reference_images, metadata.latent_dim
         files = {name: (self.folder / graph.files["onnx"]).read_bytes() for name, graph in graphs.items()}
@@ -137,24 +147,24 @@ class _Builder:
         )
         for name, content in small.items():
             graphs[name].files[variant] = f"{name}{SUFFIXES[variant]}"
-            self._write(graphs[name].files[variant], content)
+            self._write_file(graphs[name].files[variant], content)
         self.report(f"{variant}: {result.quality()}")
         self.report(f"{variant}: {result.speed()}")
-        return f"`*{SUFFIXES[variant]}`: {result.quality()}. The latents are the same, to the bit."
+        return f"`*{SUFFIXES[variant]}`: {result.quality()}. Latents are bit-identical to float32."
 
     def _write_golden(self, reference: Reference, metadata: Metadata) -> None:
         self.report("golden values and a picture")
         golden = golden_values(reference, metadata.latent_dim, self.source.reference_images)
         for name, content in golden_files(golden).items():
-            self._write(name, content)
-        (pixels,) = reference.sampler(np.array(0), np.arange(_PICTURES), np.array(1, np.float32))
+            self._write_file(name, content)
+        (pixels,) = reference.sampler(np.array(0), np.arange(_PICTURE_SAMPLES), np.array(1, np.float32))
         picture = grid(pixels.astype(np.uint8), _PICTURE_COLUMNS, scale=_PICTURE_SCALE)
         save_png(self.folder / PICTURE_NAME, picture)
 
     def _check(
         self, specs: Sequence[GraphSpec], reference: Reference, metadata: Metadata, graphs: dict[str, Graph]
-    ) -> list[Measurement]:
-        # The check reads the bundle the way its users will, so it needs a manifest of what there is so far.
+    ) -> list[ParityMeasurement]:
+        # The check opens the bundle as a user does, so it needs a manifest, here without the files still to come.
         self._write_manifest(metadata, graphs)
         bundle = Bundle.open(self.folder)
         measurements = []
@@ -169,17 +179,17 @@ class _Builder:
     def _onnx(self) -> OnnxVersions | None:
         return onnx_versions(self.opset) if "onnx" in self.formats else None
 
-    def _write(self, name: str, content: bytes) -> None:
+    def _write_file(self, name: str, content: bytes) -> None:
         (self.folder / name).write_bytes(content)
 
     def _write_manifest(self, metadata: Metadata, graphs: dict[str, Graph]) -> None:
         manifest = Manifest(metadata, self._onnx, graphs, _records(self.folder))
-        self._write(MANIFEST_NAME, manifest.to_json().encode())
+        self._write_file(MANIFEST_NAME, manifest.to_json().encode())
 
 
 @contextmanager
 def _named(what: str) -> Iterator[None]:
-    """Say which graph it was that torch or onnx could not export; they raise dozens of unrelated classes."""
+    """Name the graph that torch or onnx could not export; they raise dozens of unrelated exception classes."""
     try:
         yield
     except (ExportError, OSError):

@@ -1,4 +1,4 @@
-"""The model card: the bundle's `README.md`, and the picture it shows."""
+"""The model card: `README.md` of a bundle."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from export.bundle.certificate import as_markdown, table
-from export.checks.parity import Measurement
+from export.checks.parity import ParityMeasurement
 from runtime.manifest import Graph, Metadata, OnnxVersions, Port
 
 CARD_NAME = "README.md"
 PICTURE_NAME = "samples.png"
 _PICTURE_NOTE = "64 samples of seed 0, indices 0 to 63."
 _PROMISE = (
-    "The same seed and index give the same latent, to the bit, in every engine and language, and the same picture to "
-    "one grey level."
+    "The same seed and index give bit-identical latents in every engine and language, and the same image to within one "
+    "grey level."
 )
 _PARITY = (
-    "Largest error against the model in float64, over batches of 1, 2, 7 and 64 of every kind of input: relative for "
-    "numbers, grey levels for pixels. `parity.json` has each figure and its limit; `vae-verify .` checks this bundle "
-    "again where it is."
+    "Largest error w.r.t. the model in float64, over all inputs and batch sizes 1, 2, 7 and 64: relative error for "
+    "floats, grey levels for pixels. `parity.json` has every measurement with its tolerance. `vae-verify .` checks the "
+    "files and the golden values again, on the machine where it runs."
 )
 _LICENCE = (
-    "Made by vae-toolchain (MIT licence). The weights belong to whoever trained them, and are subject to the terms of "
-    "the data they were trained on. `manifest.json` has the sha256 of every file and the full provenance."
+    "Written by vae-toolchain (MIT licence). The licence of the weights is up to those who trained them, within the "
+    "terms of the training data. `manifest.json` has the sha256 of every file and the full provenance."
 )
 
 _PYTHON = """```python
@@ -48,10 +48,10 @@ def model_card(
     metadata: Metadata,
     graphs: Mapping[str, Graph],
     onnx_versions: OnnxVersions | None,
-    measurements: Sequence[Measurement],
+    measurements: Sequence[ParityMeasurement],
     notes: Sequence[str],
 ) -> str:
-    """The text of the card, the same for the same bundle. notes: paragraphs on variants, such as int8."""
+    """The text of the card; the same text for the same bundle. notes: paragraphs on variants such as int8."""
     channels, height, width = metadata.image_shape
     sizes = {"channels": channels, "height": height, "width": width}
     formats = {file_format for graph in graphs.values() for file_format in graph.files}
@@ -61,16 +61,16 @@ def model_card(
         ("C++", _CPP, "torchscript"),
     ]
     parts = [
-        f"# A variational autoencoder of {height}×{width} {'gray' if channels == 1 else 'colour'} images",
+        f"# Variational autoencoder for {height}×{width} {'gray' if channels == 1 else 'colour'} images",
         f"![{_PICTURE_NOTE}]({PICTURE_NAME})",
         f"{_PICTURE_NOTE} {_PROMISE}",
-        "## What it is",
+        "## Model",
         *_provenance(metadata),
-        "## Use it",
+        "## Usage",
         *(f"{name}:\n\n{text.format(**sizes)}" for name, text, needed in snippets if needed in formats),
         "## Inputs and outputs",
         "\n".join(_ports_table(graphs)),
-        "`N` takes any size. " + (_hosts(onnx_versions) if onnx_versions else ""),
+        "`N` is the batch size; any value works. " + (_hosts(onnx_versions) if onnx_versions else ""),
         *notes,
         "## Parity",
         _PARITY,
@@ -83,10 +83,14 @@ def model_card(
 
 def _provenance(metadata: Metadata) -> list[str]:
     provenance = metadata.provenance
-    lines = [f"- layers, from pixels to latent: {provenance['architecture']}", f"- latents: {metadata.latent_dim}"]
+    lines = [
+        f"- encoder layers, from pixels to latents: {provenance['architecture']}",
+        f"- latent dimensions: {metadata.latent_dim}",
+    ]
     data: dict[str, Any] = provenance.get("data", {})
     if data:
-        lines.append(f"- trained on: {data['name']}" + (f", sha256 {data['sha256'][:16]}…" if "sha256" in data else ""))
+        digest = f", sha256 {data['sha256'][:16]}…" if "sha256" in data else ""
+        lines.append(f"- training data: {data['name']}{digest}")
     training: dict[str, Any] = provenance.get("training", {})
     if "test_loss_nats" in training:
         lines.append(
@@ -98,7 +102,7 @@ def _provenance(metadata: Metadata) -> list[str]:
         lines.append(f"- origin: {provenance['origin']}")
     if "pruned" in provenance:
         lines.append(f"- pruned: {provenance['pruned']}")
-    lines.append(f"- pair id: {metadata.pair_id}, the same in every file of this model")
+    lines.append(f"- pair id: {metadata.pair_id}, the same in all files of this model")
     return ["\n".join(lines)]
 
 

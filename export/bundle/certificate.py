@@ -1,4 +1,4 @@
-"""The certificate of a parity check: `parity.json` for machines, a table for people."""
+"""The result of a parity check: `parity.json` for machines, a table for people."""
 
 from __future__ import annotations
 
@@ -15,27 +15,23 @@ from export.checks.parity import (
     BATCHES,
     DIFFERING,
     EAGER_FACTOR,
-    HARD_LIMIT,
-    HARD_OUTPUTS,
     LEVELS,
-    PIXEL_LIMIT,
     SMALLEST_LIMIT,
-    Measurement,
+    ParityMeasurement,
 )
+from runtime.manifest import HARD_OUTPUTS, LEVEL_LIMIT, RELATIVE_LIMIT
 
-PARITY_NAME = "parity.json"
 
-
-def certificate(measurements: Sequence[Measurement]) -> dict[str, Any]:
-    """What `parity.json` holds: the rule, the figures, and where they were measured."""
+def certificate(measurements: Sequence[ParityMeasurement]) -> dict[str, Any]:
+    """The content of `parity.json`: the rule, the measurements, and the versions and CPU they were made with."""
     return {
         "rule": {
             "reference": "the model in PyTorch float64, its noise from NumPy",
             "relative error": "|x - reference| / max(1, |reference|), largest over values, inputs and batches",
             "eager_factor": EAGER_FACTOR,
             "smallest_limit": SMALLEST_LIMIT,
-            "hard_limit": dict.fromkeys(HARD_OUTPUTS, HARD_LIMIT),
-            "pixel_limit": PIXEL_LIMIT,
+            "hard_limit": dict.fromkeys(HARD_OUTPUTS, RELATIVE_LIMIT),
+            "pixel_limit": LEVEL_LIMIT,
             "latents": "equal to the bit",
             "batches": list(BATCHES),
         },
@@ -62,11 +58,11 @@ def certificate(measurements: Sequence[Measurement]) -> dict[str, Any]:
     }
 
 
-def table(measurements: Sequence[Measurement]) -> list[list[str]]:
-    """Rows of cells, the first two being headings: an engine a row, an output of a graph a column.
+def table(measurements: Sequence[ParityMeasurement]) -> list[list[str]]:
+    """A table of text cells: one row per engine, one column per output of a graph, below two rows of headings.
 
-    A cell is the largest error over all kinds of input: relative for numbers, "identical" for equal bits, grey levels
-    for pixels, whose column says so.
+    A cell is the maximum error over all inputs: the relative error for floats, grey levels for pixels (their column is
+    called "levels"), and "identical" or the number of differing values for latents.
     """
     outputs = list(dict.fromkeys((entry.graph, entry.output) for entry in measurements))
     engines = list(dict.fromkeys(entry.engine for entry in measurements))
@@ -85,7 +81,7 @@ def table(measurements: Sequence[Measurement]) -> list[list[str]]:
 
 
 def as_text(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with columns as wide as they need to be, two spaces apart; all but the first aligned right."""
+    """Lines of text with columns two spaces apart; the first column is aligned left, the others right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
@@ -96,14 +92,14 @@ def as_text(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def as_markdown(rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table with one heading row, made of the first two."""
+    """Lines of a Markdown table; the first two rows become its one heading row."""
     graphs, outputs, *body = rows
     heading = [f"{graph} {output}".strip() for graph, output in zip(graphs, outputs, strict=True)]
     rule = ["---", *("---:" for _ in heading[1:])]
     return [f"| {' | '.join(row)} |" for row in (heading, rule, *body)]
 
 
-def _cell(entries: Sequence[Measurement]) -> str:
+def _cell(entries: Sequence[ParityMeasurement]) -> str:
     if not entries:
         return "–"
     worst = max(entry.max_error for entry in entries)

@@ -1,20 +1,20 @@
-"""Golden values: a few inputs with what the float64 reference makes of them, for any host to check itself against.
+"""Golden values: a few inputs with the outputs of the float64 reference, so that any host can check itself.
 
 | array | type and shape | what it is |
 | --- | --- | --- |
-| `seed` | int64 () | of the samples |
-| `index` | int64 (G,) | of the samples, small ones and some beyond 2**32 and 2**53 |
-| `latents` | float32 (G, L) | their prior noise, exact to the bit |
-| `decoder_image` | float32 (G, C, H, W) | what the decoder makes of `latents` |
-| `sampler_image` | uint8 (G, H, W, C) | what the sampler makes of `seed` and `index` at temperature 1 |
+| `seed` | int64 () | seed of the samples |
+| `index` | int64 (G,) | indices of the samples: small ones, and some above 2**32 and 2**53 |
+| `latents` | float32 (G, L) | latents of the samples at temperature 1, to be matched bit for bit |
+| `decoder_image` | float32 (G, C, H, W) | output of the decoder for `latents` |
+| `sampler_image` | uint8 (G, H, W, C) | output of the sampler for `seed` and `index` at temperature 1 |
 | `encoder_image` | float32 (K, C, H, W) | a few test images |
-| `encoder_mean`, `encoder_log_var` | float32 (K, L) | what the encoder makes of them |
+| `encoder_mean`, `encoder_log_var` | float32 (K, L) | output of the encoder for `encoder_image` |
 | `reconstructor_image_in` | uint8 (K, H, W, C) | the same images as pixels |
 | `reconstructor_image_out` | uint8 (K, H, W, C) | their reconstructions |
 
-`golden.npz` and `golden.json` hold the same. In the JSON each array is `{"dtype", "shape", "data"}`, `data` flat in
-row-major order; int64 values are strings, since a number of JavaScript is exact up to 2**53 only, and each float32 is
-written with as many digits as bring back the same bits.
+`golden.npz` and `golden.json` hold the same arrays. In the JSON file an array is `{"dtype", "shape", "data"}`, with
+`data` flat in row-major order. int64 values are strings, because JavaScript numbers are exact only up to 2**53. Each
+float32 has enough digits to be read back exactly.
 """
 
 from __future__ import annotations
@@ -30,10 +30,8 @@ import numpy.typing as npt
 from export.checks.reference import Reference
 from export.formats.archive import zip_bytes
 from runtime.images.pixels import to_float
+from runtime.manifest import GOLDEN_JSON_NAME, GOLDEN_NAME
 from runtime.noise import standard_normal
-
-GOLDEN_NPZ = "golden.npz"
-GOLDEN_JSON = "golden.json"
 
 _SEED = 7
 _INDICES = (0, 1, 2, 5, 2**31, 2**32 + 5, 2**53 + 1, 2**63 - 1)
@@ -43,7 +41,7 @@ Golden = dict[str, npt.NDArray[Any]]
 
 
 def golden_values(reference: Reference, latent_dim: int, reference_images: npt.NDArray[np.uint8]) -> Golden:
-    """The arrays of the table above, by name. reference_images: uint8 (N, H, W, C), real test images."""
+    """The arrays of the table above, by name. reference_images: uint8 (N, H, W, C), test images."""
     index = np.array(_INDICES, np.int64)
     latents = standard_normal(_SEED, index, latent_dim)
     pixels = np.ascontiguousarray(reference_images[:_IMAGES])
@@ -68,8 +66,8 @@ def golden_values(reference: Reference, latent_dim: int, reference_images: npt.N
 
 
 def golden_files(golden: Golden) -> dict[str, bytes]:
-    """The content of both files, by name: the same bytes for the same arrays."""
-    return {GOLDEN_NPZ: _npz(golden), GOLDEN_JSON: _json(golden)}
+    """File name → content of both files; the same bytes for the same arrays."""
+    return {GOLDEN_NAME: _npz(golden), GOLDEN_JSON_NAME: _json(golden)}
 
 
 def _npz(golden: Golden) -> bytes:
@@ -94,5 +92,5 @@ def _plain_values(array: npt.NDArray[Any]) -> list[Any]:
     if array.dtype == np.int64:
         return [str(value) for value in flat]
     if array.dtype == np.float32:
-        return [float(str(value)) for value in flat]  # the shortest digits that give the same float32
+        return [float(str(value)) for value in flat]  # the shortest decimal that is read back as the same float32
     return list(flat.tolist())

@@ -1,4 +1,4 @@
-"""Publishing a bundle: built in a hidden folder beside its place, then moved there all at once or not at all."""
+"""Atomic publishing of a bundle: it is built in a hidden folder beside its destination, then renamed."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from runtime.bundle import Bundle
 from runtime.errors import BundleError, OutputError
 from runtime.manifest import MANIFEST_NAME
 
-_SHOWN = 3  # names in a message
+_MAX_NAMES = 3  # listed in a message
 
 
 def check_output(output: Path, *, force: bool) -> None:
-    """Refuse, before the slow part, a place that holds anything but a bundle. Raises ExportError.
+    """Check, before the slow part, that `output` is missing, empty or a bundle. Raises ExportError otherwise.
 
-    force: accept a folder with other files in it; they stay, except those that have the name of a file of the bundle.
+    force: also accept a folder with other files. They are kept, except those with the name of a file of the bundle.
     """
     if output.exists() and not output.is_dir():
-        raise ExportError(f"{output}: is a file, and a bundle is a folder; choose another --output")
+        raise ExportError(f"{output}: is a file, but a bundle is a folder; choose another --output")
     foreign = _foreign(output)
     if foreign and not force:
-        names = ", ".join(path.name for path in foreign[:_SHOWN]) + (", …" if len(foreign) > _SHOWN else "")
+        names = ", ".join(path.name for path in foreign[:_MAX_NAMES]) + (", …" if len(foreign) > _MAX_NAMES else "")
         raise ExportError(
-            f"{output}: holds something that is no part of a bundle ({names}); "
-            "choose another --output, or --force to write beside it"
+            f"{output}: holds files that are not part of a bundle ({names}); "
+            "choose another --output, or keep them and write beside them with --force"
         )
 
 
 @contextmanager
 def staging(output: Path) -> Iterator[Path]:
-    """A new folder that becomes `output` when the block ends well; whatever else happens, `output` stays as it was.
+    """A new folder that replaces `output` when the block ends; if it raises, `output` stays as it was.
 
-    Files in `output` that no bundle put there are kept. Raises ExportError where the operating system refuses.
+    Files in `output` that are not part of a bundle are kept. Raises ExportError where writing fails.
     """
     output = output.resolve()
     token = secrets.token_hex(4)
@@ -72,10 +72,10 @@ def _replace(output: Path, folder: Path, old: Path) -> None:
 
 
 def _foreign(output: Path) -> list[Path]:
-    """What lies in the folder `output` and is not part of the bundle there, if there is one."""
+    """Paths in the folder `output` that are not part of a bundle there."""
     if not output.is_dir():
         return []
-    ours: set[str] = set()
-    with suppress(BundleError):  # then no file there is known to be ours
-        ours = {MANIFEST_NAME, *Bundle.open(output).manifest.files}
-    return sorted(path for path in output.iterdir() if path.name not in ours)
+    known: set[str] = set()
+    with suppress(BundleError):  # without a readable manifest, no file counts as part of a bundle
+        known = {MANIFEST_NAME, *Bundle.open(output).manifest.files}
+    return sorted(path for path in output.iterdir() if path.name not in known)

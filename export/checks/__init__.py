@@ -1,1 +1,1 @@
-"""Proof that a graph computes what the model computes."""
+"""Checks that a model can be exported and that its graphs compute what it computes."""

@@ -1,4 +1,4 @@
-"""Every engine that can run an exported graph here, behind one small interface, reading the very files of a bundle."""
+"""The engines that run an exported graph in the parity check, behind one interface. They read the bundle's files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 import torch
 
 from export.checks.other_engines import other_engines
@@ -19,33 +18,33 @@ from export.formats.to_torchscript import load_torchscript
 from export.graphs import GraphSpec, Sampler
 from runtime.bundle import Bundle
 from runtime.manifest import Port
-from runtime.session import GraphSession
+from runtime.session import GraphSession, open_session
 
 Arrays = Sequence[npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Engine:
-    """One graph in one engine."""
+    """One graph, loaded in one engine."""
 
     name: str
     run: Callable[[Arrays], Arrays]
-    """Outputs in the graph's order for inputs in the graph's order."""
+    """Inputs → outputs, both in the graph's order."""
     latents: Callable[[Arrays], npt.NDArray[Any]] | None = None
-    """Of a sampler: the latents that its own noise draws for (seed, index), float32 (N, L)."""
+    """Samplers only: seed (), index (N,) → float32 (N, L), the latents at temperature 1, as the graph computes them."""
     ports: tuple[list[Port], list[Port]] | None = None
-    """The inputs and outputs that the file declares, where its format does; value ranges left out."""
+    """Inputs and outputs as the file declares them, without ranges; None for formats that declare none."""
 
 
 def eager(spec: GraphSpec) -> Engine:
-    """PyTorch in float32, on the module that is exported."""
+    """PyTorch in float32, running the module before export."""
     module = spec.module
     latents = (lambda inputs: _run(module.latents, inputs)[0]) if isinstance(module, Sampler) else None
     return Engine("PyTorch eager", lambda inputs: _run(module, inputs), latents)
 
 
 def exported(spec: GraphSpec, bundle: Bundle, *, strict: bool = False) -> list[Engine]:
-    """Each engine that `bundle` has a file of the graph for; strict: also OpenVINO and OpenCV, where installed."""
+    """Every engine for which `bundle` has a file of the graph. strict: also OpenVINO and OpenCV, where installed."""
     files = bundle.manifest.graphs[spec.name].files
     engines = []
     if "torchscript" in files:
@@ -54,13 +53,14 @@ def exported(spec: GraphSpec, bundle: Bundle, *, strict: bool = False) -> list[E
         engines.append(_pt2(bundle.read(files["pt2"])))
     if "onnx" in files:
         content = bundle.read(files["onnx"])
+        model = onnx.load_from_string(content)
         engines += [
-            _onnxruntime("onnxruntime", spec, bundle, content, optimize=True),
-            _onnxruntime("onnxruntime, plain", spec, bundle, content, optimize=False),
-            _onnx_reference(content),
+            _onnxruntime("onnxruntime", spec, bundle, model, optimize=True),
+            _onnxruntime("onnxruntime, plain", spec, bundle, model, optimize=False),
+            _onnx_reference(model),
         ]
         if strict:
-            ports = _declared(onnx.load_from_string(content))
+            ports = _declared(model)
             engines += [Engine(name, run, None, ports) for name, run in other_engines(spec, content)]
     return engines
 
@@ -87,7 +87,7 @@ def _pt2(content: bytes) -> Engine:
 
 
 def _noise_of_program(module: torch.fx.GraphModule) -> torch.fx.Interpreter | None:
-    """Of a sampler, its noise alone: the graph cut off where the latents meet the temperature."""
+    """The noise of a sampler: its graph up to the latents, before their product with the temperature. Else None."""
     scaling = next((node for node in module.graph.nodes if _takes_temperature(node)), None)
     if scaling is None:
         return None
@@ -103,27 +103,25 @@ def _takes_temperature(node: torch.fx.Node) -> bool:
     )
 
 
-def _onnxruntime(name: str, spec: GraphSpec, bundle: Bundle, content: bytes, *, optimize: bool) -> Engine:
-    """Through `runtime.session`, the code that users will run."""
-    ports = _declared(onnx.load_from_string(content))
-    noise = noise_part(content)
+def _onnxruntime(name: str, spec: GraphSpec, bundle: Bundle, model: onnx.ModelProto, *, optimize: bool) -> Engine:
+    """onnxruntime through `runtime.session`, the code that users run. optimize: with its graph optimisations."""
+    noise = noise_part(model)
     latents = None
     if noise is not None:
-        session = _plain_session(noise.SerializeToString(), optimize=optimize)
+        session = open_session(noise.SerializeToString(), optimize=optimize)
 
         def latents(inputs: Arrays) -> npt.NDArray[Any]:
             result: npt.NDArray[Any] = session.run(None, dict(zip(("seed", "index"), inputs, strict=True)))[0]
             return result
 
-    # Opened at the first run: it refuses wrong names by itself, but they are the first rung's to report.
+    # Opened at the first run: GraphSession itself refuses wrong names, but NamesError should report them.
     open_graph = cache(lambda: GraphSession(bundle, spec.name, optimize=optimize))
-    return Engine(name, lambda inputs: open_graph().run(*inputs), latents, ports)
+    return Engine(name, lambda inputs: open_graph().run(*inputs), latents, _declared(model))
 
 
-def _onnx_reference(content: bytes) -> Engine:
-    """The evaluator in NumPy that comes with the standard."""
-    model = onnx.load_from_string(content)
-    noise = noise_part(content)
+def _onnx_reference(model: onnx.ModelProto) -> Engine:
+    """The NumPy evaluator of the onnx package."""
+    noise = noise_part(model)
     latents = None
     if noise is not None:
         run_noise = _evaluator(noise)
@@ -141,44 +139,36 @@ def _evaluator(model: onnx.ModelProto) -> Callable[[Arrays], Arrays]:
     names = evaluator.input_names
 
     def run(inputs: Arrays) -> Arrays:
-        with np.errstate(over="ignore"):  # its sigmoid of a large negative logit is 1 / (1 + inf), which is right
+        with np.errstate(over="ignore"):  # its sigmoid computes 1 / (1 + inf) for large negative logits, correctly
             return list(evaluator.run(None, dict(zip(names, inputs, strict=True))))
 
     return run
 
 
-def _plain_session(content: bytes, *, optimize: bool) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    level = onnxruntime.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+def noise_part(model: onnx.ModelProto) -> onnx.ModelProto | None:
+    """The noise of a sampler as a model of its own: seed (), index (N,) → latents at temperature 1, float32 (N, L).
 
-
-def noise_part(content: bytes) -> onnx.ModelProto | None:
-    """Of a sampler, its noise alone: the same nodes and tables, up to the latents, which meet the temperature next."""
-    model = onnx.load_from_string(content)
-    scaling = next((node for node in model.graph.node if "temperature" in node.input), None)
+    It has the same nodes and tables, up to the latents, which are multiplied by the temperature next. None for a graph
+    without temperature.
+    """
+    graph = model.graph
+    scaling = next((node for node in graph.node if "temperature" in node.input), None)
     if scaling is None:
         return None
     (latents,) = (name for name in scaling.input if name != "temperature")
-    del model.graph.output[:]
-    model.graph.output.append(onnx.helper.make_empty_tensor_value_info(latents))
     needed, nodes = {latents}, []
-    for node in reversed(model.graph.node):
+    for node in reversed(graph.node):
         if needed & set(node.output):
             needed |= set(node.input)
             nodes.append(node)
-    del model.graph.node[:]
-    model.graph.node.extend(reversed(nodes))
-    inputs = [port for port in model.graph.input if port.name in needed]
-    del model.graph.input[:]
-    model.graph.input.extend(inputs)
-    initializers = [tensor for tensor in model.graph.initializer if tensor.name in needed]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(initializers)
-    return model
+    noise = onnx.helper.make_graph(
+        nodes[::-1],
+        "noise",
+        [port for port in graph.input if port.name in needed],
+        [onnx.helper.make_empty_tensor_value_info(latents)],
+        [tensor for tensor in graph.initializer if tensor.name in needed],
+    )
+    return onnx.helper.make_model(noise, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
 def _declared(model: onnx.ModelProto) -> tuple[list[Port], list[Port]]:

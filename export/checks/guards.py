@@ -1,4 +1,4 @@
-"""Guards on meaning: what a comparison of numbers cannot see, because model and graph would be wrong together."""
+"""Checks of a model and its graphs for faults that both share, so that comparing them would show nothing."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ _RANDOM_NODES = (
     "Multinomial",
     "Dropout",
 )
-_LARGEST_DIFFERENCE = 1e-5  # of two float32 evaluations of the same image
+_LARGEST_DIFFERENCE = 1e-5  # between two float32 evaluations of the same image
 
 
 def check_model(model: VAE, images: Tensor, latents: Tensor) -> None:
-    """What must hold of a model before any graph is made of it. Raises ModelError.
+    """Check a model before any graph is exported. Raises ModelError.
 
-    images: float32 (N, C, H, W), different real ones. latents: float32 (N, L), different ones.
+    The model must be in evaluation mode, its halves must depend on their inputs, and its reconstructions must go
+    through the posterior mean. images: float32 (N, C, H, W) in [0, 1], test images. latents: float32 (N, L). Rows
+    must differ.
     """
     check_evaluation_mode(model)
     encoder, decoder = Encoder(model), Decoder(model)
@@ -44,34 +46,34 @@ def check_model(model: VAE, images: Tensor, latents: Tensor) -> None:
     if not difference <= _LARGEST_DIFFERENCE:
         raise ModelError(
             "encoder: its mean is not the latent that the model uses in evaluation mode: the model's reconstructions "
-            f"and those through the mean differ by {difference:.3g}"
+            f"and those from the mean differ by {difference:.3g}"
         )
 
 
 def check_evaluation_mode(module: nn.Module) -> None:
-    """No part may be in training mode: batch norm would look at the batch, dropout would draw."""
+    """Check that no submodule is in training mode, where batch norm depends on the batch and dropout is random."""
     for name, part in module.named_modules():
         if part.training:
             raise ModelError(f"{name or 'the model'} ({type(part).__name__}) is in training mode; call eval() first")
 
 
 def check_traced(spec: GraphSpec) -> None:
-    """No call in the traced graph may draw random numbers. Raises ModelError."""
+    """Check that the traced graph calls no random operator. Raises ModelError."""
     check_evaluation_mode(spec.module)
     for node in spec.program.graph.nodes:
         name = getattr(getattr(node.target, "overloadpacket", None), "__name__", "")
         parts = name.strip("_").split("_")
         draws = any(part in _RANDOM_CALLS for part in parts)
         if draws and not (name == "dropout" and node.args[2] is False):
-            raise ModelError(f"{spec.name}: its graph holds the random call {name}; its outputs would not repeat")
+            raise ModelError(f"{spec.name}: its graph holds the random call {name}; its outputs would vary")
 
 
 def check_onnx(spec: GraphSpec, model: onnx.ModelProto) -> None:
-    """No node may draw or be in training mode, and every batch must be free. Raises ModelError."""
+    """Check that no node is random or in training mode, and that batch dimensions are dynamic. Raises ModelError."""
     for node in _all_nodes(model.graph.node, model):
         training = any(attribute.name == "training_mode" and attribute.i for attribute in node.attribute)
         if node.op_type in _RANDOM_NODES or training:
-            raise ModelError(f"{spec.name}: its ONNX graph holds the node {node.op_type}, which trains or draws")
+            raise ModelError(f"{spec.name}: its ONNX node {node.op_type} is random or in training mode")
     for port, found in zip(spec.inputs, model.graph.input, strict=False):
         for axis, size in enumerate(port.shape):
             if size == "N" and not found.type.tensor_type.shape.dim[axis].dim_param:

@@ -1,7 +1,8 @@
-"""OpenVINO and OpenCV's DNN module, for `--strict-engines`: engines of other makers, on the same ONNX files.
+"""OpenVINO and OpenCV's DNN module on the exported ONNX files, for `--strict-engines`.
 
-Neither runs the sampler. OpenCV has no bitwise operators and says so; OpenVINO's CPU plugin computes int64 in 32 bits
-without a word and draws other latents. There, draw the latents on the host and run the decoder.
+Neither can run the sampler. OpenCV has no bitwise operators and raises an error. OpenVINO's CPU plugin silently
+computes int64 in 32 bits, which gives different latents. With these engines, draw the latents on the host and run the
+decoder.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ Arrays = Sequence[npt.NDArray[Any]]
 
 
 def other_engines(spec: GraphSpec, content: bytes) -> Iterator[tuple[str, Callable[[Arrays], Arrays]]]:
-    """Name and function of each engine that is installed and has the graph's operators. content: the ONNX file."""
+    """Name and run function of each installed engine that supports the graph. content: the ONNX file."""
     if find_spec("openvino") and spec.name != "sampler":
         yield "OpenVINO", _openvino(content)
     if find_spec("cv2") and spec.name in ("decoder", "encoder"):
@@ -30,7 +31,7 @@ def _openvino(content: bytes) -> Callable[[Arrays], Arrays]:
     import openvino
 
     core = openvino.Core()
-    # Left to itself it computes in bfloat16 where the CPU can.
+    # The default is bfloat16 on CPUs that support it.
     model = core.compile_model(core.read_model(content, b""), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def run(inputs: Arrays) -> Arrays:
@@ -43,15 +44,14 @@ def _openvino(content: bytes) -> Callable[[Arrays], Arrays]:
 def _opencv(spec: GraphSpec, content: bytes) -> Callable[[Arrays], Arrays]:
     import cv2
 
-    cv2.utils.logging.setLogLevel(
-        cv2.utils.logging.LOG_LEVEL_SILENT
-    )  # it reports every fall-back between its two parsers
+    # It logs every fall-back between its two parsers.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     network = cv2.dnn.readNetFromONNX(np.frombuffer(content, np.uint8))
     outputs = [port.name for port in spec.outputs]
 
     def run(inputs: Arrays) -> Arrays:
         for port, array in zip(spec.inputs, inputs, strict=True):
             network.setInput(array, port.name)
-        return [output.copy() for output in network.forward(outputs)]  # its buffers are overwritten by the next call
+        return [output.copy() for output in network.forward(outputs)]  # the next call overwrites its buffers
 
     return run

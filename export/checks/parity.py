@@ -1,13 +1,13 @@
-"""The gate: no graph is published unless every engine computes what the trained model computes.
+"""The parity check: a graph is published only if its outputs match the trained model in every engine.
 
-The ladder has four rungs, each with its own error: names, shapes, types, values. For values, the reference is the model
-in float64 with its noise from NumPy (`export.checks.reference`).
+It compares names, shapes, types and values, in this order, and raises a different error for each. The reference for
+values is the model in float64 with noise from NumPy (`export.checks.reference`).
 
-- Images, means and log-variances: the error is |x − reference| / max(1, |reference|), the largest over values, inputs
-  and batch sizes. An engine passes when it is at most 4 times that of PyTorch eager in float32, or 1e-6, whichever is
-  larger, and never over 1e-5 on images and means.
-- Pixels: at most one grey level away.
-- Latents of the sampler: the same bits, over so many that every entry of the normal table takes part.
+- Images, means and log-variances: the error is |x − reference| / max(1, |reference|), the maximum over values, inputs
+  and batch sizes. The tolerance is 4 times the error of eager PyTorch in float32, but at least 1e-6, and at most 1e-5
+  for images and means.
+- Pixels: within one grey level.
+- Latents of the sampler: bit-identical, for enough latents that every entry of the normal table is used.
 """
 
 from __future__ import annotations
@@ -26,27 +26,24 @@ from export.errors import NamesError, ShapesError, TypesError, ValuesError
 from export.graphs import GraphSpec
 from runtime.bundle import Bundle
 from runtime.images.pixels import to_float
+from runtime.manifest import HARD_OUTPUTS, LEVEL_LIMIT, RELATIVE_LIMIT
 from runtime.noise import normal_table, standard_normal
 
 BATCHES = (1, 2, 7, 64)
 EAGER_FACTOR = 4.0
 SMALLEST_LIMIT = 1e-6
-HARD_LIMIT = 1e-5
-"""For images and means, whatever PyTorch's own error is."""
-HARD_OUTPUTS = ("image", "mean")
-PIXEL_LIMIT = 1
 RELATIVE, LEVELS, DIFFERING = "relative error", "grey levels", "differing values"
 LATENTS = "latents"
-_SEED = 0  # of the latents that the check draws
-_LARGE_SEED = 2**62 + 12_345  # both halves of the key and of the counter take part
+_SEED = 0
+_LARGE_SEED = 2**62 + 12_345  # with _LARGE_INDEX: the high words of key and counter are used too
 _LARGE_INDEX = 2**40
-_LOOKUPS_PER_ENTRY = 18  # random look-ups that leave none of the table's 65,536 entries out but once in a thousand
+_LOOKUPS_PER_ENTRY = 18  # so many random look-ups per entry miss any of the 65,536 entries with probability 0.001
 
 Errors = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Measurement:
+class ParityMeasurement:
     """The largest error of one engine on one output for one kind of input."""
 
     graph: str
@@ -60,7 +57,7 @@ class Measurement:
 
     @property
     def passed(self) -> bool:
-        """Also false where the error is NaN."""
+        """Whether the error is within the limit; False if it is NaN."""
         return self.max_error <= self.limit
 
 
@@ -71,12 +68,12 @@ def check_graph(
     reference_images: npt.NDArray[np.uint8],
     *,
     strict: bool = False,
-) -> list[Measurement]:
-    """Measure one graph of `bundle` in every engine it was exported for.
+) -> list[ParityMeasurement]:
+    """Compare one graph of `bundle` with the reference, in every engine that can run one of its files.
 
-    reference_images: uint8 (N, H, W, C), real test images. strict: also in OpenVINO and OpenCV, where they are
-    installed. Raises NamesError, ShapesError, TypesError or ValuesError, naming graph, engine, output and input, at the
-    first rung that does not hold.
+    reference_images: uint8 (N, H, W, C), test images. strict: also run OpenVINO and OpenCV, where they are installed.
+    Raises NamesError, ShapesError, TypesError or ValuesError at the first difference, naming graph, engine, output and
+    input.
     """
     cases = _input_cases(spec, bundle, reference_images)
     expected = {
@@ -86,7 +83,7 @@ def check_graph(
     }
     eager = engines.eager(spec)
     measurements = _measure(spec, eager, cases, expected, eager_errors=None)
-    # The largest over all inputs: on one kind of them eager PyTorch may be exact by luck, and nothing else would pass.
+    # The maximum over all inputs: on one of them eager PyTorch may happen to be exact, and no other engine could pass.
     eager_errors = {
         port.name: max((entry.max_error for entry in measurements if entry.output == port.name), default=0.0)
         for port in spec.outputs
@@ -97,7 +94,7 @@ def check_graph(
 
 
 def _input_cases(spec: GraphSpec, bundle: Bundle, reference_images: npt.NDArray[np.uint8]) -> dict[str, Arrays]:
-    """Inputs of 64 rows, by what they are: typical ones, and the ends of what a user may send."""
+    """Name → inputs with 64 rows: typical values, and the extremes that a user may pass."""
     rows = max(BATCHES)
     metadata = bundle.manifest.metadata
     channels, height, width = metadata.image_shape
@@ -133,29 +130,29 @@ def _measure(
     cases: dict[str, Arrays],
     expected: dict[tuple[str, int], Arrays],
     eager_errors: Errors | None,
-) -> list[Measurement]:
-    """All rungs, from the first to the last. Raises at the first that does not hold."""
+) -> list[ParityMeasurement]:
+    """Measure one engine on all inputs. Raises at the first difference. eager_errors: None for eager PyTorch itself."""
     _check_declared(spec, engine)
     measurements = [] if engine.latents is None else [_measure_latents(spec, engine)]
     for case, inputs in cases.items():
         errors = dict.fromkeys((port.name for port in spec.outputs), 0.0)
         for batch in BATCHES:
             outputs = _run(spec, engine, _first(spec, inputs, batch), batch)
-            _check_form(spec, engine, outputs, expected[case, batch])
+            _check_structure(spec, engine, outputs, expected[case, batch])
             for port, output, exact in zip(spec.outputs, outputs, expected[case, batch], strict=True):
                 error = _levels(output, exact) if port.dtype == "uint8" else _relative_error(output, exact)
                 errors[port.name] = float(np.maximum(errors[port.name], error))  # keeps NaN
         for port in spec.outputs:
             pixels = port.dtype == "uint8"
-            limit = PIXEL_LIMIT if pixels else _limit(port.name, eager_errors)
+            limit = LEVEL_LIMIT if pixels else _limit(port.name, eager_errors)
             measure = LEVELS if pixels else RELATIVE
-            entry = Measurement(spec.name, engine.name, port.name, case, measure, errors[port.name], limit)
-            measurements.append(_proven(entry))
+            entry = ParityMeasurement(spec.name, engine.name, port.name, case, measure, errors[port.name], limit)
+            measurements.append(_require_passed(entry))
     return measurements
 
 
-def _measure_latents(spec: GraphSpec, engine: Engine) -> Measurement:
-    """Count the latents that differ from `runtime.noise` in any bit."""
+def _measure_latents(spec: GraphSpec, engine: Engine) -> ParityMeasurement:
+    """Count the latents that are not bit-identical to those of `runtime.noise`."""
     assert engine.latents is not None
     latent_dim = spec.module.latents(*(torch.zeros(shape, dtype=torch.int64) for shape in ((), (1,)))).shape[1]  # type: ignore[operator]
     count = -(-len(normal_table()) * _LOOKUPS_PER_ENTRY // (2 * latent_dim))
@@ -170,13 +167,15 @@ def _measure_latents(spec: GraphSpec, engine: Engine) -> Measurement:
         if latents.shape != exact.shape:
             raise ShapesError(f"{_place(spec, engine, LATENTS)} should be {exact.shape} but are {latents.shape}")
         differing += int((latents.view(np.uint32) != exact.view(np.uint32)).sum())
-    return _proven(Measurement(spec.name, engine.name, LATENTS, "seeds and indices", DIFFERING, differing, 0))
+    return _require_passed(
+        ParityMeasurement(spec.name, engine.name, LATENTS, "seeds and indices", DIFFERING, differing, 0)
+    )
 
 
 def _run(spec: GraphSpec, engine: Engine, inputs: Arrays, batch: int) -> Arrays:
     try:
         return engine.run(inputs)
-    except Exception as error:  # each engine has its own classes for a graph that does not take this batch
+    except Exception as error:  # engines raise unrelated classes for a batch size that a graph does not accept
         reason = " ".join(str(error).split())[:200]
         raise ShapesError(
             f"{spec.name} in {engine.name}: cannot run a batch of {batch}: {reason}; nothing was published"
@@ -184,7 +183,7 @@ def _run(spec: GraphSpec, engine: Engine, inputs: Arrays, batch: int) -> Arrays:
 
 
 def _check_declared(spec: GraphSpec, engine: Engine) -> None:
-    """What a file says of itself, rung by rung."""
+    """Compare the inputs and outputs that a file declares with the contract: names first, then shapes, then types."""
     if engine.ports is None:
         return
     for side, ports, contract in zip(("inputs", "outputs"), engine.ports, (spec.inputs, spec.outputs), strict=True):
@@ -209,8 +208,8 @@ def _check_declared(spec: GraphSpec, engine: Engine) -> None:
             raise TypesError(f"{place} should be {expected.dtype} but is {found.dtype}; nothing was published")
 
 
-def _check_form(spec: GraphSpec, engine: Engine, outputs: Arrays, expected: Arrays) -> None:
-    """Number, shape and type of the outputs come before their values."""
+def _check_structure(spec: GraphSpec, engine: Engine, outputs: Arrays, expected: Arrays) -> None:
+    """Check number, shape and type of the outputs."""
     if len(outputs) != len(expected):
         raise NamesError(
             f"{spec.name} in {engine.name}: should give {len(expected)} outputs but gives {len(outputs)}; "
@@ -225,13 +224,13 @@ def _check_form(spec: GraphSpec, engine: Engine, outputs: Arrays, expected: Arra
 
 
 def _limit(output: str, eager_errors: Errors | None) -> float:
-    hard = HARD_LIMIT if output in HARD_OUTPUTS else np.inf
+    hard = RELATIVE_LIMIT if output in HARD_OUTPUTS else np.inf
     if eager_errors is None:
         return hard
     return min(hard, max(EAGER_FACTOR * eager_errors[output], SMALLEST_LIMIT))
 
 
-def _proven(entry: Measurement) -> Measurement:
+def _require_passed(entry: ParityMeasurement) -> ParityMeasurement:
     if not entry.passed:
         raise ValuesError(
             f"{entry.graph} in {entry.engine}: output {entry.output!r} on {entry.inputs} is off by "

@@ -1,4 +1,4 @@
-"""What the exported graphs should compute: the model in float64 and the noise of NumPy, none of it from the graphs."""
+"""The reference of the parity check: the model in float64 with noise from NumPy, independent of the graphs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Arrays = Sequence[npt.NDArray[Any]]
 
 
 class Reference:
-    """The four graphs in float64, on NumPy arrays; pixels are rounded but keep that type."""
+    """The four graphs in float64 on NumPy arrays. Pixels are integral but also float64."""
 
     def __init__(self, model: VAE) -> None:
-        """model: in evaluation mode, on the CPU; it is copied."""
+        """model: in evaluation mode, on the CPU. It is copied."""
         self._model = copy.deepcopy(model).double()
 
     def run(self, graph: str, inputs: Arrays) -> Arrays:
-        """Outputs of a graph, in its order, for inputs in its order."""
+        """Run the graph of that name. inputs and outputs are in the order of its `GraphSpec`."""
         graphs: dict[str, Callable[..., Arrays]] = {
             "decoder": self.decoder,
             "encoder": self.encoder,
@@ -47,16 +47,17 @@ class Reference:
     def sampler(
         self, seed: npt.NDArray[np.int64], index: npt.NDArray[np.int64], temperature: npt.NDArray[np.float32]
     ) -> Arrays:
-        """Seed, indices (N,) and temperature → pixels (N, H, W, C), whole numbers."""
+        """seed (), index (N,), temperature () → pixels (N, H, W, C), integers from 0 to 255."""
         z = standard_normal(int(seed), index, self._model.config.latent_dim) * temperature
-        return [_to_pixels(self.decoder(z)[0])]
+        return [_grey_levels(self.decoder(z)[0])]
 
     def reconstructor(self, pixels: npt.NDArray[np.uint8]) -> Arrays:
-        """Pixels (N, H, W, C) → pixels (N, H, W, C), whole numbers."""
+        """pixels (N, H, W, C) → pixels (N, H, W, C), integers from 0 to 255."""
         mean, _ = self.encoder(pixels.transpose(0, 3, 1, 2) / 255)
-        return [_to_pixels(self.decoder(mean)[0])]
+        return [_grey_levels(self.decoder(mean)[0])]
 
 
-def _to_pixels(image: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _grey_levels(image: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """image (N, C, H, W) in [0, 1] → grey levels (N, H, W, C): 255 · x rounded half to even, still float64."""
     pixels: npt.NDArray[np.float64] = np.rint(image * 255).transpose(0, 2, 3, 1)
     return pixels

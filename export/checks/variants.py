@@ -1,4 +1,4 @@
-"""The smaller variants of the ONNX files: makes them, measures what they cost, refuses them where it is too much."""
+"""Smaller variants of the ONNX files, int8 and fp16: made, measured against float32, and refused if too inaccurate."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import onnxruntime
 import torch
 
@@ -17,50 +18,49 @@ from export.checks.engines import noise_part
 from export.errors import ExportError, ValuesError
 from export.formats.quantize import to_fp16_weights, to_int8
 from runtime.images.pixels import to_float
+from runtime.manifest import ONNX_FP16
 from runtime.noise import POSTERIOR_STREAM, standard_normal
+from runtime.session import open_session
 from runtime.threads import usable_cpus
-from trainer.objective.likelihood import NLL
+from trainer.objective.bound import negative_elbo
 
 SMALLEST_PSNR_DB = 35.0
-"""Below this an eye begins to see the difference on a plain display; refused unless forced."""
-INT8, FP16 = "onnx-int8", "onnx-fp16"
-SUFFIXES = {INT8: ".int8.onnx", FP16: ".fp16.onnx"}
+"""Below this the difference starts to be visible on an ordinary display; refused unless forced."""
 
 _CALIBRATION_ROWS = 256
-_ROWS = 1000  # of a timed call, and of the images that PSNR compares
-_ROUNDS = 15
-_TEST_SEED = 1  # not that of the calibration
-_SMALLEST_PROBABILITY = 1e-7  # sigmoid in float32 reaches 0, whose logarithm does not exist
+_ROWS = 1000  # batch size of the timed calls, and number of images that PSNR compares
+_ROUNDS = 15  # timed calls of each decoder
+_TEST_SEED = 1  # the calibration uses 0
+_SMALLEST_PROBABILITY = 1e-7  # a float32 sigmoid can be exactly 0 or 1, whose logit is infinite
 
 Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class VariantReport:
-    """What a variant of all graphs costs and gains; speed and PSNR are the decoder's."""
+    """Size, quality and speed of a variant of all four graphs. PSNR and speed are those of the decoder."""
 
-    file_format: str
     bytes: int
-    """Of all four files together."""
+    """Total size of the four files."""
     float_bytes: int
     psnr_db: float
-    """Of 1,000 decoded images, full range against root mean square error, against the float32 file."""
+    """Peak signal-to-noise ratio of 1,000 decoded images w.r.t. the float32 file: full range over RMS error."""
     likelihood: str
-    """Of a pixel: what the model was trained on."""
+    """Pixel likelihood that the model was trained with."""
     elbo_loss_nats: float
-    """How much the evidence lower bound of the reference images falls with that likelihood, in nats per image."""
+    """Decrease of the evidence lower bound of the reference images, in nats per image."""
     images_per_s: float
     float_images_per_s: float
 
     def quality(self) -> str:
-        """Size and quality: what stays the same from run to run."""
+        """One line on size and quality, which are the same in every run."""
         return (
             f"{self.bytes:,} bytes against {self.float_bytes:,} ({self.bytes / self.float_bytes:.0%}), "
             f"PSNR {self.psnr_db:.1f} dB, ELBO ({self.likelihood}) {-self.elbo_loss_nats:+.3f} nats per image"
         )
 
     def speed(self) -> str:
-        """Decoder at batch 1000, both measured in turn."""
+        """One line on the speed of the decoder at batch size 1000, which depends on the machine."""
         ratio = self.images_per_s / self.float_images_per_s
         verdict = "" if ratio > 1 else ": not faster on this machine"
         return (
@@ -72,8 +72,8 @@ class VariantReport:
 def make_variant(
     file_format: str, files: Mapping[str, bytes], reference_images: Pixels, latent_dim: int
 ) -> dict[str, bytes]:
-    """Every graph in a smaller format. files: graph → content of its float ONNX file."""
-    if file_format == FP16:
+    """Convert every graph to `file_format`, ONNX_INT8 or ONNX_FP16. files: graph → content of its float32 ONNX file."""
+    if file_format == ONNX_FP16:
         return {graph: to_fp16_weights(content) for graph, content in files.items()}
     calibration = _calibration(files["encoder"], reference_images, latent_dim)
     return {graph: to_int8(content, calibration[graph]) for graph, content in files.items()}
@@ -89,11 +89,11 @@ def measure_variant(
     likelihood: str,
     force: bool = False,
 ) -> VariantReport:
-    """Compare a variant with its float files in onnxruntime, in one run, on the processors usable here.
+    """Compare a variant with the float32 files in onnxruntime, with as many threads as there are usable CPUs.
 
-    likelihood: that the model was trained on, a name in `trainer.objective.likelihood.NLL`.
-    Raises ValuesError where an output depends on its batch or a latent changed, and ExportError where PSNR is below
-    SMALLEST_PSNR_DB and not forced.
+    files, variants: graph → content of its ONNX file. likelihood: the one the model was trained with, a key of
+    `trainer.objective.likelihood.NLL`. Raises ValuesError where an image depends on its batch or a latent differs, and
+    ExportError where PSNR is below SMALLEST_PSNR_DB, unless force is set.
     """
     _check_latents(file_format, variants["sampler"], latent_dim)
     decoder, small_decoder = _session(files["decoder"]), _session(variants["decoder"])
@@ -109,7 +109,6 @@ def measure_variant(
     elbo, small_elbo = (_elbo(content, reference_images, latent_dim, likelihood) for content in (files, variants))
     seconds = _seconds({"float": lambda: _run(decoder, z), "small": lambda: _run(small_decoder, z)})
     return VariantReport(
-        file_format,
         bytes=sum(map(len, variants.values())),
         float_bytes=sum(map(len, files.values())),
         psnr_db=float(psnr),
@@ -121,7 +120,7 @@ def measure_variant(
 
 
 def _calibration(encoder: bytes, reference_images: Pixels, latent_dim: int) -> dict[str, dict[str, npt.NDArray[Any]]]:
-    """For each graph its inputs as they will be: real images, their latents, and latents of the prior."""
+    """Typical inputs of each graph: test images, their posterior means, and latents from the prior."""
     pixels = reference_images[:_CALIBRATION_ROWS]
     image = to_float(pixels)
     index = np.arange(_CALIBRATION_ROWS)
@@ -136,43 +135,47 @@ def _calibration(encoder: bytes, reference_images: Pixels, latent_dim: int) -> d
 
 
 def _check_latents(file_format: str, sampler: bytes, latent_dim: int) -> None:
-    noise = noise_part(sampler)
+    noise = noise_part(onnx.load_from_string(sampler))
     assert noise is not None
     index = np.arange(_ROWS)
     latents = _run(_session(noise.SerializeToString()), np.array(_TEST_SEED), index)[0]
     if (latents != standard_normal(_TEST_SEED, index, latent_dim)).any():
-        raise ValuesError(f"sampler as {file_format}: its latents are not those of the contract; nothing was published")
+        raise ValuesError(f"sampler as {file_format}: its latents differ from those of float32; nothing was published")
 
 
 def _check_batch_independence(
     file_format: str, session: onnxruntime.InferenceSession, z: npt.NDArray[Any], together: npt.NDArray[Any]
 ) -> None:
-    """A scale that is fixed in the file cannot depend on the batch: an image must be the same alone, to the bit."""
+    """Static scales cannot depend on the batch: an image decoded alone must not differ from the one in a batch."""
     for row in (0, len(z) // 2):
         difference = float(np.abs(_run(session, z[row : row + 1])[0] - together[row : row + 1]).max())
         if not difference <= np.finfo(np.float32).eps:
             raise ValuesError(
-                f"decoder as {file_format}: an image differs by {difference:.3g} when its batch does; "
-                "nothing was published"
+                f"decoder as {file_format}: an image changes by {difference:.3g} with its batch; nothing was published"
             )
 
 
 def _elbo(files: Mapping[str, bytes], reference_images: Pixels, latent_dim: int, likelihood: str) -> float:
-    """Evidence lower bound, mean over the reference images, in nats."""
+    """Evidence lower bound in nats, mean over the reference images, with one posterior draw each."""
     image = to_float(reference_images)
     mean, log_var = (output.astype(np.float64) for output in _run(_session(files["encoder"]), image))
     noise = standard_normal(_TEST_SEED, np.arange(len(image)), latent_dim, stream=POSTERIOR_STREAM)
     z = (mean + np.exp(log_var / 2) * noise).astype(np.float32)
     decoded = _run(_session(files["decoder"]), z)[0].astype(np.float64)
     p = np.clip(decoded, _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
-    logits = torch.from_numpy(np.log(p) - np.log1p(-p))
-    log_likelihood = -NLL[likelihood](logits, torch.from_numpy(image.astype(np.float64))).numpy()
-    kl = 0.5 * (mean**2 + np.exp(log_var) - 1 - log_var).sum(1)
-    return float((log_likelihood - kl).mean())
+    logits = np.log(p) - np.log1p(-p)
+    loss = negative_elbo(
+        torch.from_numpy(logits),
+        torch.from_numpy(image.astype(np.float64)),
+        torch.from_numpy(mean),
+        torch.from_numpy(log_var),
+        likelihood,
+    )
+    return -float(loss.mean())
 
 
 def _seconds(functions: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """Median seconds of a call of each, taken in turn so that a busy machine hits all alike."""
+    """Median seconds per call of each function. Calls alternate, so that other load affects all of them equally."""
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(_ROUNDS):
         for name, function in functions.items():
@@ -183,11 +186,7 @@ def _seconds(functions: Mapping[str, Callable[[], object]]) -> dict[str, float]:
 
 
 def _session(content: bytes) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = usable_cpus()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return open_session(content, threads=usable_cpus())
 
 
 def _run(session: onnxruntime.InferenceSession, *inputs: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:

@@ -1,1 +1,1 @@
-"""One exporter for each file format."""
+"""Exporters, one for each file format."""

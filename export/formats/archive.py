@@ -1,4 +1,4 @@
-"""Zip archives with the same bytes for the same content: no dates, no permissions, nothing of the machine."""
+"""Reproducible zip archives: the same content gives the same bytes, on any machine and at any time."""
 
 import hashlib
 import io
@@ -7,25 +7,25 @@ import struct
 import zipfile
 from collections.abc import Mapping
 
-_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that the format can say
+_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date that the format can store
 _PLAIN_FILE = 0o100644 << 16
-_LOCAL_HEADER = 30
-_ALIGNMENT = 64  # of each entry's content, as torch keeps it, so that weights can be mapped into memory
-_PADDING_ID = 0x4246  # the extra field that torch pads with
+_LOCAL_HEADER = 30  # bytes before the name of an entry
+_ALIGNMENT = 64  # torch aligns each entry's content to this many bytes, so that weights can be memory-mapped
+_PADDING_ID = 0x4246  # header id of the extra field that torch uses as padding
 
 _SERIALIZATION_ID = "archive/.data/serialization_id"
-_DEBUG = ".debug_pkl"  # source lines and the paths of the files they came from
-_MANGLED = re.compile(rb"\.___torch_mangle_\d+")  # counts what this process scripted before
+_DEBUG = ".debug_pkl"  # source lines with the paths of their files
+_MANGLED = re.compile(rb"\.___torch_mangle_\d+")  # suffix that depends on what the process scripted before
 
 
 def zip_bytes(entries: Mapping[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
-    """An archive of `entries`, in their order."""
+    """A zip archive of `entries` (name → content), in their order. compression: a constant of `zipfile`."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in entries.items():
             info = zipfile.ZipInfo(name, _DATE)
             info.compress_type = compression
-            info.create_system = 3  # Unix, wherever this runs
+            info.create_system = 3  # Unix, on every platform
             info.external_attr = _PLAIN_FILE
             start = buffer.tell() + _LOCAL_HEADER + len(name.encode()) + 4
             padding = -start % _ALIGNMENT
@@ -35,9 +35,9 @@ def zip_bytes(entries: Mapping[str, bytes], compression: int = zipfile.ZIP_STORE
 
 
 def normalise_torch_archive(content: bytes) -> bytes:
-    """A `.pt` or `.pt2` archive with everything out that changes from process to process or names a path.
+    """Make a `.pt` or `.pt2` archive reproducible: remove paths, and all that differs between processes.
 
-    The id of the archive becomes a digest of what is in it, and a TorchScript class gets its own name back.
+    The serialization id becomes a digest of the content, and TorchScript class names lose their mangled suffix.
     """
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         entries = {name: archive.read(name) for name in archive.namelist() if not name.endswith(_DEBUG)}
@@ -46,7 +46,7 @@ def normalise_torch_archive(content: bytes) -> bytes:
     digest = hashlib.sha256()
     for name, entry in entries.items():
         digest.update(f"{name} {len(entry)}\n".encode() + entry)
-    # torch writes forty decimal digits.
+    # torch writes an id of 40 decimal digits.
     entries[_SERIALIZATION_ID] = f"{int.from_bytes(digest.digest()[:16], 'big'):040d}".encode()
     return zip_bytes(entries)
 
@@ -57,5 +57,5 @@ def _unmangle_path(name: str) -> str:
 
 
 def _unmangle(name: str, entry: bytes) -> bytes:
-    """Class names are plain text in the code, and lines of the pickle that no length precedes."""
+    """Remove the suffix where class names are plain text without a length prefix: in code and in the data pickle."""
     return _MANGLED.sub(b"", entry) if name.endswith(".py") or name == "archive/data.pkl" else entry

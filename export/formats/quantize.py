@@ -1,4 +1,4 @@
-"""Smaller ONNX files of the same graph: static int8, and 16-bit weights that are computed in float32."""
+"""Smaller ONNX files of the same graph: static int8, and float16 weights with float32 arithmetic."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ import onnx
 from onnx import TensorProto, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
-WEIGHTED = ("Gemm", "MatMul", "Conv", "ConvTranspose")
+_WEIGHTED = ("Gemm", "MatMul", "Conv", "ConvTranspose")
 _INT8_NODES = ("Gemm", "MatMul", "Conv")  # onnxruntime has no int8 kernel for ConvTranspose
 
 
 def to_int8(content: bytes, calibration: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    """Static int8 of an ONNX file: weights per channel, activations per tensor, weighted nodes only.
+    """Quantise an ONNX file to static int8: weights per channel, activations per tensor, only nodes with weights.
 
-    calibration: an array for each input, typical of what it will get. Scales are fixed here, so that an image never
-    depends on the rest of its batch. Weights use 7 bits, so that CPUs without VNNI instructions cannot saturate and
-    every CPU gives the same numbers. Outputs of weighted nodes stay float: the sigmoid sees unrounded logits.
+    calibration: input name → array of typical values. Static scales keep each image independent of the rest of its
+    batch. Weights use 7 bits: on CPUs without VNNI, 8-bit products can saturate, and results would differ between
+    CPUs. Outputs of quantised nodes stay float, so the sigmoid gets unrounded logits.
     """
     model = onnx.load_from_string(content)
     metadata = [(entry.key, entry.value) for entry in model.metadata_props]
@@ -46,10 +46,10 @@ def to_int8(content: bytes, calibration: Mapping[str, npt.NDArray[Any]]) -> byte
 
 
 def to_fp16_weights(content: bytes) -> bytes:
-    """The same ONNX file with the weights of its layers as float16, cast to float32 where they are used."""
+    """Store the weights of an ONNX file as float16; they are cast to float32 before use."""
     model = onnx.load_from_string(content)
     metadata = [(entry.key, entry.value) for entry in model.metadata_props]
-    weights = {name for node in model.graph.node if node.op_type in WEIGHTED for name in node.input[1:]}
+    weights = {name for node in model.graph.node if node.op_type in _WEIGHTED for name in node.input[1:]}
     casts = []
     for tensor in model.graph.initializer:
         if tensor.name in weights and tensor.data_type == TensorProto.FLOAT:
@@ -64,7 +64,7 @@ def to_fp16_weights(content: bytes) -> bytes:
 
 
 class _Calibration(CalibrationDataReader):  # type: ignore[misc]
-    """Hands the arrays to the quantizer in one batch."""
+    """Feeds the calibration arrays to the quantiser as one batch."""
 
     def __init__(self, inputs: Mapping[str, npt.NDArray[Any]]) -> None:
         self._batches = iter([dict(inputs)])
@@ -74,7 +74,7 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]
 
 
 def _finish(model: onnx.ModelProto, original: onnx.ModelProto, metadata: Sequence[tuple[str, str]]) -> bytes:
-    """Versions, producer and metadata as in the float file, and a last check."""
+    """Copy versions, producer and metadata from the float model, then check and serialise."""
     model.ir_version = original.ir_version
     model.producer_name, model.producer_version = original.producer_name, ""
     opset = {entry.domain: entry.version for entry in original.opset_import}[""]
@@ -90,7 +90,7 @@ def _finish(model: onnx.ModelProto, original: onnx.ModelProto, metadata: Sequenc
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The quantizer advises a pre-processing step that these graphs have had; it says so on the root logger."""
+    """Silence the advice to pre-process the graph first: torch's exporter has done that. It is on the root logger."""
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

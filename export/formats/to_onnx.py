@@ -1,4 +1,4 @@
-"""A graph as one self-contained ONNX file."""
+"""Export of a graph to ONNX."""
 
 from __future__ import annotations
 
@@ -18,26 +18,27 @@ from export.graphs import GraphSpec
 from runtime.manifest import METADATA_KEY, Metadata, OnnxVersions
 
 OLDEST_OPSET = 18
-"""The oldest that torch's exporter writes without conversion, and that has the bitwise operators of the noise."""
+"""The oldest that torch's exporter writes without conversion and that has bitwise operators, which the noise needs."""
 NEWEST_OPSET = 25
-"""The newest that torch's and onnxscript's converters reach by themselves and onnxruntime promises to run."""
+"""The newest that the converters of torch and onnxscript support and onnxruntime guarantees to run."""
 _OLDEST_ONNXRUNTIME = "1.18"
-_NEWEST_OPSET_THERE = 21
+_NEWEST_OPSET_OF_OLDEST_ONNXRUNTIME = 21
 
 
 def onnx_versions(opset: int) -> OnnxVersions:
-    """What a host must understand: the lowest IR version that may hold `opset`, and the oldest onnxruntime tested."""
+    """What a host needs: `opset`, the lowest IR version that allows it, and the oldest onnxruntime tested with it."""
     return OnnxVersions(
         opset,
         onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", opset)]),
-        _OLDEST_ONNXRUNTIME if opset <= _NEWEST_OPSET_THERE else None,
+        _OLDEST_ONNXRUNTIME if opset <= _NEWEST_OPSET_OF_OLDEST_ONNXRUNTIME else None,
     )
 
 
-def to_onnx(spec: GraphSpec, metadata: Metadata, *, opset: int = OLDEST_OPSET) -> bytes:
-    """Export with torch's `torch.export`-based exporter, chosen explicitly; the batch is dynamic, no data is external.
+def to_onnx(spec: GraphSpec, metadata: Metadata, *, opset: int = OLDEST_OPSET) -> onnx.ModelProto:
+    """Export with PyTorch's `torch.export`-based ONNX exporter: dynamic batch, no external data, no source paths.
 
-    metadata: kept in the file, so that it can be held against the manifest.
+    metadata: stored in `metadata_props`; the runtime compares it with the manifest. Raises ONNX's own errors where its
+    checker finds the model invalid.
     """
     with _quiet():
         program = torch.onnx.export(
@@ -58,18 +59,23 @@ def to_onnx(spec: GraphSpec, metadata: Metadata, *, opset: int = OLDEST_OPSET) -
     model.producer_version = ""
     model.metadata_props.add(key=METADATA_KEY, value=metadata.to_json())
     onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def onnx_bytes(model: onnx.ModelProto) -> bytes:
+    """The content of an ONNX file, the same bytes for the same model."""
     content: bytes = model.SerializeToString(deterministic=True)
     return content
 
 
-_op: Any = opset18  # its types would have the tensor be one of fifteen at once
+_op: Any = opset18  # Any: its annotations do not accept the symbolic tensors that the exporter passes
 
 
 def _logical_shift(self: Any, other: int) -> Any:
-    """`>>` of int64, cast to uint64 and back, since ONNX shifts unsigned numbers only.
+    """Translate int64 `>>` as a logical shift: cast to uint64, shift, cast back. ONNX shifts only unsigned integers.
 
-    The exporter's own translation emulates the sign with five more passes over memory. Only `export.noise` shifts, and
-    it masks the bits in which the two differ; the parity check compares its latents bit by bit.
+    The exporter's own translation emulates an arithmetic shift with five more passes over memory. Only `export.noise`
+    shifts, and it masks the bits that differ; the parity check compares its latents bit by bit.
     """
     bits = _op.Cast(_op.Constant(value_int=other), to=TensorProto.UINT64)
     shifted = _op.BitShift(_op.Cast(self, to=TensorProto.UINT64), bits, direction="RIGHT")
@@ -77,7 +83,7 @@ def _logical_shift(self: Any, other: int) -> Any:
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Remove what the exporter notes about the machine and the source: stack traces hold paths."""
+    """Remove the exporter's notes: they include stack traces with paths of this machine."""
     del model.metadata_props[:]
     graph = model.graph
     graph.doc_string = ""
@@ -89,7 +95,7 @@ def _strip(model: onnx.ModelProto) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's progress and the deprecation notices of its own insides off the user's screen."""
+    """Silence the exporter's progress messages and the deprecation warnings that its own code triggers."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

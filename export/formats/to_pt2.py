@@ -1,4 +1,4 @@
-"""A graph as one `.pt2` file of `torch.export`, the successor of TorchScript."""
+"""Export of a graph to `.pt2`, the file format of `torch.export`."""
 
 import io
 import warnings
@@ -12,7 +12,7 @@ from runtime.manifest import METADATA_KEY, Metadata
 
 
 def to_pt2(spec: GraphSpec, metadata: Metadata) -> bytes:
-    """Export with a dynamic batch. The file opens with `torch.export.load` and holds the metadata as an extra file."""
+    """The content of a `.pt2` file for `torch.export.load`: dynamic batch, the metadata as an extra file."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.export\.pt2_archive")
@@ -21,7 +21,7 @@ def to_pt2(spec: GraphSpec, metadata: Metadata) -> bytes:
 
 
 def load_pt2(content: bytes) -> torch.fx.GraphModule:
-    """The module in a file that `to_pt2` made."""
+    """The module of a file written by `to_pt2`."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.export\.pt2_archive")
         module: Any = torch.export.load(io.BytesIO(content)).module()

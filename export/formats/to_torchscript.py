@@ -1,7 +1,7 @@
-"""A graph as one TorchScript file, for hosts on libtorch.
+"""Export of a graph to TorchScript, for hosts on libtorch.
 
-TorchScript is deprecated upstream in favour of `torch.export`, but it is what libtorch loads; so it stays, and its
-deprecation warning is kept off the user's screen.
+TorchScript is deprecated in favour of `torch.export`, but it is the format that libtorch loads. Its deprecation
+warnings are silenced.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from runtime.manifest import METADATA_KEY, Metadata
 
 
 def to_torchscript(spec: GraphSpec, metadata: Metadata) -> bytes:
-    """Script and freeze: weights become constants, evaluation mode is fixed, and no Python is needed to run it."""
+    """The content of a TorchScript file, scripted and frozen: weights are constants, evaluation mode is fixed."""
     buffer = io.BytesIO()
     with _without_deprecation():
         module = torch.jit.freeze(torch.jit.script(spec.module), preserved_attrs=list(spec.methods))
@@ -26,7 +26,7 @@ def to_torchscript(spec: GraphSpec, metadata: Metadata) -> bytes:
 
 
 def load_torchscript(content: bytes) -> torch.jit.ScriptModule:
-    """The module in a file that `to_torchscript` made."""
+    """The module of a file written by `to_torchscript`."""
     with _without_deprecation():
         return torch.jit.load(io.BytesIO(content))  # type: ignore[no-any-return]
 

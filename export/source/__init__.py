@@ -1,1 +1,1 @@
-"""What an export starts from: our checkpoints, and other people's weights."""
+"""What can be exported: checkpoints of `vae-train`, and state dicts of other projects."""

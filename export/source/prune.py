@@ -1,65 +1,63 @@
-"""Dropping dead latents: those whose posterior mean says nothing about the image, so that the decoder ignores them."""
+"""Pruning of inactive latents: those whose posterior mean hardly depends on the image."""
 
 from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from export.errors import ExportError
 from export.source.source import Source
 from runtime.images.pixels import to_float
-from runtime.noise import POSTERIOR_STREAM, standard_normal
+from trainer.evaluation.nll import importance_nll
 from trainer.model.vae import VAE
-from trainer.objective.likelihood import NLL
+from trainer.objective.active import ACTIVE_VARIANCE
 
-ACTIVE_VARIANCE = 0.01
-"""A latent is alive where its posterior mean varies more than this over images (Burda et al. 2016)."""
-_IMPORTANCE_SAMPLES = 100  # for each image
+_IMPORTANCE_SAMPLES = 100  # per image
 
 
 @dataclass(frozen=True)
-class Pruned:
-    """A smaller model, and what it lost."""
+class PrunedSource:
+    """A model without its inactive latents, and the change in its likelihood."""
 
     source: Source
     kept: tuple[int, ...]
-    """Latents that are alive, by their number in the old model."""
+    """Indices of the active latents in the original model."""
     latents: int
-    """Of the old model."""
+    """Number of latents of the original model."""
     nll_change_nats: float
-    """Of the reference images, per image: importance-weighted bound with 100 samples, new minus old."""
+    """Pruned minus original: importance-weighted bound on −log p(x), 100 samples, mean over the reference images."""
 
     def summary(self) -> str:
-        """One sentence for the screen and the card."""
+        """One line for the screen."""
         return (
-            f"{len(self.kept)} of {self.latents} latents are alive and kept, "
+            f"{len(self.kept)} of {self.latents} latents are active and kept, "
             f"NLL ({self.source.likelihood}) {self.nll_change_nats:+.3f} nats per image"
         )
 
 
-def prune_latents(source: Source) -> Pruned:
-    """`source` without its dead latents; the decoder's first layer gets their mean as part of its bias.
+def prune_latents(source: Source) -> PrunedSource:
+    """Remove the inactive latents of `source`; their mean becomes part of the bias of the decoder's first layer.
 
-    Sample I of a seed is another picture than before, since the remaining latents move up. Raises ExportError where the
-    decoder does not start with a linear layer, or no latent is alive.
+    A seed and index give another image than before, because the remaining latents are renumbered. Raises ExportError
+    where the decoder does not start with a linear layer, or no latent is active.
     """
     model = source.model
     image = torch.from_numpy(to_float(source.reference_images))
     with torch.no_grad():
         mean, _ = model.encode(image)
-    kept = (mean.var(0) > ACTIVE_VARIANCE).nonzero().flatten()
+    kept = (mean.var(0, correction=0) > ACTIVE_VARIANCE).nonzero().flatten()
     if not len(kept):
         raise ExportError(f"no latent varies by more than {ACTIVE_VARIANCE:g} over the test images; nothing to keep")
     if len(kept) == model.config.latent_dim:
-        return Pruned(source, tuple(kept.tolist()), model.config.latent_dim, 0.0)
-    smaller = _without_dead(model, kept, mean.mean(0))
+        return PrunedSource(source, tuple(kept.tolist()), model.config.latent_dim, 0.0)
+    smaller = _without_inactive(model, kept, mean.mean(0))
+    # Stored in the metadata of every graph file; another wording would change the bytes of exports.
     summary = f"{len(kept)} of {model.config.latent_dim} latents kept, the others are dead"
     provenance = {**source.provenance, "architecture": smaller.architecture, "pruned": summary}
-    return Pruned(
+    return PrunedSource(
         replace(source, model=smaller, provenance=provenance),
         tuple(kept.tolist()),
         model.config.latent_dim,
@@ -68,16 +66,16 @@ def prune_latents(source: Source) -> Pruned:
 
 
 @torch.no_grad()
-def _without_dead(model: VAE, kept: Tensor, usual: Tensor) -> VAE:
-    """usual: the mean of each latent over images, (L,); what a dead one always says."""
+def _without_inactive(model: VAE, kept: Tensor, average: Tensor) -> VAE:
+    """kept: indices of the active latents. average: float32 (L,), mean over images of each posterior mean."""
     smaller = copy.deepcopy(model)
     smaller.config = replace(model.config, latent_dim=len(kept))
     first = model.decoder[0]
     if not isinstance(first, nn.Linear):
         raise ExportError(f"latents can be pruned where the decoder starts with a Linear, not with {first}")
-    dead = torch.ones(model.config.latent_dim, dtype=torch.bool)
-    dead[kept] = False
-    smaller.decoder[0] = _linear(first.weight[:, kept], first.bias + first.weight[:, dead] @ usual[dead])
+    inactive = torch.ones(model.config.latent_dim, dtype=torch.bool)
+    inactive[kept] = False
+    smaller.decoder[0] = _linear(first.weight[:, kept], first.bias + first.weight[:, inactive] @ average[inactive])
     smaller.mean = _linear(model.mean.weight[kept], model.mean.bias[kept])
     smaller.log_var = _linear(model.log_var.weight[kept], model.log_var.bias[kept])
     return smaller.eval()
@@ -90,16 +88,6 @@ def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
     return layer
 
 
-@torch.no_grad()
 def _nll(model: VAE, image: Tensor, likelihood: str) -> float:
-    """Importance-weighted bound on −log p(image), mean over images, in nats (Burda et al. 2016)."""
-    mean, log_var = model.encode(image)
-    log_weights = []
-    for draw in range(_IMPORTANCE_SAMPLES):
-        index = np.arange(len(image)) + draw * len(image)
-        noise = torch.from_numpy(standard_normal(0, index, model.config.latent_dim, stream=POSTERIOR_STREAM))
-        z = model.reparameterize(mean, log_var, noise)
-        log_prior_to_posterior = 0.5 * (noise.square() + log_var - z.square()).sum(1)
-        log_weights.append(log_prior_to_posterior - NLL[likelihood](model.decode_logits(z), image))
-    bound = torch.logsumexp(torch.stack(log_weights).double(), 0) - np.log(_IMPORTANCE_SAMPLES)
-    return float(-bound.mean())
+    """Importance-weighted bound on −log p(x) in nats, mean over images."""
+    return importance_nll(model, image, k=_IMPORTANCE_SAMPLES, likelihood=likelihood).nll

@@ -1,4 +1,4 @@
-"""What an export starts from: a model, images to check it on, and where both come from."""
+"""The input of an export: a trained model, images to check it on, and its provenance."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from trainer.model.vae import VAE
 
 @dataclass(frozen=True)
 class Source:
-    """A trained model on its way into a bundle."""
+    """A trained model with all that an export needs to know of it."""
 
     model: VAE
     """In evaluation mode, on the CPU."""
     reference_images: npt.NDArray[np.uint8]
-    """(N, H, W, C), at least 4: real test images that the export is checked on."""
+    """(N, H, W, C), N ≥ 4: test images for the parity check, the calibration of int8 and the golden values."""
     likelihood: str
-    """Of a pixel, a name in `trainer.objective.likelihood.NLL`: what bounds on log p(x) are measured with."""
+    """Pixel likelihood, a key of `trainer.objective.likelihood.NLL`; used to measure changes in ELBO and NLL."""
     provenance: dict[str, Any]
-    """What was trained, on what, by which versions: plain values for JSON."""
+    """What was trained, on which data, with which versions; JSON types only."""
 
     @classmethod
     def of_checkpoint(cls, checkpoint: Checkpoint) -> Source:
-        """Everything is in a checkpoint of `vae-train`."""
+        """The model of a checkpoint of `vae-train`, with the test images and the history saved in it."""
         model = checkpoint.build_model()
         last = checkpoint.history[-1]
         return cls(

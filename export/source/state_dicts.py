@@ -1,49 +1,39 @@
-"""Other people's checkpoints: state dicts of fully connected VAEs, known by the names and shapes of their tensors."""
+"""Layouts of other projects' state dicts: fully connected VAEs, recognised by the names and shapes of their tensors."""
 
 from __future__ import annotations
 
-import json
 import math
 import re
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from export.errors import ExportError
-from export.source.source import Source
-from runtime.images.pixels import to_uint8
-from runtime.noise import standard_normal
-from trainer.checkpoint import load_checkpoint, read_plain
 from trainer.errors import SettingsError
 from trainer.model.vae import VAE, ModelConfig
 
-_WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")  # of DataParallel and torch.compile
-_OURS = "format_version"  # in every checkpoint of vae-train
-_REFERENCE_IMAGES = 256
-_MNIST_SHAPE = (1, 28, 28)
-_LIKELIHOOD = "bernoulli"  # no state dict says; both layouts come from examples with this one
+_WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")  # prefixes added by DataParallel and torch.compile
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Names of the layers in somebody's VAE, and in ours. Each has ReLU between layers and a sigmoid at the end."""
+    """Layer names of another project's fully connected VAE, which has ReLU between layers and a sigmoid at the end."""
 
     name: str
     layers: Mapping[str, str]
+    """Layer in their model → layer in `trainer.model.vae.VAE`."""
     hidden: tuple[str, ...]
-    """The encoder's hidden layers, from the image on."""
+    """Their names of the encoder's hidden layers, starting at the image."""
     mean: str
+    """Their name of the layer that gives the posterior mean."""
 
     @property
     def keys(self) -> dict[str, str]:
-        """Tensor in their state dict → tensor in ours."""
+        """Tensor name in their state dict → tensor name in ours."""
         return {
             f"{theirs}.{part}": f"{ours}.{part}" for theirs, ours in self.layers.items() for part in ("weight", "bias")
         }
@@ -73,83 +63,38 @@ _LAYOUTS = (
 )
 
 
-def load_source(path: Path, data_dir: Path) -> Source:
-    """A checkpoint of `vae-train`, or a state dict of one of the layouts above, bare or under `model_state_dict`.
+def model_of_state_dict(content: Mapping[str, Any], path: Path) -> tuple[VAE, str]:
+    """A state dict as a model of ours in evaluation mode, on the CPU, and the name of the layout it has.
 
-    No code in the file is ever run. data_dir: where MNIST may lie; a foreign model is checked on its test images, or on
-    samples of its own where it is not there. Raises ExportError or CheckpointError, listing key by key what differs.
+    content: name → tensor, or such a mapping under `model_state_dict`. path: the file it was read from, for messages.
+    Raises ExportError for any other layout, shape or type, naming each tensor that differs.
     """
-    content = _read(path)
-    if _OURS in content:
-        return Source.of_checkpoint(load_checkpoint(path))
     inner = content.get("model_state_dict", content)
     if not isinstance(inner, Mapping):
         raise ExportError(f"{path}: its model_state_dict should hold tensors but is a {type(inner).__name__}")
     state = {_WRAPPERS.sub("", str(key)): value for key, value in inner.items()}
     layout = _recognise(path, state)
-    model = _build(path, layout, state)
-    images, images_name = _reference_images(model, data_dir)
-    return Source(
-        model,
-        images,
-        _LIKELIHOOD,
-        {
-            "architecture": model.architecture,
-            "origin": f"a state dict with the layers {layout.name}, not trained by vae-toolchain",
-            "data": {"name": f"not recorded; checked on {images_name}"},
-        },
-    )
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    """What a file holds, told apart by its first bytes: torch (zip or pickle) or safetensors."""
-    content = _read_safetensors(path) if _is_safetensors(path) else read_plain(path)
-    if not isinstance(content, Mapping):
-        raise ExportError(f"{path}: should hold a state dict but holds a {type(content).__name__}")
-    return content
-
-
-def _is_safetensors(path: Path) -> bool:
-    """Whether the file begins as safetensors do: the size of a JSON object, and that object."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(9)
-        return head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < path.stat().st_size
-    except OSError:  # reading it as torch's will say what is wrong
-        return False
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-    except ImportError:
-        raise ExportError(f"{path}: safetensors is not installed; pip install 'vae-toolchain[safetensors]'") from None
-    try:
-        tensors: dict[str, Tensor] = load_file(path)
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise ExportError(f"{path}: damaged safetensors file: {error}") from error
-    return tensors
+    return _build(path, layout, state), layout.name
 
 
 def _recognise(path: Path, state: Mapping[str, Any]) -> _Layout:
-    """The layout with exactly these keys; otherwise an error that lists what differs from the nearest one."""
+    """The layout with exactly these tensor names. Raises ExportError with the differences from the nearest one."""
     nearest = max(_LAYOUTS, key=lambda layout: len(layout.keys.keys() & state.keys()))
     if nearest.keys.keys() == state.keys():
         return nearest
-    expected = "; or ".join(layout.name for layout in _LAYOUTS)
+    known = "; or ".join(layout.name for layout in _LAYOUTS)
     differences = [
         *(f"  {key}: missing" for key in nearest.keys if key not in state),
         *(f"  {key}: not expected, {_describe(value)}" for key, value in state.items() if key not in nearest.keys),
     ]
     raise ExportError(
-        f"{path}: not a checkpoint of vae-train, nor a state dict with the layers {expected}; "
+        f"{path}: not a checkpoint of vae-train, nor a state dict with the layers {known}; "
         f"compared with the nearest ({nearest.name}):\n" + "\n".join(differences)
     )
 
 
 def _build(path: Path, layout: _Layout, state: Mapping[str, Any]) -> VAE:
-    """Our model with their weights, once every tensor has the shape that it must have beside the others."""
+    """Our model with their weights, after checking that every tensor is finite and fits the others."""
     for key, value in state.items():
         if not isinstance(value, Tensor) or not value.is_floating_point():
             raise ExportError(f"{path}: {key} should be a tensor of floats but is {_describe(value)}")
@@ -165,7 +110,7 @@ def _build(path: Path, layout: _Layout, state: Mapping[str, Any]) -> VAE:
         raise ExportError(f"{path}: its tensors do not fit together:\n" + "\n".join(wrong))
     pixels, side = weights[0].shape[1], math.isqrt(weights[0].shape[1])
     if side * side != pixels:
-        raise ExportError(f"{path}: {layout.hidden[0]} takes {pixels} pixels, which are no square gray image")
+        raise ExportError(f"{path}: {layout.hidden[0]} takes {pixels} pixels, which is not a square gray image")
     try:
         config = ModelConfig((1, side, side), tuple(len(weight) for weight in weights[:-1]), len(weights[-1]))
     except SettingsError as error:
@@ -183,17 +128,6 @@ def _build(path: Path, layout: _Layout, state: Mapping[str, Any]) -> VAE:
         )
     model.load_state_dict({name: state[theirs].float() for theirs, name in layout.keys.items()})
     return model.eval()
-
-
-def _reference_images(model: VAE, data_dir: Path) -> tuple[npt.NDArray[np.uint8], str]:
-    """MNIST's test images where they lie there and fit, otherwise the model's own samples; and what they are."""
-    if model.config.image_shape == _MNIST_SHAPE and (data_dir / "MNIST" / "raw").is_dir():  # never a download
-        from trainer.data.load import load
-
-        return np.array(load("mnist", data_dir).test_images[:_REFERENCE_IMAGES]), "MNIST test images"
-    z = standard_normal(0, np.arange(_REFERENCE_IMAGES), model.config.latent_dim)
-    with torch.no_grad():
-        return to_uint8(model.decode(torch.from_numpy(z)).numpy()), "samples of its own"
 
 
 def _describe(value: object) -> str:

@@ -1,4 +1,4 @@
-"""The runtime's commands: thin doors that check, call, and say what was written."""
+"""The runtime's commands: each parses its options, calls one function, and prints what was written."""
 
 from runtime.cli.bench import bench
 from runtime.cli.reconstruct import reconstruct

@@ -1,4 +1,4 @@
-"""`vae-bench`: cold start, latency, throughput and memory of a bundle on this machine, beside the machine's limits."""
+"""`vae-bench`: cold start, latency, throughput and memory of a bundle, compared with what this machine can do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 @precision_option
 @threads_option
 @click.option(
-    "--seconds", type=click.FloatRange(0.01, 60), default=0.5, show_default=True, help="Time spent on each figure."
+    "--seconds",
+    type=click.FloatRange(0.01, 60),
+    default=0.5,
+    show_default=True,
+    help="Seconds spent on each measurement.",
 )
 @json_option
 def bench(bundle: Path, precision: str, threads: int | None, seconds: float, as_json: bool) -> None:

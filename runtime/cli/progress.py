@@ -1,4 +1,4 @@
-"""How far a long job is: a bar with rate and ETA on a terminal, a plain line now and then elsewhere."""
+"""Progress of a long job: a bar with rate and ETA on a terminal, a plain line every ten seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[int], object]]:
-    """Gives a function to be told how many images more are done. All output goes to stderr."""
+    """Yields a function that takes the number of images just finished. All output goes to stderr."""
     if sys.stderr.isatty():
         from tqdm import tqdm
 

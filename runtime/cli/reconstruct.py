@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from runtime.reconstructor import Reconstructor
 
-_TRAVERSE_TO = 3.0  # standard deviations of the prior, either way
+_TRAVERSE_TO = 3.0  # standard deviations of the prior, in both directions
 _path = click.Path(path_type=Path)
 
 
@@ -32,12 +32,25 @@ _path = click.Path(path_type=Path)
 @click.option(
     "--latents", type=_path, help="Also write the posterior's mean and log_var, float32 (N, L), to this .npz."
 )
-@click.option("--interpolate", type=_path, nargs=2, metavar="A B", help="Draw the way from image A to image B instead.")
-@click.option("--spherical", is_flag=True, help="--interpolate along the great arc, not along the line.")
 @click.option(
-    "--traverse", type=_path, metavar="IMAGE", help="Draw IMAGE with each latent in turn from -3 to 3 instead."
+    "--interpolate",
+    type=_path,
+    nargs=2,
+    metavar="A B",
+    help="Draw a path from image A to image B in latent space instead.",
 )
-@click.option("--steps", type=click.IntRange(2, 1000), default=10, show_default=True, help="Images in a row of a path.")
+@click.option(
+    "--spherical", is_flag=True, help="With --interpolate: follow the great circle instead of the straight line."
+)
+@click.option(
+    "--traverse",
+    type=_path,
+    metavar="IMAGE",
+    help="Vary each latent of IMAGE in turn from -3 to 3 instead, one row a latent.",
+)
+@click.option(
+    "--steps", type=click.IntRange(2, 1000), default=10, show_default=True, help="Images in each row of a path."
+)
 @click.option("--strict", is_flag=True, help="Refuse images of another size or mode instead of converting them.")
 @precision_option
 @scale_option
@@ -105,7 +118,7 @@ def _reconstruct_all(
 
 
 def _load(reconstructor: Reconstructor, paths: tuple[Path, ...], strict: bool) -> npt.NDArray[np.uint8]:
-    """The images, saying of each that was converted what was changed."""
+    """Load the images and report on stderr which were converted, and how."""
     from runtime.images.image_inputs import load_images
 
     loaded = load_images(paths, reconstructor.image_shape, strict=strict)

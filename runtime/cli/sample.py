@@ -23,7 +23,7 @@ _RESUMABLE = (".npy", "")
 
 
 def _parse_shard(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, int]:
-    """Which part, from 0, of how many, as in 0/4."""
+    """Parse `I/N`: part I, counted from 0, of N parts."""
     which, _, parts = value.partition("/")
     if not (which.isdecimal() and parts.isdecimal() and int(which) < int(parts)):
         raise click.BadParameter(f"{value!r} should be I/N with I from 0 to N - 1, as in 0/4")
@@ -32,10 +32,10 @@ def _parse_shard(ctx: click.Context, param: click.Parameter, value: str) -> tupl
 
 @click.command(cls=RuntimeCommand)
 @bundle_argument
-@click.option("--num", type=click.IntRange(min=1), default=64, show_default=True, help="How many images.")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Which pictures.")
+@click.option("--num", type=click.IntRange(min=1), default=64, show_default=True, help="Number of images.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the noise.")
 @click.option(
-    "--first", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Index of the first one."
+    "--first", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Index of the first image."
 )
 @click.option(
     "--shard",
@@ -43,7 +43,7 @@ def _parse_shard(ctx: click.Context, param: click.Parameter, value: str) -> tupl
     callback=_parse_shard,
     default="0/1",
     show_default=True,
-    help="Only part I, from 0, of N parts of these images; the parts in order make the whole.",
+    help="Draw only part I (from 0) of N equal parts; the parts in order make the whole range.",
 )
 @click.option(
     "--temperature",
@@ -60,7 +60,7 @@ def _parse_shard(ctx: click.Context, param: click.Parameter, value: str) -> tupl
     help="NAME.png: a grid. NAME.npy: uint8 (num, H, W, C). NAME.npz: images, latents and indices. "
     "NAME without an ending: a folder of numbered PNGs; with --engine ray, of Parquet files. -: raw pixels on stdout.",
 )
-@click.option("--resume", is_flag=True, help="Go on with an interrupted .npy or folder; begin where there is none.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted .npy or folder, or start where there is none.")
 @precision_option
 @scale_option
 @threads_option
@@ -94,7 +94,7 @@ def sample(
 ) -> None:
     """Draw images from BUNDLE, a folder made by vae-export  [default: runs/latest/bundle].
 
-    Image I of a seed is the same picture whatever --num, --first, the machine or the language.
+    Image I of a seed is the same picture for every --num and --first, on every machine and in every language.
     """
     _check(output, num, first, resume, engine)
     from runtime.job import SampleJob
@@ -120,7 +120,7 @@ def sample(
     job = SampleJob.of(sampler, num, seed=seed, first=first, temperature=temperature, shard=shard)
     started = time.perf_counter()
     drawn = _write(sampler, job, output, resume=resume, scale=scale, batch_size=batch_size)
-    rate = f"{drawn / (time.perf_counter() - started):,.0f} images/s" if drawn else "all of them there already"
+    rate = f"{drawn / (time.perf_counter() - started):,.0f} images/s" if drawn else "all present already"
     click.echo(
         f"{'stdout' if output == _STDOUT else output}: {job.num:,} image{'s' * (job.num > 1)} of seed {seed}, {rate}",
         err=output == _STDOUT,

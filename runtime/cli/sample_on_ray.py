@@ -24,7 +24,7 @@ def sample_on_ray(
     threads: int,
     images_per_file: int | None,
 ) -> None:
-    """Draw and write, and say what was written. Progress is Ray's."""
+    """Draw, write, and print a summary. Ray prints the progress."""
     from runtime.job import SampleJob
     from runtime.ray.folder import fill_folder
     from runtime.ray.job import ParquetJob
@@ -48,6 +48,6 @@ def sample_on_ray(
     rate = (
         f"{filled.images / filled.drawing_s:,.0f} images/s once Ray had started in {filled.starting_s:.1f} s"
         if filled.images
-        else "all of them there already"
+        else "all present already"
     )
     click.echo(f"{output}: {part.num:,} image{'s' * (part.num > 1)} of seed {seed}, {rate}")

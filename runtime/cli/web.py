@@ -1,4 +1,4 @@
-"""`vae-web`: a thin door to the latent explorer."""
+"""`vae-web`: serves the latent explorer with one bundle."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from runtime.cli.command import RuntimeCommand, bundle_argument
 @click.command(cls=RuntimeCommand)
 @bundle_argument
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Of the address; 0 is any free one."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8765,
+    show_default=True,
+    help="Port to listen on; 0 picks a free one.",
 )
 @click.option("--open/--no-open", "open_browser", default=True, show_default=True, help="Open the page in the browser.")
 @click.option(
     "--site",
     type=click.Path(path_type=Path),
-    help="Folder of the page, as `make web` builds it in a checkout.  [default: web/dist of this checkout]",
+    help="Folder with the page that `make web` builds.  [default: web/dist of this checkout]",
 )
 def web(bundle: Path, port: int, open_browser: bool, site: Path | None) -> None:
     """Explore BUNDLE in the browser  [default: runs/latest/bundle].
 
-    Serves the latent explorer and the bundle on this machine alone (127.0.0.1), until Ctrl-C. The page is built in a
-    checkout of vae-toolchain by `make web`, which needs Node; an installed package brings the server, not the page.
+    Serves the latent explorer and the bundle to this machine only (127.0.0.1), until Ctrl-C. Build the page first, with
+    `make web` in a checkout of vae-toolchain (needs Node); the installed package holds the server, not the page.
     """
     from runtime.bundle import Bundle
     from runtime.web import find_site, make_server

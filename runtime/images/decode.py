@@ -1,8 +1,23 @@
-"""Image files to uint8 arrays of the model's shape."""
+"""Pixels, version 1: how an image of any kind becomes uint8 of the model's shape, in training and at inference.
+
+1. Decode the first frame and turn it upright, as its EXIF orientation says.
+2. 16-bit gray to 8 bits: rint(x / 257). Gray of 32 bits is refused, since its black and white are unknown.
+3. Transparency is composited onto black.
+4. Convert to Pillow's `L` (ITU-R 601-2 luma) for a model with one channel, to `RGB` for one with three.
+5. Crop the largest centred area with the model's proportions and resample it with Pillow's Lanczos filter, first along
+   rows, then along columns, rounded to 8 bits in between. (`ImageOps.fit`, but for the order: Pillow 13 chooses it by
+   size, older ones do not, and where an overshoot is clipped in between the results differ by tens of grey levels.)
+
+`manifest.json` names this version. The trainer and `vae-reconstruct` call the functions below, so a file has the same
+pixels in both; `web/src/resample.js` follows the same steps in the browser.
+"""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,56 +27,177 @@ import numpy.typing as npt
 from runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL.Image import Image, Transpose
 
-_MOST_PIXELS = 2**26  # of an image that is read: a quarter of a gigabyte once decoded
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+"""File name extensions that count as images when a folder is read, in lower case."""
+
+_MOST_PIXELS = 2**26  # a quarter of a gigabyte once decoded as RGBA
+_ORIENTATION = 0x0112  # the EXIF tag
+_GRAY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
+_ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
+# Formats without 32-bit gray: where Pillow opens one of these in mode I, the values are 16-bit.
+_SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
+
+
+def images_in(paths: Iterable[Path]) -> list[Path]:
+    """Those of `paths` that count as images, sorted; hidden files do not."""
+    return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What is known of an image file before its pixels are converted."""
+
+    size: tuple[int, int]
+    """Width and height in pixels, upright."""
+    is_gray: bool
+
+
+def read_header(path: Path) -> ImageHeader:
+    """Size and colour of an image file. Raises InputError where it cannot be read as an image."""
+    with _opened(path) as image:
+        if image.format == "TIFF":
+            image.load()  # Pillow turns a TIFF upright when it decodes it
+        turned = image.getexif().get(_ORIENTATION, 1) >= 5  # orientations 5 to 8 exchange width and height
+        return ImageHeader(image.size[::-1] if turned else image.size, image.mode in _GRAY_MODES)
 
 
 def load_image(path: Path, image_shape: tuple[int, int, int]) -> tuple[npt.NDArray[np.uint8], str]:
-    """An image file as uint8 (H, W, C), and what had to be changed for that ("" where nothing).
+    """An image file as uint8 (H, W, C), and what was converted ("" where nothing was).
 
-    image_shape: (C, H, W) of the model. Colour becomes gray or gray becomes colour, transparency is laid on black, and
-    another size is resampled (Lanczos). Raises InputError where the file is no image.
+    image_shape: (C, H, W) of the model. Raises InputError where the file cannot be read as an image, has more than
+    2**26 pixels, or has 32-bit pixels. Wrap many calls in `pillow_warnings_ignored`.
+    """
+    with _opened(path) as file:
+        image, changes = _flatten(file, path)
+    pixels, fitted = _fit(image, image_shape)
+    return pixels, ", ".join(changes + fitted)
+
+
+def fit_pixels(pixels: npt.NDArray[np.uint8], image_shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+    """An array uint8 (H', W', 1 or 3) as uint8 (H, W, C): steps 4 and 5 above. image_shape: (C, H, W)."""
+    from PIL import Image
+
+    return _fit(Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels), image_shape)[0]
+
+
+def middle_crop(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The largest centred box in an image of `size` with the proportions of `target`, both (width, height).
+
+    Returns left, top, right, bottom in pixels, not rounded.
+    """
+    (width, height), (target_width, target_height) = size, target
+    if width * target_height > height * target_width:
+        crop_width, crop_height = target_width * height / target_height, float(height)
+    else:
+        crop_width, crop_height = float(width), target_height * width / target_width
+    left, top = (width - crop_width) / 2, (height - crop_height) / 2
+    return left, top, left + crop_width, top + crop_height
+
+
+@contextmanager
+def pillow_warnings_ignored() -> Iterator[None]:
+    """Silence Pillow's remarks on odd metadata and large images, which `load_image` judges itself.
+
+    Enter it once around all calls, in the main thread: warning filters belong to the process, not to a thread.
     """
     from PIL import Image
 
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image]:
+    """The file, opened but not decoded. Whatever fails inside the block becomes an InputError."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        # Opened here and not by Pillow, which memory-maps what it opens itself: Pillow 13 maps an uncompressed TIFF of
+        # orientation 5 to 8 with width and height exchanged.
+        with path.open("rb") as stream, Image.open(stream) as file:
+            if file.width * file.height > _MOST_PIXELS:
+                raise InputError(f"{path}: {file.width}×{file.height} is over {_MOST_PIXELS:,} pixels; shrink it")
+            yield file
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (InputError, MemoryError):
+        raise
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path}: cannot be read as an image: its format is unknown or not supported") from error
+    except Exception as error:  # damaged files make Pillow's decoders raise nearly anything
+        reason = " ".join(str(error).replace(str(path), "it").split())
+        raise InputError(f"{path}: cannot be read as an image ({type(error).__name__}: {reason})") from error
+
+
+def _flatten(file: Image, path: Path) -> tuple[Image, list[str]]:
+    """Steps 1 to 3: upright, 8 bits, opaque. Returns the image and what was converted."""
+    from PIL import Image
+
+    changes = []
+    file.load()
+    image = file
+    if file.mode == "F" or (file.mode == "I" and file.format not in _SIXTEEN_BIT_FORMATS):
+        raise InputError(f"{path}: has 32-bit pixels, whose black and white are unknown; make them 8-bit")
+    if image.mode.startswith("I"):
+        changes.append("16 bits to 8")
+        image = _to_eight_bits(image, file.info.get("transparency"))
+    elif "transparency" in file.info or image.mode in _ALPHA_MODES:
+        changes.append(f"{image.mode} with transparency laid on black")
+        gray = image.mode in _GRAY_MODES
+        image = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+        image = image.convert("L" if gray else "RGB")
+    turn = _upright().get(file.getexif().get(_ORIENTATION, 1))
+    if turn is not None:
+        changes.append("turned upright")
+        image = image.transpose(turn)
+    return image, changes
+
+
+def _to_eight_bits(image: Image, transparent: int | None) -> Image:
+    """16-bit gray as mode L: rint(x / 257), and black where x is the value that stands for transparency."""
+    from PIL import Image
+
+    values = np.asarray(image).astype(np.int64)
+    gray = np.rint(values / 257).clip(0, 255).astype(np.uint8)
+    if transparent is not None:
+        gray[values == transparent] = 0
+    return Image.fromarray(gray)
+
+
+def _fit(image: Image, image_shape: tuple[int, int, int]) -> tuple[npt.NDArray[np.uint8], list[str]]:
+    """Steps 4 and 5. Returns uint8 (H, W, C) and what was converted."""
+    from PIL import Image
+
     channels, height, width = image_shape
-    image = _open_image(path)
     changes = []
     mode = "L" if channels == 1 else "RGB"
-    if image.mode in ("I", "I;16", "I;16B"):  # Pillow's own conversion would clip everything above 255
-        changes.append("16 bits to 8")
-        image = Image.fromarray(np.rint(np.asarray(image, np.float64) / 257).clip(0, 255).astype(np.uint8))
-    if image.mode == "RGBA":
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
     if image.mode != mode:
         changes.append(f"{image.mode} to {mode}")
         image = image.convert(mode)
     if image.size != (width, height):
         changes.append(f"{image.width}×{image.height} to {width}×{height}")
-        image = image.resize((width, height), Image.Resampling.LANCZOS)
-    return np.asarray(image, dtype=np.uint8).reshape(height, width, channels), ", ".join(changes)
+        left, top, right, bottom = middle_crop(image.size, (width, height))
+        lanczos = Image.Resampling.LANCZOS
+        image = image.resize((width, image.height), lanczos, box=(left, 0, right, image.height))
+        image = image.resize((width, height), lanczos, box=(0, top, width, bottom))
+    return np.asarray(image, np.uint8).reshape(height, width, channels), changes
 
 
-def _open_image(path: Path) -> Image:
-    """The decoded file, with transparency (of whatever kind) as RGBA. Raises InputError."""
-    from PIL import Image
+def _upright() -> dict[int, Transpose]:
+    """EXIF orientation → the operation that undoes it; absent where nothing is to be done."""
+    from PIL.Image import Transpose
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            warnings.simplefilter("ignore", UserWarning)  # Pillow's remarks on odd metadata
-            with Image.open(path) as file:
-                if file.width * file.height > _MOST_PIXELS:
-                    raise InputError(f"{path}: {file.width}×{file.height} is over {_MOST_PIXELS:,} pixels; shrink it")
-                if file.mode in ("I", "F"):
-                    raise InputError(f"{path}: has 32-bit pixels, whose black and white are unknown; make them 8-bit")
-                transparent = "transparency" in file.info or file.mode in ("LA", "La", "PA", "RGBa")
-                return file.convert("RGBA") if transparent else file.copy()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except InputError:
-        raise
-    except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them run into
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: cannot be read as an image ({type(error).__name__}: {reason})") from error
+    return {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }

@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.errors import InputError
-from runtime.images.decode import load_image
+from runtime.images.decode import SUFFIXES, images_in, load_image, pillow_warnings_ignored
 
-_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _MOST_BYTES = 2**30  # of all images together, once they are of the model's shape
 
 
@@ -38,13 +37,13 @@ def load_images(paths: Sequence[Path], image_shape: tuple[int, int, int], *, str
     names: list[str] = []
     changes: list[str] = []
     size = 0
-    for path in paths:
-        for name, image, change in _images(path, image_shape):
+    with pillow_warnings_ignored():
+        for name, image, change in (found for path in paths for found in _images(path, image_shape)):
             if change and strict:
                 raise InputError(f"{name}: would have to be converted ({change}), which --strict forbids")
             size += image.nbytes
             if size > _MOST_BYTES:
-                raise InputError(f"{path}: more than {_MOST_BYTES:,} bytes of images in one call; give fewer at a time")
+                raise InputError(f"{name}: more than {_MOST_BYTES:,} bytes of images in one call; give fewer at a time")
             pixels.append(image)
             names.append(name)
             changes.append(change)
@@ -53,9 +52,9 @@ def load_images(paths: Sequence[Path], image_shape: tuple[int, int, int], *, str
 
 def _images(path: Path, image_shape: tuple[int, int, int]) -> Iterator[tuple[str, npt.NDArray[np.uint8], str]]:
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
+        files = images_in(path.iterdir())
         if not files:
-            raise InputError(f"{path}: holds no image; images end in {', '.join(_SUFFIXES)}")
+            raise InputError(f"{path}: holds no image; images end in {', '.join(SUFFIXES)}")
         for file in files:
             yield (str(file), *load_image(file, image_shape))
     elif path.suffix == ".npy":

@@ -1,1 +1,1 @@
-"""Where many images go: one file for each kind of output, all with flat memory."""
+"""Writers of many images in constant memory, one module for each kind of output."""

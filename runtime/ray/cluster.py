@@ -1,4 +1,4 @@
-"""Ray, running and out of the user's way: joins the cluster that RAY_ADDRESS names, or starts Ray on this machine."""
+"""Connects quietly to Ray: to the cluster that RAY_ADDRESS names, or to a local Ray that it starts."""
 
 from __future__ import annotations
 

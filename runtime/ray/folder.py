@@ -95,7 +95,7 @@ def _room_for(threads: int) -> int:
     workers = sum(count // threads for count in cpus)
     if not workers:
         raise EngineError(
-            f"--threads {threads}: no machine of the cluster has so many CPUs, the largest has {max(cpus, default=0)}"
+            f"--threads {threads}: no machine of the cluster has that many CPUs; the largest has {max(cpus, default=0)}"
         )
     return workers
 
@@ -116,7 +116,7 @@ def _staging(folder: Path, part: SampleJob) -> Iterator[Path]:
 
 
 def _bytes_on_disk(sampler: Sampler, part: SampleJob) -> int:
-    """Of one image, by compressing the first few."""
+    """Estimated bytes of one image on disk, from compressing the first few."""
     few = min(part.num, sampler.block)
     pixels = sampler.sample(few, seed=part.seed, first=part.first, temperature=part.temperature)
     compressed: int = pa.Codec(COMPRESSION, COMPRESSION_LEVEL).compress(pixels).size

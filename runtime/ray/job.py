@@ -17,7 +17,7 @@ from runtime.sampler import Sampler
 RECORD_NAME = "_vae-sample.json"
 """Readers of Parquet folders pass over names with an underscore."""
 _BYTES_IN_FILE = 2**27
-"""Of pixels: what a worker holds at a time."""
+"""Bytes of pixels that a worker holds at a time."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class ParquetJob(SampleJob):
 
 
 def file_name(start: int, stop: int) -> str:
-    """Of the file with the images `start` … `stop - 1`. Names sort as their images do."""
+    """Name of the file with the images `start` … `stop - 1`; names sort in the order of their images."""
     return f"{start:019d}-{stop - 1:019d}.parquet"
 
 

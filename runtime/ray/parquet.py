@@ -33,7 +33,7 @@ COMPRESSION_LEVEL = 1
 
 
 def schema_of(job: ParquetJob) -> pa.Schema:
-    """Of the files; the job is in the metadata, as JSON."""
+    """Schema of the files, with the job as JSON in its metadata."""
     image = pa.field("image", pa.binary(job.image_bytes), nullable=False)
     described = json.dumps(asdict(job), sort_keys=True)
     return pa.schema(

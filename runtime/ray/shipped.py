@@ -27,5 +27,5 @@ class ShippedBundle(Bundle):
 
     @property
     def manifest_sha256(self) -> str:
-        """Of `manifest.json`; it names the sha256 of every other file, so it stands for the whole bundle."""
+        """sha256 of the manifest, which names that of every other file and so identifies the whole bundle."""
         return hashlib.sha256(self.manifest.to_json().encode("utf-8")).hexdigest()

@@ -1,6 +1,7 @@
-"""`vae-export` as a user meets it: what it prints, and one sentence with the right exit code for each mistake."""
+"""`vae-export`: its output, and one sentence with the right exit code for every mistake."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -33,11 +34,11 @@ def test_unknown_opset_is_bad_usage(opset: str, tiny_run: Run, tmp_path: Path) -
     assert not (tmp_path / "b").exists()
 
 
-def with_nan(content: dict) -> None:
+def with_nan(content: dict[str, Any]) -> None:
     content["model_state_dict"]["mean.bias"][0] = torch.nan
 
 
-def with_wrong_shape(content: dict) -> None:
+def with_wrong_shape(content: dict[str, Any]) -> None:
     content["model_state_dict"]["mean.bias"] = torch.zeros(99)
 
 
@@ -55,7 +56,7 @@ def test_unusable_weights_end_in_one_sentence(damage: object, message: str, tiny
     assert [path.name for path in tmp_path.iterdir()] == ["bad.pt"]
 
 
-def test_a_folder_that_holds_something_else_is_refused_before_the_slow_part(tiny_run: Run, tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_refused_before_the_slow_part(tiny_run: Run, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
     result = run("--checkpoint", tiny_run.best, "--output", tmp_path)
     assert result.exit_code == 1

@@ -19,6 +19,7 @@ from PIL import Image
 
 from runtime import Reconstructor, Sampler
 from tests.hosts.helpers import Served
+from tests.runtime.children import child
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -343,7 +344,7 @@ def test_a_plain_file_server_under_a_sub_path_will_do(
     shutil.copytree(site, tmp_path / "www" / "deep" / "page")
     shutil.copytree(bundle, tmp_path / "www" / "deep" / "page" / "bundle")
     command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", tmp_path / "www"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+    with child(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         assert server.stdout is not None
         port = re.search(r"port (\d+)", server.stdout.readline())
         assert port is not None
@@ -381,7 +382,7 @@ def test_colours_are_the_systems_until_the_visitor_chooses(browser: Browser, exp
                 return "dark"
             return "light" if ground > 0.8 and text < 0.2 else "neither"
 
-        other = "light" if system == "dark" else "dark"
+        other: Any = "light" if system == "dark" else "dark"
         assert looks() == system
         page.emulate_media(color_scheme=other)
         assert looks() == other

@@ -3,7 +3,7 @@
 import os
 import threading
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +66,8 @@ class RecordingGraph:
 @pytest.mark.parametrize(("first", "num"), [(0, 5), (3, 1), (6, 30), (8, 8)])
 def test_image_i_is_always_row_i_modulo_the_block_of_a_whole_block(first: int, num: int) -> None:
     """What makes the bytes independent of the range on any engine, not just on one that happens not to care."""
-    graph, found = RecordingGraph(), {}
+    graph = RecordingGraph()
+    found: dict[int, float] = {}
 
     def take(start: int, stop: int, outputs: list[np.ndarray]) -> None:
         found.update(zip(range(start, stop), outputs[0][:, 0].copy(), strict=True))
@@ -101,6 +102,7 @@ def test_a_caller_who_stops_listening_leaves_no_threads_behind(sampler: Sampler)
     before = threading.active_count()
     stream = sampler.stream(10**9)
     next(stream)
+    assert isinstance(stream, Generator)
     stream.close()
     assert threading.active_count() == before
 

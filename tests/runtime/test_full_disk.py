@@ -27,7 +27,7 @@ sample(sys.argv[2:])
 
 def sample_with_files_up_to(limit: int, bundle: Path, output: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", PROGRAM, str(limit), str(bundle), "--num", str(NUM), "--output", str(output)]
-    return subprocess.run(command, capture_output=True, text=True)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on a file's size to try this with")

@@ -18,7 +18,9 @@ MOST_OWN_KB = 500
 def imported_by(program: str) -> set[str]:
     """Modules in a fresh process after `program`."""
     code = f"{program}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT, timeout=120
+    )
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 

@@ -21,6 +21,7 @@ from runtime.errors import OutputError
 from runtime.job import SampleJob
 from runtime.outputs.npy import write_npy
 from runtime.sampler import Sampler
+from tests.runtime.children import child
 
 
 def run(bundle: Path, *arguments: object) -> Result:
@@ -75,7 +76,7 @@ def test_an_array_interrupted_five_times_and_resumed_is_the_same_file(bundle: Pa
 def test_resuming_a_finished_array_draws_nothing(bundle: Path, tmp_path: Path) -> None:
     ok(bundle, "--output", tmp_path / "a.npy")
     before = (tmp_path / "a.npy").stat().st_mtime_ns
-    assert "there already" in ok(bundle, "--output", tmp_path / "a.npy", "--resume").output
+    assert "all present already" in ok(bundle, "--output", tmp_path / "a.npy", "--resume").output
     assert (tmp_path / "a.npy").stat().st_mtime_ns == before
 
 
@@ -218,7 +219,11 @@ def test_a_disk_that_fills_up_leaves_a_resumable_file(
 def test_a_full_device_on_stdout_ends_in_one_sentence(bundle: Path) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            [*PROGRAM, bundle, "--num", "5000", "--output", "-"], stdout=full, stderr=subprocess.PIPE, text=True
+            [*PROGRAM, bundle, "--num", "5000", "--output", "-"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
         )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -234,13 +239,13 @@ def test_a_signal_leaves_a_resumable_file_and_says_how_to_go_on(
 ) -> None:
     path = tmp_path / "a.npy"
     command = [*PROGRAM, bundle, "--num", "2000000", "--output", path]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     part = tmp_path / "a.npy.part"
-    deadline = time.monotonic() + 60
-    while not (part.exists() and part.stat().st_size > 100_000) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    with child(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not (part.exists() and part.stat().st_size > 100_000) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "--resume goes on" in errors
     assert "Traceback" not in errors
@@ -249,17 +254,14 @@ def test_a_signal_leaves_a_resumable_file_and_says_how_to_go_on(
 
 
 def test_a_reader_that_goes_away_ends_the_program_without_a_word(bundle: Path) -> None:
-    process = subprocess.Popen(
-        [*PROGRAM, bundle, "--num", "1000000", "--output", "-"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    assert len(process.stdout.read(1000)) == 1000
-    process.stdout.close()
-    errors = process.stderr.read()
-    process.stderr.close()
-    assert process.wait(timeout=60) == 1
-    assert errors == b""
+    command = [*PROGRAM, bundle, "--num", "1000000", "--output", "-"]
+    with child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert len(process.stdout.read(1000)) == 1000
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == 1
 
 
 def test_progress_without_a_terminal_is_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +269,7 @@ def test_progress_without_a_terminal_is_plain_lines(monkeypatch: pytest.MonkeyPa
 
     stream, now = io.StringIO(), iter(range(0, 1000, 6))
     monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setattr(module.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr("runtime.cli.progress.time.monotonic", lambda: next(now))
     with module.progress(1000) as advance:
         for _ in range(10):
             advance(100)

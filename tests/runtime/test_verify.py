@@ -21,10 +21,14 @@ def change_golden(bundle: Path, name: str, change: float) -> None:
     flat[0] = flat[0] + change if flat[0] < 100 else flat[0] - change
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
-    content = buffer.getvalue()
-    (bundle / "golden.npz").write_bytes(content)
+    list_anew(bundle, "golden.npz", buffer.getvalue())
+
+
+def list_anew(bundle: Path, name: str, content: bytes) -> None:
+    """Replace a file of the bundle and its record in the manifest."""
+    (bundle / name).write_bytes(content)
     manifest = json.loads((bundle / "manifest.json").read_text())
-    manifest["files"]["golden.npz"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    manifest["files"][name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     (bundle / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -36,6 +40,43 @@ def test_a_fresh_bundle_passes_every_check(bundle: Path) -> None:
     assert set(json.loads((bundle / "manifest.json").read_text())["files"]) <= names
     assert {"golden latents", "golden decoder", "golden encoder", "golden sampler", "golden reconstructor"} <= names
     assert f"all {len(report.checks)} checks passed" in result.output
+
+
+def change_certificate(bundle: Path, output: str, limit: float) -> None:
+    """Set the limit of an output of the encoder in parity.json and list the file anew."""
+    certificate = json.loads((bundle / "parity.json").read_text())
+    for entry in certificate["measurements"]:
+        if entry["graph"] == "encoder" and entry["output"] == output:
+            entry["limit"] = limit
+    list_anew(bundle, "parity.json", json.dumps(certificate).encode())
+
+
+def test_log_var_is_held_to_the_limit_that_the_export_held_it_to(bundle: Path) -> None:
+    """The gate's limit for log_var follows PyTorch's own error, so a published bundle may be above 1e-5 there."""
+    change_golden(bundle, "encoder_log_var", 1e-3)
+    assert not verify_bundle(bundle).passed
+    change_certificate(bundle, "log_var", 2e-3)
+    assert verify_bundle(bundle).passed
+
+
+def test_no_certificate_widens_the_limit_of_a_mean(bundle: Path) -> None:
+    change_golden(bundle, "encoder_mean", 1e-3)
+    change_certificate(bundle, "mean", 2e-3)
+    assert not verify_bundle(bundle).passed
+
+
+def test_the_summary_comes_first_and_passed_checks_are_printed_only_when_asked_for(bundle: Path) -> None:
+    total = len(verify_bundle(bundle).checks)
+    short = CliRunner().invoke(verify, [str(bundle)]).output.splitlines()
+    assert short[0] == f"{bundle}: all {total} checks passed"
+    assert not [line for line in short if line.startswith("ok")]
+    long = CliRunner().invoke(verify, [str(bundle), "-v"]).output.splitlines()
+    assert len([line for line in long if line.startswith("ok")]) == total
+    change_golden(bundle, "encoder_mean", 1e-3)
+    failing = CliRunner().invoke(verify, [str(bundle)])
+    assert failing.exit_code == 1
+    assert failing.output.splitlines()[0] == f"{bundle}: 1 of {total} checks failed"
+    assert len([line for line in failing.output.splitlines() if line.startswith("FAILED")]) == 1
 
 
 @pytest.mark.parametrize(

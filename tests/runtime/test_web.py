@@ -15,6 +15,7 @@ import pytest
 from runtime import Bundle
 from runtime.errors import InputError, OutputError
 from runtime.web import find_site, make_server
+from tests.runtime.children import child
 
 COMMAND = Path(sys.executable).parent / "vae-web"
 
@@ -96,7 +97,7 @@ def test_a_port_in_use_is_one_sentence(port: int, site: Path, bundle: Path) -> N
 
 def test_the_command_says_where_it_serves_and_stops_at_ctrl_c(site: Path, bundle: Path) -> None:
     command = [COMMAND, bundle, "--site", site, "--port", "0", "--no-open"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         port = int(line.split("127.0.0.1:")[1].split("/")[0])
@@ -107,7 +108,7 @@ def test_the_command_says_where_it_serves_and_stops_at_ctrl_c(site: Path, bundle
 
 
 def test_the_command_without_a_bundle_is_one_sentence(tmp_path: Path) -> None:
-    result = subprocess.run([COMMAND, "--no-open"], cwd=tmp_path, capture_output=True, text=True)
+    result = subprocess.run([COMMAND, "--no-open"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert result.returncode == 1
     assert result.stderr.startswith("Error: runs/latest/bundle/manifest.json: No such file")
     assert "Traceback" not in result.stderr

@@ -56,7 +56,7 @@ def without_versions(content: Content) -> None:
 @pytest.mark.parametrize(
     ("tamper", "message"),
     [
-        (without_history, "its history should have an epoch or more but is empty"),
+        (without_history, "its history should have at least one epoch but is empty"),
         (without_images, "reference_images should be test images, but there are none"),
         (with_no_image, "reference_images should be test images, but there are none"),
         (with_a_number_for_a_hash, "the hash of the data should be text but is 5"),
@@ -79,7 +79,7 @@ def test_checkpoint_that_was_tampered_with_is_refused(
 def test_run_whose_optimiser_forgot_is_not_resumed(tiny_run: Run, state: Content) -> None:
     checkpoint = load_checkpoint(tiny_run.last)
     check_resumable(checkpoint.settings, checkpoint.data.sha256, checkpoint)
-    with pytest.raises(CheckpointError, match=r"what the optimiser remembers should be .*'exp_avg'.* but is"):
+    with pytest.raises(CheckpointError, match=r"the state of Adam should be .*'exp_avg'.* but is"):
         check_resumable(checkpoint.settings, checkpoint.data.sha256, replace(checkpoint, optimizer_state=state))
 
 

@@ -1,4 +1,4 @@
-"""What the trainer's commands share: how they end when something is wrong."""
+"""The base class of the trainer's commands: turns errors into one sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from typing import Any
 
 import click
 
+from runtime.cli.command import Command
 from runtime.errors import VaeRuntimeError
 from trainer.errors import TrainerError
 
 
-class TrainerCommand(click.Command):
-    """A command that ends a user's mistake in one sentence and exit code 1."""
+class TrainerCommand(Command):
+    """A command that reports errors of the library, and a lack of memory, in one sentence with exit code 1."""
+
+    expected = (TrainerError, VaeRuntimeError)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (TrainerError, VaeRuntimeError) as error:
-            raise click.ClickException(str(error)) from error
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -28,6 +29,6 @@ class TrainerCommand(click.Command):
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """torch has a class of its own for a GPU that is full, and only words for a CPU that is."""
+    """torch has an exception class for a full GPU, but only messages for a full CPU memory."""
     words = ("out of memory", "can't allocate memory", "Storage size calculation overflowed")
     return isinstance(error, MemoryError) or any(word in str(error) for word in words)

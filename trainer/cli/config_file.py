@@ -1,4 +1,4 @@
-"""`--config` and `--resume`: options read from a TOML file, and the file that a run writes to be repeated."""
+"""`--config` and `--resume`: reads options from a TOML file, and writes the file that repeats a run."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from trainer.settings import Settings
 
 Value = str | int | float | bool
 _NOT_WRITTEN = {"config", "resume", "runs", "name", "help", "tensorboard"}
-"""Options that say where results go, not what they are."""
+"""Options that do not affect the result, and are not written."""
 
 
 def config_callback(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
-    """Make the options in the file the defaults of all others; what the command line says goes before."""
+    """Use the options in the file as defaults; the command line takes precedence."""
     if value is not None:
         _use_as_defaults(ctx, value)
     return value
 
 
 def resume_callback(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
-    """Make the options of the run in that folder the defaults of all others."""
+    """Use the options of the run in that folder as defaults."""
     if value is not None:
         if not (value / "config.toml").is_file():
             raise click.BadParameter(f"{value} is not the folder of a run, it has no config.toml")
@@ -38,10 +38,10 @@ def resume_callback(ctx: click.Context, param: click.Parameter, value: Path | No
 def config_of(command: click.Command, settings: Settings, given: Mapping[str, Value | None], processes: int = 1) -> str:
     """The text of a `config.toml` that repeats a run.
 
-    given: what the options other than settings were, by name; None is left out. processes: that shared the run.
+    given: the values of the options other than settings, by name; None is left out. processes: world size of the run.
     """
     values = {key: _to_value(value) for key, value in {**asdict(settings), **given}.items()}
-    values["clip_norm"] = settings.clip_norm or 0  # None must not let the preset speak again
+    values["clip_norm"] = settings.clip_norm or 0  # an absent value would fall back to the preset
     options = {key: values.get(name) for key, name in _names(command).items()}
     program = "vae-train" if processes == 1 else f"torchrun -m trainer in {processes} processes with"
     return to_toml(
@@ -53,8 +53,8 @@ def config_of(command: click.Command, settings: Settings, given: Mapping[str, Va
 def read_config(path: Path, known: Collection[str]) -> dict[str, Value]:
     """The options in a TOML file: `batch-size = 64`, and so on, as a flat table.
 
-    known: the names that may stand in it. Raises SettingsError, with the nearest known name, for any other, and for
-    files that are missing or no TOML.
+    known: the allowed names. Raises SettingsError for any other name, with the nearest known one, and for files that
+    are missing or not TOML.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -73,7 +73,7 @@ def read_config(path: Path, known: Collection[str]) -> dict[str, Value]:
 
 
 def to_toml(options: Mapping[str, Value], comment: str) -> str:
-    """`options` as TOML, one a line, under a line of comment."""
+    """`options` as TOML, one per line, after a comment line."""
     # A JSON string, number or boolean is a TOML one too.
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in options.items()]
     return "\n".join([f"# {comment}", *lines, ""])
@@ -89,7 +89,7 @@ def _use_as_defaults(ctx: click.Context, path: Path) -> None:
 
 
 def _names(command: click.Command) -> dict[str, str]:
-    """From names in a file to names in Python, of all options that decide what a run results in."""
+    """Name in a file → name in Python, of all options that affect the result of a run."""
     names = [param.name for param in command.params if param.name and param.name not in _NOT_WRITTEN]
     return {name.replace("_", "-"): name for name in names}
 

@@ -1,4 +1,4 @@
-"""What the commands share about data: the options that name a data set, and loading it with words for the user."""
+"""Data options shared by the commands, and loading the data set with messages for the user."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from trainer.errors import DataError
 if TYPE_CHECKING:
     from trainer.data.dataset import ImageData
 
-DEFAULT_WORDS = "mnist; glyphs where it cannot be had"
-"""What `load_data` does without a name."""
+DEFAULT_WORDS = "mnist; glyphs if it cannot be downloaded"
+"""What `load_data` loads without a name, for help texts."""
 _DEFAULT_DATA_DIR = Path("data")
-_NAMED = 5  # files that could not be read, before "and N more"
+_NAMED = 5  # unreadable files that are listed before "and N more"
 
 
 def data_options(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """`--dataset` and `--data-dir`, for a click command. `default` says in words what the first is left out for."""
+    """`--dataset` and `--data-dir`, for a click command. `default` describes the default of the first."""
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in (
@@ -30,7 +30,7 @@ def data_options(default: str) -> Callable[[Callable[..., Any]], Callable[..., A
                 type=click.Path(path_type=Path),
                 envvar="VAE_DATA",
                 show_envvar=True,
-                help="Where mnist, fashion-mnist and kmnist lie or are downloaded to.  [default: data]",
+                help="Folder of mnist, fashion-mnist and kmnist, downloaded into it if missing.  [default: data]",
             ),
             click.option(
                 "--dataset",
@@ -56,7 +56,7 @@ def shape_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--image-size",
             type=click.IntRange(2, 1024),
-            help="Side in pixels: the middle square of each image is brought to it.  "
+            help="Side in pixels: the central square of each image is resized to it.  "
             "[default: the images' own, up to 128]",
         ),
     ):
@@ -67,7 +67,7 @@ def shape_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def load_data(
     dataset: str | None, data_dir: Path | None, image_size: int | None = None, channels: int | None = None
 ) -> ImageData:
-    """The data set, or the default one where `dataset` is None; says where that is not MNIST, and what was skipped."""
+    """Load `dataset`, or the default if None; prints a notice if that is not MNIST, and the files that were skipped."""
     from trainer.data.load import load, load_default
 
     if dataset == "":

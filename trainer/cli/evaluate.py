@@ -1,4 +1,4 @@
-"""`vae-evaluate`: a thin door to `trainer.evaluation`."""
+"""`vae-evaluate`: parses options, calls `evaluate_checkpoint`, and writes table, JSON and pictures."""
 
 from __future__ import annotations
 
@@ -23,24 +23,32 @@ if TYPE_CHECKING:
 @click.command(cls=TrainerCommand)
 @click.argument("target", type=click.Path(path_type=Path), default=Path("runs/latest"), metavar="[RUN|CHECKPOINT]")
 @data_options("the data set that the checkpoint names")
-@click.option("--k", type=click.IntRange(1), default=5000, show_default=True, help="Samples for an image's NLL.")
+@click.option(
+    "--k", type=click.IntRange(1), default=5000, show_default=True, help="Importance samples per image for the NLL."
+)
 @click.option(
     "--images",
     type=click.IntRange(2),
     default=1000,
     show_default=True,
-    help="Test images, evenly spaced, that get all k samples; the rest get 50 and the mean gain of these.",
+    help="Test images, evenly spaced, that get all k samples; the others get 50, corrected by the mean gain of these.",
 )
 @click.option(
-    "--samples", type=click.IntRange(2), default=1000, show_default=True, help="Images drawn from the prior and judged."
+    "--samples",
+    type=click.IntRange(2),
+    default=1000,
+    show_default=True,
+    help="Images to sample from the prior and score.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of every draw.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of all random draws."
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--threads", type=click.IntRange(1, 1024), help="Processors used on the CPU.  [default: torch's choice]")
+@click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads.  [default: torch's choice]")
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="Folder for evaluation.json and pictures.  [default: evaluation, beside the checkpoint]",
+    help="Folder for evaluation.json and pictures.  [default: evaluation, next to the checkpoint]",
 )
 def evaluate(
     target: Path,
@@ -54,9 +62,9 @@ def evaluate(
     threads: int | None,
     output: Path | None,
 ) -> None:
-    """Say what a trained model is worth: bounds on its likelihood, latents in use, quality of its samples.
+    """Evaluate a trained model: bounds on its likelihood, active latents, sample quality.
 
-    RUN is the folder of a run, whose best.pt is taken; it is runs/latest where nothing is given.
+    RUN is the folder of a run, of which best.pt is evaluated; the default is runs/latest.
     """
     import torch
 
@@ -84,7 +92,7 @@ def evaluate(
 
 
 def _load_same(checkpoint: Checkpoint, dataset: str | None, data_dir: Path | None) -> ImageData:
-    """The data of the checkpoint, in its size and channels."""
+    """The data set of the checkpoint, with its image size and channels."""
     from trainer.data.load import NAMES
 
     record = checkpoint.data

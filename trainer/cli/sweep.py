@@ -1,9 +1,7 @@
-"""`vae-sweep`: a thin door to `trainer.sweep.grid`."""
+"""`vae-sweep`: parses options, runs the cells of `trainer.sweep.grid`, and writes table and picture."""
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,13 +76,19 @@ def _parse_switches(ctx: click.Context, param: click.Parameter, value: str | Non
 @data_options(DEFAULT_WORDS)
 @shape_options
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training images.  [default: the preset's]")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of every cell.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of every cell.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--threads", type=click.IntRange(1, 1024), help="Processors used on the CPU.  [default: torch's choice]")
+@click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads.  [default: torch's choice]")
 @click.option(
-    "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of all runs."
+    "--runs",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Parent folder of all runs.",
 )
-@click.option("--name", default="sweep", show_default=True, help="Name of the sweep's folder, where it also goes on.")
+@click.option(
+    "--name", default="sweep", show_default=True, help="Folder name of the sweep; an existing one is continued."
+)
 def sweep(
     latent_dims: list[int],
     hiddens: list[tuple[int, ...]],
@@ -103,12 +107,13 @@ def sweep(
 ) -> None:
     """Train a grid of models and compare them in one table and one picture.
 
-    Every combination of the sizes given is a cell with a folder of its own. The same command again goes on where it
-    was stopped: finished cells are not trained again.
+    Every combination of the sizes given is a cell with a folder of its own. Repeating the command continues a sweep
+    that was stopped: finished cells are not trained again.
     """
     import torch
 
     from runtime.files import write_atomically
+    from trainer.csv_file import write_csv
     from trainer.device import choose_device
     from trainer.pictures import to_png
     from trainer.sweep.figure import draw_sweep
@@ -128,11 +133,7 @@ def sweep(
     click.echo(f"{len(grid)} cells of {base.epochs} epochs on {data.name}, into {folder}\n\n{_HEADER}")
     cells = _run_with_progress(grid, folder, data, where)
 
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(asdict(cells[0])), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(cell) for cell in cells)
-    write_atomically(folder / "sweep.csv", text.getvalue().encode())
+    write_csv(folder / "sweep.csv", [asdict(cell) for cell in cells])
     write_atomically(folder / "sweep.png", to_png(draw_sweep(folder, cells)))
     click.echo(f"\nnats per test image; NLL by {NLL_SAMPLES} samples, of binarised images if Bernoulli")
     if cells[0].real_fid is not None:
@@ -141,7 +142,7 @@ def sweep(
 
 
 def _run_with_progress(grid: dict[str, Settings], folder: Path, data: ImageData, device: torch.device) -> list[Cell]:
-    """All cells under one progress bar (on a terminal), a line for each when it is done."""
+    """Run all cells with one progress bar (on a terminal) and one line per finished cell."""
     from tqdm import tqdm
 
     from trainer.sweep.grid import run_cell

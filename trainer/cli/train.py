@@ -1,8 +1,7 @@
-"""`vae-train`: a thin door. It checks everything before the slow part and says what it decided and what it wrote."""
+"""`vae-train`: parses and checks options, calls `fit`, and prints what was decided and written."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,28 +11,15 @@ from runtime.files import write_atomically
 from trainer.cli.command import TrainerCommand
 from trainer.cli.config_file import config_callback, config_of, resume_callback
 from trainer.cli.data_options import DEFAULT_WORDS, data_options, load_data, shape_options
-from trainer.settings import CHOICES, PRESETS, Settings
+from trainer.cli.settings_options import settings_of, settings_options
+from trainer.settings import PRESETS, Settings
 
 if TYPE_CHECKING:
-    import torch
-
     from trainer.checkpoint import Checkpoint
     from trainer.data.dataset import ImageData
+    from trainer.model.vae import VAE
+    from trainer.training.execution import Execution
     from trainer.training.run_folder import Run
-    from trainer.training.team import Team
-
-
-def _parse_sizes(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    """Layer sizes as in 512,512."""
-    if value is None:
-        return None
-    try:
-        sizes = tuple(int(size) for size in value.split(","))
-    except ValueError:
-        sizes = (0,)
-    if min(sizes) < 1:
-        raise click.BadParameter(f"{value!r} should be one or more sizes of at least 1, as in 512,512")
-    return sizes
 
 
 @click.command(cls=TrainerCommand)
@@ -47,85 +33,33 @@ def _parse_sizes(ctx: click.Context, param: click.Parameter, value: str | None) 
 )
 @data_options(DEFAULT_WORDS)
 @shape_options
-@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training images.  [default: the preset's]")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images a step.  [default: the preset's]")
-@click.option("--latent-dim", type=click.IntRange(min=1), help="Size of the latent vector.  [default: the preset's]")
+@settings_options
 @click.option(
-    "--hidden",
-    callback=_parse_sizes,
-    metavar="SIZES",
-    help="Hidden layers of the encoder, or channels of its stages, as in 512,512.  [default: the preset's]",
-)
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="Of Adam.  [default: 0.001]")
-@click.option(
-    "--network",
-    type=click.Choice(CHOICES["network"]),
-    help="Fully connected, or residual convolutions.  [default: the preset's]",
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Device to train on; auto takes a GPU if there is one.",
 )
 @click.option(
-    "--batch-norm/--no-batch-norm",
-    default=None,
-    help="Batch normalisation before each activation.  [default: the preset's]",
+    "--graph/--no-graph", default=True, show_default=True, help="Run the training step as a CUDA graph, on a GPU."
 )
-@click.option("--activation", type=click.Choice(CHOICES["activation"]), help="Between layers.  [default: relu]")
-@click.option("--likelihood", type=click.Choice(CHOICES["likelihood"]), help="Of a pixel.  [default: bernoulli]")
-@click.option(
-    "--bound",
-    type=click.Choice(CHOICES["bound"]),
-    help="What to train on: ELBO, IWAE, or IWAE with its doubly-reparameterised gradient.  [default: elbo]",
-)
-@click.option("--draws", type=click.IntRange(min=1), help="Draws of z for each image in a step.  [default: 1]")
-@click.option(
-    "--binarize",
-    type=click.Choice(CHOICES["binarize"]),
-    help="Black-and-white images: drawn anew each epoch, or split at half.  [default: none]",
-)
-@click.option(
-    "--kl-warmup",
-    type=click.FloatRange(min=0),
-    metavar="EPOCHS",
-    help="Epochs over which the KL weight rises from 0 to beta.  [default: 0]",
-)
-@click.option(
-    "--free-bits",
-    type=click.FloatRange(min=0),
-    metavar="NATS",
-    help="KL that each latent dimension may use without charge.  [default: 0]",
-)
-@click.option("--adam-epsilon", type=click.FloatRange(min=0, min_open=True), help="Of Adam.  [default: 1e-8]")
-@click.option(
-    "--schedule", type=click.Choice(CHOICES["schedule"]), help="Of the learning rate.  [default: the preset's]"
-)
-@click.option(
-    "--precision", type=click.Choice(CHOICES["precision"]), help="Of the matrix products.  [default: float32]"
-)
-@click.option("--beta", type=click.FloatRange(min=0), help="Weight of the KL term.  [default: 1]")
-@click.option(
-    "--clip-norm",
-    type=click.FloatRange(min=0),
-    help="Largest norm of the gradient of a batch's summed loss; 0 for no clipping.  [default: the preset's]",
-)
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Of weights, order and noise.  [default: 0]")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option(
-    "--graph/--no-graph", default=True, show_default=True, help="On a GPU, run the training step as a CUDA graph."
-)
-@click.option("--threads", type=click.IntRange(1, 1024), help="Processors used on the CPU.  [default: torch's choice]")
+@click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads.  [default: torch's choice]")
 @click.option(
     "--runs",
     type=click.Path(path_type=Path),
     default=Path("runs"),
     show_default=True,
-    help="Folder that holds all runs.",
+    help="Parent folder of all runs.",
 )
-@click.option("--name", help="Name of this run's folder.  [default: data set and preset, numbered]")
+@click.option("--name", help="Folder name of this run.  [default: data set and preset, numbered]")
 @click.option("--tensorboard", is_flag=True, help="Also write TensorBoard events into the run; needs tensorboard.")
 @click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
     is_eager=True,
     callback=config_callback,
-    help="Options from a TOML file, such as the config.toml of a run; the command line goes before it.",
+    help="Read options from a TOML file, such as the config.toml of a run; the command line takes precedence.",
 )
 @click.option(
     "--resume",
@@ -133,7 +67,7 @@ def _parse_sizes(ctx: click.Context, param: click.Parameter, value: str | None) 
     is_eager=True,
     callback=resume_callback,
     metavar="RUN",
-    help="Go on with the run in this folder, such as runs/latest, after its last finished epoch.",
+    help="Resume the run in this folder, such as runs/latest, after its last finished epoch.",
 )
 @click.pass_context
 def train(
@@ -152,37 +86,35 @@ def train(
     tensorboard: bool,
     config: Path | None,
     resume: Path | None,
-    **overrides: Any,
+    **options: Any,
 ) -> None:
     """Train a variational autoencoder and save checkpoints, history and pictures."""
     import torch
 
     from trainer.checkpoint import load_checkpoint
-    from trainer.device import choose_device
-    from trainer.model.vae import VAE, ModelConfig
     from trainer.pictures import draw_run, write_test_images
     from trainer.training.console import anatomy, introduction
+    from trainer.training.execution import Execution
     from trainer.training.resume import check_resumable
     from trainer.training.run_folder import Run
-    from trainer.training.team import Team
+    from trainer.training.state import fresh_model
     from trainer.training.tensorboard import check_tensorboard
 
-    # ---- what to do, checked before anything is written ----
-    settings = _resolve(preset, overrides)
-    torch_device = choose_device(device)
+    # ---- decide and check, before anything is written ----
+    settings = settings_of(preset, options)
     if tensorboard:
         check_tensorboard()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    team = Team.join(settings, torch_device)  # alone, unless torchrun has started this process
+    execution = Execution.choose(settings, device=device, graph=graph, threads=threads)
+    team = execution.team
     data = team.in_turn(lambda: load_data(dataset, data_dir, image_size, channels))
     team.check_agreement(settings, data.sha256)
-    model = VAE(ModelConfig.of(settings, data.image_shape))  # where there can be none, there will be no run either
+    model = fresh_model(settings, data)
 
-    def start() -> tuple[Run, Checkpoint | None]:
-        """A new run, or the one to go on with and its newest checkpoint."""
+    def open_run() -> tuple[Run, Checkpoint | None]:
+        """A new run folder, or the one to resume with its newest checkpoint."""
         if resume is None:
             run = Run.create(runs, name, f"{Path(data.name).stem}-{preset}")
+            on_cpu = execution.device.type == "cpu"
             text = config_of(
                 ctx.command,
                 settings,
@@ -191,11 +123,11 @@ def train(
                     "data_dir": None if data_dir is None else str(data_dir),
                     "image_size": image_size,
                     "channels": None if channels is None else str(channels),
-                    "device": torch_device.type,
-                    "threads": torch.get_num_threads() if torch_device.type == "cpu" else None,
+                    "device": execution.device.type,
+                    "threads": torch.get_num_threads() if on_cpu else None,
                     "graph": graph,
                 },
-                team.size,
+                team.world_size,
             )
             write_atomically(run.config, text.encode())
             return run, None
@@ -206,22 +138,21 @@ def train(
         check_resumable(settings, data.sha256, checkpoint)
         return run, checkpoint
 
-    run, checkpoint = team.from_first(start)
-
-    click.echo(introduction(settings, data, model, torch_device, team, checkpoint, run.folder))
+    run, checkpoint = team.from_first(open_run)
+    click.echo(introduction(settings, data, model, execution, checkpoint, run.folder))
 
     # ---- train ----
     try:
-        checkpoint = _fit_with_progress(settings, data, run, torch_device, checkpoint, graph, team, tensorboard)
+        checkpoint = _fit_with_progress(settings, data, run, execution, model, checkpoint, tensorboard)
     except KeyboardInterrupt:
         saved = "the finished epochs are saved" if run.last.is_file() else "no epoch was finished"
-        raise click.ClickException(f"interrupted; {saved}; go on with: vae-train --resume {run.folder}") from None
+        raise click.ClickException(f"interrupted; {saved}; resume with: vae-train --resume {run.folder}") from None
 
     team.leave()
     if not team.leads:
         return
 
-    # ---- show ----
+    # ---- show the result ----
     click.echo(f"\n{anatomy(checkpoint)}")
     pictures = draw_run(checkpoint, data, run.pictures)
     images = write_test_images(data, run.folder / "test_images")
@@ -230,25 +161,16 @@ def train(
     click.echo(f"        {images}/ a few test images, to try vae-reconstruct on")
 
 
-def _resolve(preset: str, overrides: dict[str, Any]) -> Settings:
-    """The preset with the options that were given."""
-    given = {key: value for key, value in overrides.items() if value is not None}
-    if given.get("clip_norm") == 0:
-        given["clip_norm"] = None
-    return replace(PRESETS[preset], **given)
-
-
 def _fit_with_progress(
     settings: Settings,
     data: ImageData,
     run: Run,
-    device: torch.device,
+    execution: Execution,
+    model: VAE,
     checkpoint: Checkpoint | None,
-    graph: bool,
-    team: Team,
     tensorboard: bool,
 ) -> Checkpoint:
-    """Run all epochs under one progress bar (on a terminal), with a line for each. Returns the last state."""
+    """Run all epochs with one progress bar (on a terminal) and one line per epoch. Returns the last checkpoint."""
     from tqdm import tqdm
 
     from trainer.training.collapse import collapse_warning
@@ -256,7 +178,7 @@ def _fit_with_progress(
     from trainer.training.loop import fit
     from trainer.training.tensorboard import Events
 
-    writes_events = tensorboard and team.leads
+    writes_events = tensorboard and execution.team.leads
     events = Events(run.folder, checkpoint.history if checkpoint else ()) if writes_events else None
     click.echo(EPOCH_HEAD)
     images, start = len(data.train_images), checkpoint.epoch if checkpoint else 0
@@ -265,7 +187,7 @@ def _fit_with_progress(
         leave=False, mininterval=0.2,
     ) as bar:  # fmt: skip
         for state in fit(
-            settings, data, run, device=device, checkpoint=checkpoint, graph=graph, team=team, advance=bar.update
+            settings, data, run, execution=execution, model=model, checkpoint=checkpoint, advance=bar.update
         ):
             checkpoint, metrics = state, state.history[-1]
             bar.write(epoch_line(metrics))

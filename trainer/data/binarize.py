@@ -1,4 +1,4 @@
-"""Black-and-white versions of gray images, which make the Bernoulli likelihood a likelihood."""
+"""Binarisation of gray images, for which the Bernoulli likelihood is a proper likelihood."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Data sets as plain uint8 arrays, small enough to sit on the device whole."""
+"""A data set as plain uint8 arrays, small enough to fit on the device as a whole."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SPLIT_SEED = 0
 
 @dataclass(frozen=True)
 class ImageData:
-    """Training and test images of one shape, with labels where there are any."""
+    """Training and test images of one shape, with optional labels."""
 
     name: str
     train_images: npt.NDArray[np.uint8]
@@ -29,7 +29,7 @@ class ImageData:
     train_labels: npt.NDArray[np.int64] | None
     test_labels: npt.NDArray[np.int64] | None
     class_names: tuple[str, ...] | None = None
-    """What label i means; None where the labels speak for themselves, or there are none."""
+    """The name of label i; None if the labels have no names, or there are no labels."""
     skipped: tuple[str, ...] = ()
     """Files that could not be read, each with the reason."""
 

@@ -1,4 +1,4 @@
-"""Downloading a data set with torchvision, giving up soon where there is no network."""
+"""Downloading a data set with torchvision, with short timeouts for machines without a network."""
 
 import socket
 import threading
@@ -12,14 +12,14 @@ from torchvision import datasets
 
 from trainer.errors import DownloadError
 
-_ANSWER_WITHIN = 8.0  # seconds for the first sign of life, name resolution included
+_ANSWER_WITHIN = 8.0  # seconds until the first response, name resolution included
 _STALL_AFTER = 5.0  # seconds without a byte
 
 
 def download(dataset: type[datasets.MNIST], root: Path) -> None:
     """Put the raw IDX files of `dataset` (MNIST or a class derived from it) under `root`.
 
-    Raises DownloadError, within 20 seconds, where no mirror answers.
+    Raises DownloadError within 20 seconds if no mirror answers.
     """
     first_file = dataset.resources[0][0]
     if not _any_answers([f"{mirror}{first_file}" for mirror in dataset.mirrors]):
@@ -35,7 +35,7 @@ def download(dataset: type[datasets.MNIST], root: Path) -> None:
 
 
 def _any_answers(urls: list[str]) -> bool:
-    """Whether one of `urls` can be opened. Asked in threads, because no timeout bounds the look-up of a name."""
+    """Whether one of `urls` can be opened. Uses threads, because no timeout covers name resolution."""
     answered = threading.Event()
     done = threading.Semaphore(0)
 
@@ -58,7 +58,7 @@ def _any_answers(urls: list[str]) -> bool:
 
 @contextmanager
 def _socket_timeout(seconds: float) -> Iterator[None]:
-    """torchvision opens its connections without a timeout; this is the only door to one."""
+    """Sets the default timeout of sockets: torchvision opens its connections without one and has no option for it."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

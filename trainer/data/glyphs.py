@@ -1,8 +1,8 @@
 """`glyphs`: a labelled data set of printed digits that needs no network.
 
 The ten digits of the fonts that matplotlib ships, drawn at 28×28 and warped at random by torchvision's transforms from
-a fixed seed. It looks like MNIST seen from afar and trains the same models, so that everything can be tried where MNIST
-cannot be had.
+a fixed seed. It resembles MNIST and trains the same models, so that everything can be tried without a
+network.
 """
 
 from collections.abc import Iterator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,25 +12,24 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
+from runtime.errors import InputError
 from runtime.files import replacing
+from runtime.images.decode import SUFFIXES, images_in, load_image, pillow_warnings_ignored, read_header
+from runtime.manifest import PIXELS_VERSION
+from runtime.threads import usable_cpus
 from trainer.data.cache import cache_folder
 from trainer.data.dataset import ImageData
 from trainer.errors import DataError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
-"""Files with these endings are images; all others are ignored."""
 UNREADABLE_SHARE = 0.05
 """Up to this share of files may be unreadable; more is an error."""
 _LARGEST_OWN_SIDE = (
     128  # larger images are never taken as they are: a fully connected layer would have millions of inputs
 )
-_GRAY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L")
-_CANNOT_READ = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 _NAMED = 5  # unreadable files that an error names
-_CACHE_VERSION = 1  # of what `_decode` does
+_CACHE_VERSION = 2, PIXELS_VERSION  # of the cache file and of the decoding recipe
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -101,14 +100,11 @@ class _Source:
 
 
 def _list(folder: Path) -> _Listing:
-    def images_below(where: Iterable[Path]) -> list[Path]:
-        return sorted(path for path in where if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
-
-    here = images_below(folder.iterdir())
+    here = images_in(folder.iterdir())
     by_class = {
         child.name: found
         for child in sorted(folder.iterdir())
-        if child.is_dir() and not child.name.startswith(".") and (found := images_below(child.rglob("*")))
+        if child.is_dir() and not child.name.startswith(".") and (found := images_in(child.rglob("*")))
     }
     if here and by_class:
         raise DataError(
@@ -131,11 +127,10 @@ def _look_at(path: Path) -> _Source:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     digest = hashlib.sha256(content).digest()
     try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(0x0112, 1) >= 5  # orientations 5 to 8 lie on their side
-            return _Source(digest, image.size[::-1] if turned else image.size, image.mode in _GRAY_MODES)
-    except _CANNOT_READ:
-        return _Source(digest, None, True)  # `_decode` will meet the same error and keep its reason
+        header = read_header(path)
+        return _Source(digest, header.size, header.is_gray)
+    except InputError:
+        return _Source(digest, None, True)  # `load_image` will meet the same error, and its reason is kept
 
 
 def _choose_shape(
@@ -170,15 +165,14 @@ def _decode_cached(
     if path.exists():
         with np.load(path, allow_pickle=False) as cached:
             return cached["images"], cached["reasons"]
+    height, width, channels = shape
     images = np.zeros((len(files), *shape), np.uint8)
 
     def decode(i: int) -> str:
         try:
-            images[i] = _decode(files[i], shape)
-        except UnidentifiedImageError:
-            return "no image, or of an unknown format"
-        except _CANNOT_READ as error:
-            return " ".join(str(error).replace(str(files[i]), "it").split()) or type(error).__name__
+            images[i], _ = load_image(files[i], (channels, height, width))
+        except InputError as error:
+            return str(error).removeprefix(f"{files[i]}: ")
         return ""
 
     reasons = np.array(_in_parallel("decoding", decode, range(len(files))))
@@ -187,28 +181,9 @@ def _decode_cached(
     return images, reasons
 
 
-def _decode(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
-    """One file as uint8 (H, W, C): upright, transparency laid on black, the middle in the right proportions."""
-    height, width, channels = shape
-    with Image.open(path) as file:
-        file.draft(None, (2 * width, 2 * height))  # lets a JPEG decoder skip detail that would be averaged away
-        image = ImageOps.exif_transpose(file)
-        if image.mode == "F":
-            raise ValueError("its pixels are floats of unknown range")
-        if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion to 8 clips instead of scaling
-            image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-        if "transparency" in image.info or image.mode in ("LA", "PA", "RGBA"):
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-        image = image.convert("L" if channels == 1 else "RGB")
-        if image.size != (width, height):
-            image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
-    return np.asarray(image, np.uint8).reshape(shape)
-
-
 def _in_parallel(what: str, function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
-    """`function` of every item, in order, on all processors: Pillow and hashlib work outside Python's lock."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    """`function` of every item, in order, on all processors: Pillow and hashlib work without the GIL."""
+    with pillow_warnings_ignored(), ThreadPoolExecutor(usable_cpus()) as pool:
         results = pool.map(function, items)
         return list(tqdm(results, what, len(items), unit=" images", unit_scale=True, leave=False, disable=None))
 

@@ -19,8 +19,8 @@ def load(name: str, data_dir: Path, *, image_size: int | None = None, channels: 
     """The data set `name`: one of NAMES, or the path of a folder of images, of IDX files, or of a `.npy`, `.npz` or
     IDX file.
 
-    data_dir: where the named data sets lie, or are downloaded to. image_size: side of the middle square that images are
-    brought to, in pixels. channels: 1 or 3. Raises DataError where the data cannot be had or used.
+    data_dir: where the named data sets are stored, or downloaded to. image_size: side in pixels; the central square of
+    each image is resized to it. channels: 1 or 3. Raises DataError if the data is missing or cannot be used.
     """
     return reshape_data(_load(name, data_dir, image_size, channels), image_size, channels)
 
@@ -51,9 +51,9 @@ def _load(name: str, data_dir: Path, image_size: int | None, channels: int | Non
 def load_default(
     data_dir: Path, *, image_size: int | None = None, channels: int | None = None
 ) -> tuple[ImageData, str]:
-    """MNIST where it is on disk or can be downloaded, otherwise glyphs; and, in that case, the reason ("" with MNIST).
+    """MNIST if it is on disk or can be downloaded, otherwise glyphs; and the reason for glyphs, or "".
 
-    Damaged MNIST files are an error, not a reason.
+    Damaged MNIST files raise DataError.
     """
     try:
         return load("mnist", data_dir, image_size=image_size, channels=channels), ""

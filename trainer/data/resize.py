@@ -1,41 +1,43 @@
-"""Images brought to the size and number of channels that were asked for."""
+"""Images brought to the size and number of channels that were asked for, as image files are."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torchvision.transforms.v2 import functional
 
+from runtime.images.decode import fit_pixels
+from runtime.threads import usable_cpus
 from trainer.data.dataset import ImageData
 
-_CHUNK = 4096  # images at once
+_IMAGES_IN_TASK = 1024
 
 
 def reshape_data(data: ImageData, image_size: int | None, channels: int | None) -> ImageData:
-    """The middle square of every image resampled to `image_size` pixels a side, in `channels` 1 or 3; None keeps."""
+    """Crop every image to its middle square and resample it to `image_size` pixels a side, in `channels` 1 or 3.
+
+    None keeps the size or the channels. The conversion is that of `runtime.images.decode`: Lanczos, and luma for gray.
+    """
     own_channels, height, width = data.image_shape
     if (image_size is None or height == width == image_size) and channels in (None, own_channels):
         return data
+    shape = (channels or own_channels, image_size or height, image_size or width)
     return replace(
         data,
-        train_images=_reshape(data.train_images, image_size, channels),
-        test_images=_reshape(data.test_images, image_size, channels),
+        train_images=_reshape(data.train_images, shape),
+        test_images=_reshape(data.test_images, shape),
     )
 
 
-def _reshape(images: npt.NDArray[np.uint8], image_size: int | None, channels: int | None) -> npt.NDArray[np.uint8]:
-    """uint8 (N, H, W, C) → uint8 (N, image_size, image_size, channels)."""
-    parts = []
-    for start in range(0, len(images), _CHUNK):
-        part = torch.tensor(images[start : start + _CHUNK]).permute(0, 3, 1, 2)
-        if channels == 1:
-            part = functional.rgb_to_grayscale(part)
-        elif channels == 3:
-            part = part.expand(-1, 3, -1, -1)
-        if image_size is not None:
-            side = min(part.shape[2:])
-            part = functional.center_crop(part, [side, side])
-            part = functional.resize(part, [image_size, image_size], antialias=True)
-        parts.append(part.permute(0, 2, 3, 1).numpy())
-    return np.ascontiguousarray(np.concatenate(parts))
+def _reshape(images: npt.NDArray[np.uint8], image_shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+    """uint8 (N, H', W', C') → uint8 (N, H, W, C). image_shape: (C, H, W)."""
+    channels, height, width = image_shape
+    fitted = np.empty((len(images), height, width, channels), np.uint8)
+
+    def work(start: int) -> None:
+        for i in range(start, min(start + _IMAGES_IN_TASK, len(images))):
+            fitted[i] = fit_pixels(images[i], image_shape)
+
+    with ThreadPoolExecutor(usable_cpus()) as pool:
+        list(pool.map(work, range(0, len(images), _IMAGES_IN_TASK)))  # a list, so that what a thread raised is raised
+    return fitted

@@ -1,1 +1,1 @@
-"""Honest evaluation: what `vae-evaluate` measures, one measurement a file."""
+"""The measurements of `vae-evaluate`, one per file."""

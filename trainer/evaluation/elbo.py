@@ -1,4 +1,4 @@
-"""The evidence lower bound taken apart: floor, excess and KL, by class and by latent dimension."""
+"""The evidence lower bound split into floor, excess and KL, in total, by class and by latent dimension."""
 
 from __future__ import annotations
 
@@ -10,21 +10,19 @@ import torch
 from torch import Tensor
 
 from trainer.model.vae import VAE
+from trainer.objective.active import count_active_by_kl, count_active_by_variance
 from trainer.objective.bound import Objective
-from trainer.seeds import generator
-
-_BATCH = 1000  # images at once
-_ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 5.2
-_ACTIVE_KL_NATS = 0.1
+from trainer.objective.likelihood import reconstruction_floor
+from trainer.objective.score import score_batches
 
 
 @dataclass(frozen=True)
 class ElboTerms:
-    """Means over some images, in nats per image."""
+    """Means over a set of images, in nats per image."""
 
     images: int
     floor: float | None
-    """The least that the reconstruction can be: the entropy of the pixels. None where there is no such limit."""
+    """Lower limit of `reconstruction`: the pixel entropy for a Bernoulli likelihood. None: it has no limit."""
     reconstruction: float
     """−log p(x | z) for one draw of z from q(z | x)."""
     kl: float
@@ -37,74 +35,52 @@ class ElboTerms:
 
 @dataclass(frozen=True)
 class Elbo:
-    """The bound on a set of images, and how the latent dimensions share in it."""
+    """The bound on a set of images, and the contribution of each latent dimension."""
 
     total: ElboTerms
     by_class: dict[int, ElboTerms]
-    """By label; empty where there are no labels."""
+    """By label; empty if the data has no labels."""
     kl_per_dimension: tuple[float, ...]
     """Mean KL(q(z_d | x) || N(0, 1)) in nats."""
     mean_variance: tuple[float, ...]
-    """Variance over images of the posterior mean."""
+    """Variance of the posterior mean over images."""
 
     @property
     def active_by_variance(self) -> int:
-        """Dimensions whose posterior mean has a variance over 0.01 (Burda et al. 2016)."""
-        return sum(variance > _ACTIVE_VARIANCE for variance in self.mean_variance)
+        """Dimensions whose posterior mean has a variance above `ACTIVE_VARIANCE`."""
+        return count_active_by_variance(self.mean_variance)
 
     @property
     def active_by_kl(self) -> int:
-        """Dimensions that carry more than 0.1 nat."""
-        return sum(kl > _ACTIVE_KL_NATS for kl in self.kl_per_dimension)
+        """Dimensions with a KL above `ACTIVE_KL_NATS`."""
+        return count_active_by_kl(self.kl_per_dimension)
 
 
-@torch.no_grad()
 def measure_elbo(
-    model: VAE, image: Tensor, labels: npt.NDArray[np.int64] | None, *, likelihood: str, seed: int = 0
+    model: VAE, images: Tensor, labels: npt.NDArray[np.int64] | None, *, likelihood: str, seed: int = 0
 ) -> Elbo:
-    """The evidence lower bound (β = 1, whatever the model was trained on) with one draw of z for each image.
+    """The evidence lower bound (β = 1, whatever the model was trained with) with one draw of z for each image.
 
-    image: float32 (N, C, H, W) in [0, 1] on the model's device. labels: (N,). likelihood: a name in `objectives.NLL`.
+    images: uint8 (N, H, W, C) on the model's device. labels: (N,). likelihood: a name in `likelihood.NLL`.
     """
     objective = Objective("elbo", likelihood, draws=1, beta=1.0, free_bits=0.0)
-    noise = torch.randn(
-        len(image),
-        1,
-        model.config.latent_dim,
-        device=image.device,
-        generator=generator(seed, "evaluation", device=image.device),
-    )
-    parts = [
-        objective.terms(model, image[start : start + _BATCH], noise[start : start + _BATCH])
-        for start in range(0, len(image), _BATCH)
-    ]
+    parts = [terms for _, terms in score_batches(model, images, objective=objective, seed=seed)]
     reconstruction = torch.cat([part.reconstruction for part in parts]).double().cpu().numpy()
     kl = torch.cat([part.kl for part in parts]).double().cpu().numpy()  # (N, L)
     mean = torch.cat([part.mean for part in parts]).double().cpu().numpy()
-    floor = _floor(image, likelihood)
+    pixels = images.cpu().numpy()
 
     def over(chosen: npt.NDArray[np.bool_]) -> ElboTerms:
         return ElboTerms(
             int(chosen.sum()),
-            None if floor is None else float(floor[chosen].mean()),
+            reconstruction_floor(likelihood, pixels[chosen]),
             float(reconstruction[chosen].mean()),
             float(kl[chosen].sum(1).mean()),
         )
 
     return Elbo(
-        total=over(np.ones(len(image), bool)),
+        total=over(np.ones(len(pixels), bool)),
         by_class={} if labels is None else {int(label): over(labels == label) for label in np.unique(labels)},
         kl_per_dimension=tuple(kl.mean(0).tolist()),
         mean_variance=tuple(mean.var(0).tolist()),
     )
-
-
-def _floor(image: Tensor, likelihood: str) -> npt.NDArray[np.float64] | None:
-    """The least reconstruction of each image: (N,)."""
-    if likelihood == "continuous-bernoulli":
-        return None  # its density on a black or a white pixel has no upper limit
-    if likelihood == "gaussian":
-        return np.zeros(len(image))
-    entropy = torch.special.entr(image) + torch.special.entr(1 - image)
-    floors: npt.NDArray[np.float64] = entropy.flatten(1).double().sum(1).cpu().numpy()
-    return floors

@@ -21,7 +21,7 @@ from trainer.evaluation.sample_quality import SampleQuality, draw_samples, measu
 from trainer.seeds import generator
 
 Progress = Callable[[str, int, int], object]
-"""Called with what is being done, how much more of it is done, and how much there is in all."""
+"""Called with the name of the current task, the work done since the last call, and its total work."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `vae-evaluate` prints and saves."""
+    """All results of `vae-evaluate`."""
 
     model: str
     parameters: int
@@ -86,8 +86,8 @@ def evaluate_checkpoint(
 ) -> Evaluation:
     """Measure bounds on all test images, and the quality of samples from the prior.
 
-    k, images_with_k: of the importance-weighted NLL, see `importance_nll`. seed: of every draw. Raises DataError where
-    `data` is not the checkpoint's.
+    k, images_with_k: samples of the NLL, see `importance_nll`. samples: images drawn from the prior. seed: of all
+    random draws. Raises DataError if `data` is not the data set of the checkpoint.
     """
     check_data(checkpoint, data)
     model = checkpoint.build_model().to(device)
@@ -105,7 +105,7 @@ def evaluate_checkpoint(
             progress(f"NLL of {name} images", done, total)
 
         protocols[name] = Protocol(
-            measure_elbo(model, image, data.test_labels, likelihood=settings.likelihood, seed=seed),
+            measure_elbo(model, form, data.test_labels, likelihood=settings.likelihood, seed=seed),
             importance_nll(
                 model,
                 image,

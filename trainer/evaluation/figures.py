@@ -15,6 +15,7 @@ from runtime.images.sheet import grid
 from trainer.checkpoint import Checkpoint, EpochMetrics
 from trainer.evaluation.evaluate import Evaluation
 from trainer.model.vae import VAE
+from trainer.objective.active import ACTIVE_KL_NATS, count_active_by_kl
 from trainer.pictures import image_grid, to_png, to_uint8, without_gray_axis
 
 _FLOOR_COLOUR, _EXCESS_COLOUR, _KL_COLOUR = "#d1d5db", "#c2410c", "#8aa1b8"
@@ -58,8 +59,8 @@ def kl_over_epochs(history: Sequence[EpochMetrics]) -> Figure:
     axes.set_ylabel("latent dimension, most used first")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    active = int((kl[-1] > 0.1).sum())
-    axes.set_title(f"{active} of {kl.shape[1]} dimensions carry more than 0.1 nat after epoch {last}")
+    active = count_active_by_kl(history[-1].test_kl_per_dimension)
+    axes.set_title(f"{active} of {kl.shape[1]} dimensions carry more than {ACTIVE_KL_NATS:g} nat after epoch {last}")
     return figure
 
 

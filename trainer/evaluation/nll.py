@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from trainer.objective.likelihood import NLL
+from trainer.objective.bound import importance_bound, log_weights
+from trainer.objective.likelihood import log_likelihood_
 from trainer.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -22,26 +23,24 @@ if TYPE_CHECKING:
 _CPU_ROWS, _GPU_ROWS = 1000, 100_000
 _CURVE = (1, 5, 50, 500, 5000, 50_000)
 _COARSE = 50  # samples of every image where only some images get all k
-# As many factors σ(|l|) are multiplied before one logarithm is taken: each is in [1/2, 1], so no product underflows.
-_LARGEST_PRODUCT = 16
 
 
 @dataclass(frozen=True)
 class ImportanceNll:
-    """What `importance_nll` finds. All in nats per image, means over images."""
+    """The result of `importance_nll`: means over images, in nats per image."""
 
     k: int
     nll: float
     """The bound with k samples."""
     standard_error: float
-    """Of `nll`, over images; the randomness of the samples is in it, since each image has its own."""
+    """Standard error of `nll` over images; it includes the sampling noise, which is independent for each image."""
     curve: dict[int, float]
     """The bound for fewer samples too, each from all samples taken, in disjoint groups; 1 is the ELBO."""
     effective_samples: float
     """(Σ w)² / Σ w² of the k weights, median over images. Near 1, one sample decides and the bound is loose."""
     images: int
     images_with_k: int
-    """So many of the images, evenly spaced, had k samples; the others 50, see `importance_nll`."""
+    """Number of images, evenly spaced, that had k samples; the others had 50, see `importance_nll`."""
     seconds: float
 
 
@@ -57,10 +56,10 @@ def importance_nll(
 ) -> ImportanceNll:
     """−log (1/k) Σ p(x, z_i) / q(z_i | x) with z_i from q(z | x) (Burda et al. 2016, equation 8).
 
-    image: float32 (N, C, H, W) in [0, 1] on the model's device. likelihood: of the decoder, a name in `objectives.NLL`;
-    Bernoulli's for gray images is the expected value over their binarisation, see `bernoulli_nll`. The noise of image i
-    is a function of (seed, i) alone. Memory does not grow with N · k. advance: called with the number of samples done,
-    see `sample_count`.
+    image: float32 (N, C, H, W) in [0, 1] on the model's device. likelihood: a name in `likelihood.NLL`; the Bernoulli
+    likelihood of gray images is the expected value over their binarisation, see `bernoulli_nll`. The noise of image i
+    is a function of (seed, i) alone. Memory use does not grow with N · k. advance: called with the number of samples
+    done, see `sample_count`.
 
     images_with_k: how many images get k samples; None means all. The rest get 50, and the estimate for all N is their
     bound at 50 plus the mean gain from 50 to k of the others. That gain varies little between images, so a tenth of
@@ -139,33 +138,6 @@ def _summary(
     )
 
 
-def log_likelihood(logits: Tensor, image: Tensor, likelihood: str) -> Tensor:
-    """log p(x | z) for every sample of every image: logits (N, S, P), image (N, P) → (N, S). May overwrite logits.
-
-    Like the training loss, the Gaussian's is without its constant.
-    """
-    if likelihood == "bernoulli":
-        return _bernoulli_log_likelihood(logits, image)
-    repeated = image[:, None].expand_as(logits)
-    return -NLL[likelihood](logits.flatten(0, 1), repeated.flatten(0, 1)).view(logits.shape[:2])
-
-
-def _bernoulli_log_likelihood(logits: Tensor, image: Tensor) -> Tensor:
-    """Σ_pixels x l − softplus(l).
-
-    With softplus(l) = (l + |l|) / 2 − log σ(|l|) the linear part is a matrix product, and the logarithms of many
-    sigmoids are one logarithm of their product: a tenth of the time of `binary_cross_entropy_with_logits`.
-    Float32 rounding leaves an error of about 1e-4 nats at 784 pixels.
-    """
-    images, samples, pixels = logits.shape
-    linear = torch.bmm(logits, (image - 0.5)[:, :, None])[:, :, 0]  # (N, S)
-    magnitude = logits.abs_()
-    linear -= 0.5 * magnitude.sum(2)
-    factors = next(size for size in range(min(_LARGEST_PRODUCT, pixels), 0, -1) if pixels % size == 0)
-    products = magnitude.sigmoid_().view(images, samples, factors, pixels // factors).prod(2)
-    return linear + products.log_().sum(2)
-
-
 def _log_weights(
     model: VAE,
     image: Tensor,
@@ -184,9 +156,8 @@ def _log_weights(
         epsilon = noise[:, start : start + rows]  # (N, S, L)
         z = torch.addcmul(mean, torch.exp(0.5 * log_var), epsilon)
         logits = model.decode_logits(z.flatten(0, 1)).view(*z.shape[:2], -1)  # (N, S, P)
-        # The constants of both normal densities cancel.
-        log_prior_over_posterior = 0.5 * (epsilon.square() - z.square() + log_var).double().sum(2)
-        parts.append(log_likelihood(logits, image.flatten(1), likelihood).double() + log_prior_over_posterior)
+        nll = -log_likelihood_(logits, image.flatten(1), likelihood).double()  # (N, S)
+        parts.append(log_weights(nll, z, epsilon, log_var[:, 0]))
         advance(z.shape[0] * z.shape[1])
     return torch.cat(parts, dim=1)
 
@@ -199,6 +170,4 @@ def _noise(k: int, latent_dim: int, seed: int, number: int, device: torch.device
 def _grouped_bound(log_w: Tensor, size: int) -> Tensor:
     """The bound of `size` samples, averaged over all disjoint groups of that many: (N, k) → (N,)."""
     groups = log_w.shape[1] // size
-    grouped = log_w[:, : groups * size].unflatten(1, (groups, size))
-    bound: Tensor = (grouped.logsumexp(2) - math.log(size)).mean(1)
-    return bound
+    return importance_bound(log_w[:, : groups * size].unflatten(1, (groups, size))).mean(1)

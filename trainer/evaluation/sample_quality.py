@@ -18,17 +18,17 @@ from trainer.seeds import generator
 
 _TRAIN_CHUNK = 5000  # training images compared at once
 _DECODED_AT_ONCE = 1000
-_REFERENCES = 10_000  # training images, chosen at random, that stand for all in FID
+_REFERENCES = 10_000  # training images, chosen at random, that represent the training set in FID
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the classifier says of the samples, and of as many real test images."""
+    """Statistics of the classifier on the samples, and on the same number of real test images."""
 
     accuracy: float
-    """Of the classifier, on all real test images."""
+    """Accuracy of the classifier on all real test images."""
     confidence: float
-    """Mean probability of the class that it thinks likeliest."""
+    """Mean probability of the most likely class."""
     real_confidence: float
     histogram: dict[int, float]
     """Share of each label among the samples, as the classifier sees them."""
@@ -42,7 +42,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class SampleQuality:
-    """How good the samples look."""
+    """Distances of samples to the training set, and the verdict of the classifier."""
 
     samples: int
     distance: float

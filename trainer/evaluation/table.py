@@ -5,6 +5,7 @@ from __future__ import annotations
 from trainer.evaluation.elbo import ElboTerms
 from trainer.evaluation.evaluate import Evaluation
 from trainer.evaluation.sample_quality import SampleQuality
+from trainer.objective.active import ACTIVE_KL_NATS, ACTIVE_VARIANCE
 
 
 def as_table(found: Evaluation) -> str:
@@ -60,11 +61,11 @@ def _bounds(found: Evaluation) -> list[str]:
 
 def _latents(found: Evaluation) -> list[str]:
     elbo = next(iter(found.protocols.values())).elbo
-    dimensions = len(elbo.kl_per_dimension)
+    dimensions, active = len(elbo.kl_per_dimension), elbo.active_by_variance
     kl = " ".join(f"{value:.2f}" for value in sorted(elbo.kl_per_dimension, reverse=True))
     lines = [
-        f"active    {elbo.active_by_variance} of {dimensions} latents by variance of the posterior mean > 0.01",
-        f"          {elbo.active_by_kl} of {dimensions} by KL > 0.1 nat; KL of each, nats, sorted:",
+        f"active    {active} of {dimensions} latents by variance of the posterior mean > {ACTIVE_VARIANCE:g}",
+        f"          {elbo.active_by_kl} of {dimensions} by KL > {ACTIVE_KL_NATS:g} nat; KL of each, nats, sorted:",
     ]
     width, words = 70, kl.split()
     while words:

@@ -1,1 +1,1 @@
-"""What training minimises: likelihoods, the bounds made of them, and the score on held-out images."""
+"""The training objective: likelihoods, bounds on log p(x), and the score on held-out images."""

@@ -1,5 +1,4 @@
-"""The training objective: which bound on log p(x), and how its terms are weighed. Training, validation and the choice
-of the best checkpoint all use one and the same."""
+"""Bounds on log p(x) (ELBO, IWAE, DReG) with their settings: the loss of training, validation and model selection."""
 
 from __future__ import annotations
 
@@ -11,13 +10,41 @@ import torch
 from torch import Tensor
 
 from trainer.model.vae import VAE
-from trainer.objective.likelihood import NLL, kl_per_dimension
+from trainer.objective.likelihood import NLL, kl_per_dimension, kl_to_standard_normal
 from trainer.settings import Settings
+
+
+def log_weights(
+    nll: Tensor, z: Tensor, standardized: Tensor, log_var: Tensor, *, kl_weight: float | Tensor = 1.0
+) -> Tensor:
+    """Log importance weights log p(x|z) + kl_weight · (log p(z) − log q(z|x)) of k draws for each of N images: (N, k).
+
+    nll: −log p(x|z), (N, k). z: the draws, (N, k, latent_dim). standardized: (z − mean) / std of the posterior, that is
+    the noise from which z was made, (N, k, latent_dim). log_var: of the posterior, (N, latent_dim). The sum over
+    latents has the dtype of `nll`: pass float64 for many draws. Burda et al. 2016, equation 8.
+    """
+    # The constants ½ log 2π of the two normal densities cancel.
+    log_ratio = 0.5 * (standardized.square() + log_var.unsqueeze(1) - z.square()).sum(2, dtype=nll.dtype)
+    return kl_weight * log_ratio - nll
+
+
+def importance_bound(log_weights: Tensor) -> Tensor:
+    """The IWAE bound log (1/k) Σ w on log p(x) from log-weights (..., k): (...). Burda et al. 2016, equation 8."""
+    return torch.logsumexp(log_weights, dim=-1) - math.log(log_weights.shape[-1])
+
+
+def negative_elbo(logits: Tensor, image: Tensor, mean: Tensor, log_var: Tensor, likelihood: str) -> Tensor:
+    """−ELBO in nats of N images with one draw of z each: (N,), in the dtype of the arguments (float32 or float64).
+
+    logits: what the decoder makes of z, (N, C, H, W). image: in [0, 1], of the same shape. mean, log_var: of the
+    posterior, (N, latent_dim). likelihood: a name in `likelihood.NLL`. Kingma & Welling 2014, equation 3.
+    """
+    return NLL[likelihood](logits, image) + kl_to_standard_normal(mean, log_var)
 
 
 @dataclass(frozen=True)
 class BoundTerms:
-    """What an objective is made of, for a batch of N images with k draws of z each, in nats."""
+    """The terms of an objective for a batch of N images with k draws of z each, in nats."""
 
     reconstruction: Tensor
     """(N,): −log p(x|z), the mean over draws."""
@@ -56,8 +83,8 @@ class Objective:
     ) -> BoundTerms:
         """All terms for `image`, (N, C, H, W) in [0, 1], with `noise`, standard normal (N, draws, latent_dim).
 
-        kl_weight: stands in for β while it is warmed up; None means β. total: adds up over the processes that share a
-        batch, where `image` is a part of one; N may then be 0.
+        kl_weight: used instead of β during KL warm-up; None means β. total: sums a tensor over the ranks that share a
+        batch, if `image` is one rank's part of it; N may then be 0.
         """
         weight = self.beta if kl_weight is None else kl_weight
         mean, log_var = (head.to(image.dtype) for head in model.encode(image))  # (N, L) each, also under autocast
@@ -67,20 +94,19 @@ class Objective:
         if self.bound == "elbo":
             nll = self._nll(model, z, image)
             reconstruction = nll.mean(1)
-            loss = self.negative_elbo(reconstruction.sum(), kl.sum(0), weight, images=len(image), total=total)
+            loss = self.elbo_loss(reconstruction.sum(), kl.sum(0), weight, images=len(image), total=total)
             return BoundTerms(reconstruction, mean, kl, None, loss)
         if self.bound == "dreg":
             # log q must reach the encoder through z alone (Tucker et al. 2019, equation 6).
             mean, log_var = mean.detach(), log_var.detach()
         nll = self._nll(model, z, image)
         draws = z.view_as(noise)
+        # Computed from z, not taken from `noise`: its gradient w.r.t. mean and log_var is part of the IWAE gradient.
         standardized = (draws - mean.unsqueeze(1)) * torch.exp(-0.5 * log_var).unsqueeze(1)
-        # log p(z) − log q(z|x); the two constants cancel.
-        log_ratio = 0.5 * (standardized.square() + log_var.unsqueeze(1) - draws.square()).sum(2)  # (N, k)
-        log_weights = weight * log_ratio - nll
-        return BoundTerms(nll.mean(1), mean, kl, log_weights, self._importance_loss(log_weights, z))
+        weights = log_weights(nll, draws, standardized, log_var, kl_weight=weight)
+        return BoundTerms(nll.mean(1), mean, kl, weights, self._importance_loss(weights, z))
 
-    def negative_elbo(
+    def elbo_loss(
         self,
         reconstruction: Tensor,
         kl: Tensor,
@@ -105,14 +131,14 @@ class Objective:
         repeated = image if self.draws == 1 else image.repeat_interleave(self.draws, dim=0)
         return NLL[self.likelihood](model.decode_logits(z).to(image.dtype), repeated).view(len(image), self.draws)
 
-    def _importance_loss(self, log_weights: Tensor, z: Tensor) -> Tensor:
-        """−Σ_n log (1/k) Σ_k w_nk: Burda et al. 2016, equation 8."""
-        loss = (math.log(self.draws) - torch.logsumexp(log_weights, dim=1)).sum()
-        if self.bound == "iwae" or not log_weights.requires_grad:
+    def _importance_loss(self, weights: Tensor, z: Tensor) -> Tensor:
+        """The IWAE loss, summed over images, from log-weights (N, k); for DReG with the gradient of that estimator."""
+        loss = -importance_bound(weights).sum()
+        if self.bound == "iwae" or not weights.requires_grad:
             return loss
         # DReG: the decoder's gradient weighs each draw by its normalised weight, as IWAE's does; the encoder's, which
         # passes through z, by the square of it.
-        share = torch.softmax(log_weights.detach(), dim=1)
+        share = torch.softmax(weights.detach(), dim=1)
         z.register_hook(lambda gradient: gradient * share.view(-1, 1))
-        surrogate = -(share * log_weights).sum()
+        surrogate = -(share * weights).sum()
         return loss.detach() + (surrogate - surrogate.detach())

@@ -1,7 +1,8 @@
-"""Scoring a model on held-out images with the objective that it is trained on."""
+"""Scores a model on held-out images with its training objective."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -9,11 +10,11 @@ from torch import Tensor
 
 from trainer.data.pixels import to_float
 from trainer.model.vae import VAE
-from trainer.objective.bound import Objective
+from trainer.objective.active import count_active_by_variance
+from trainer.objective.bound import BoundTerms, Objective
 from trainer.seeds import generator
 
 _BATCH = 2000  # images at once, fewer with several draws: large kernels, and some 50 MB for small gray images
-_ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 5.2
 
 
 @dataclass(frozen=True)
@@ -31,36 +32,31 @@ class Score:
 
     @property
     def active_units(self) -> int:
-        """Latent dimensions whose posterior mean varies with the image: by more than 0.01 (Burda et al. 2016)."""
-        return sum(variance > _ACTIVE_VARIANCE for variance in self.mean_variance)
+        """Latent dimensions whose posterior mean has a variance over images above `ACTIVE_VARIANCE`."""
+        return count_active_by_variance(self.mean_variance)
 
 
 @torch.no_grad()
 def evaluate(model: VAE, images: Tensor, *, objective: Objective, seed: int) -> Score:
-    """The training objective on `images`, uint8 (N, H, W, C) on the model's device.
+    """Score `model` with the training objective on `images`, uint8 (N, H, W, C) on the model's device.
 
-    The draws of z depend on `seed` alone, so that two epochs, or two models of one latent size, meet the same noise.
+    The noise depends on `seed` alone: two epochs, or two models with the same number of latents, get the same noise.
     """
     device, latent_dim = images.device, model.config.latent_dim
-    draw = generator(seed, "evaluation", device=device)
     sums = {
         "reconstruction": torch.zeros((), dtype=torch.float64, device=device),
         "loss": torch.zeros((), dtype=torch.float64, device=device),
         "kl": torch.zeros(latent_dim, dtype=torch.float64, device=device),
     }
     means = torch.empty(len(images), latent_dim, device=device)
-    batch = max(1, _BATCH // objective.draws)
-    for start in range(0, len(images), batch):
-        image = to_float(images[start : start + batch])
-        noise = torch.randn(len(image), objective.draws, latent_dim, device=device, generator=draw)
-        terms = objective.terms(model, image, noise)
+    for part, terms in score_batches(model, images, objective=objective, seed=seed):
         sums["reconstruction"] += terms.reconstruction.sum()
         sums["loss"] += terms.loss
         sums["kl"] += terms.kl.sum(0)
-        means[start : start + batch] = terms.mean
+        means[part] = terms.mean
     reconstruction, loss, kl = (total / len(images) for total in sums.values())
     if objective.bound == "elbo":  # free bits are charged on the mean over all images, not over a batch
-        loss = objective.negative_elbo(reconstruction, kl)
+        loss = objective.elbo_loss(reconstruction, kl)
     return Score(
         reconstruction.item(),
         kl.sum().item(),
@@ -68,3 +64,15 @@ def evaluate(model: VAE, images: Tensor, *, objective: Objective, seed: int) -> 
         tuple(kl.tolist()),
         tuple(means.var(0, correction=0).tolist()),
     )
+
+
+@torch.no_grad()
+def score_batches(model: VAE, images: Tensor, *, objective: Objective, seed: int) -> Iterator[tuple[slice, BoundTerms]]:
+    """The terms of the objective batch by batch, each with its place in `images`; arguments as for `evaluate`."""
+    draw = generator(seed, "evaluation", device=images.device)
+    batch = max(1, _BATCH // objective.draws)
+    for start in range(0, len(images), batch):
+        part = slice(start, start + batch)
+        image = to_float(images[part])
+        noise = torch.randn(len(image), objective.draws, model.config.latent_dim, device=images.device, generator=draw)
+        yield part, objective.terms(model, image, noise)

@@ -19,13 +19,14 @@ from trainer.data.dataset import ImageData
 from trainer.errors import SettingsError
 from trainer.evaluation.evaluate import Evaluation, evaluate_checkpoint
 from trainer.settings import Settings
+from trainer.training.execution import Execution
 from trainer.training.loop import fit
 from trainer.training.run_folder import Run
 
 NLL_SAMPLES, NLL_IMAGES = 500, 200
-"""k of a cell's NLL, and the test images that get all k; see `importance_nll`."""
+"""Samples k of a cell's NLL, and the number of test images that get all k; see `importance_nll`."""
 SAMPLES = 1000
-"""Samples that are judged in each cell."""
+"""Generated images per cell that the classifier scores."""
 _RECORD = "cell.json"
 
 
@@ -40,27 +41,29 @@ class Cell:
     batch_norm: bool
     parameters: int
     loss: float
-    """The best epoch's, in nats per image, like the two below."""
+    """Test loss (the training objective) of the best epoch, in nats per image, as in the history."""
     reconstruction: float
+    """−log p(x|z) of the test images as they are, in nats per image."""
     kl: float
+    """KL of the posterior to the prior, in nats per image."""
     active_units: int
-    """By variance of the posterior mean."""
+    """Latent dimensions that are active by the variance of the posterior mean."""
     nll: float
-    """Importance-weighted, of binarised images where the likelihood is Bernoulli, else of the images as they are."""
+    """Importance-weighted NLL in nats per image; of binarised images if the likelihood is Bernoulli, else unchanged."""
     fid: float | None
-    """In the features of a classifier; None without labels, like the two below."""
+    """Fréchet distance in the features of a classifier; None without labels, like the next two."""
     real_fid: float | None
     confidence: float | None
     seconds: float
-    """Training, evaluation after each epoch included."""
+    """Duration of training, with the evaluation after each epoch."""
 
 
 def make_grid(
     base: Settings, latent_dims: Sequence[int], hiddens: Sequence[tuple[int, ...]], batch_norms: Sequence[bool]
 ) -> dict[str, Settings]:
-    """The settings of every combination, by the name of its folder; an empty sequence keeps what `base` has.
+    """The settings of every combination, by folder name; an empty sequence keeps the value of `base`.
 
-    A hidden of one size stands for as many layers of it as `base` has.
+    A hidden with one size is repeated for as many layers as `base` has.
     """
     sizes = [hidden * len(base.hidden) if len(hidden) == 1 else hidden for hidden in hiddens] or [base.hidden]
     grid = {}
@@ -80,10 +83,10 @@ def run_cell(
     device: torch.device,
     advance: Callable[[int], object] = lambda images: None,
 ) -> tuple[Cell, bool]:
-    """Train and score one cell in `folder`, unless that was done before. Returns it, and whether it is new.
+    """Train and score one cell in `folder`, unless it is finished already. Returns the cell and whether it is new.
 
-    A cell that was interrupted starts again. Raises SettingsError where `folder` holds the cell of other settings or of
-    other data, or a damaged one, and OutputError where it cannot be made.
+    An interrupted cell is trained again from the start. Raises SettingsError if `folder` holds a damaged cell or one
+    with other settings or data, and OutputError if the folder cannot be created.
     """
     identity = {"settings": _plain(settings), "data": data.sha256}
     record = folder / _RECORD
@@ -103,7 +106,7 @@ def run_cell(
         raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
     run = Run(folder)
     started = time.perf_counter()
-    for _ in fit(settings, data, run, device=device, advance=advance):
+    for _ in fit(settings, data, run, execution=Execution(device), advance=advance):
         pass
     seconds = time.perf_counter() - started
     checkpoint = load_checkpoint(run.best)

@@ -1,1 +1,1 @@
-"""Training: the epochs, what they change, and the folder that a run leaves behind."""
+"""Training: loop, state, resuming, and the folder of a run."""

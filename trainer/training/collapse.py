@@ -1,23 +1,24 @@
-"""The collapse watch: says when a latent dimension, or the whole posterior, stops carrying anything about the image."""
+"""Detects posterior collapse: a latent dimension, or all of them, that no longer depends on the image."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from trainer.checkpoint import EpochMetrics
+from trainer.objective.active import ACTIVE_KL_NATS
 from trainer.settings import Settings
 
-_ALIVE, _DEAD = 0.1, 0.01  # nats of KL: what counts as active in Vahdat & Kautz 2020, and a tenth of it
-_PATIENCE = 3  # epochs in which a fresh model may find its first active dimension
+_COLLAPSED_KL_NATS = ACTIVE_KL_NATS / 10
+_PATIENCE = 3  # epochs until a new model should have its first active dimension
 
 
 def collapse_warning(history: Sequence[EpochMetrics], settings: Settings) -> str | None:
-    """One line on what the newest epoch lost, with the option that cures it; None where there is nothing new to say.
+    """A warning about dimensions that collapsed in the newest epoch, with an option to try; None without news.
 
-    The whole posterior is reported when its last active dimension is lost, or when none has come to life by the third
-    epoch. Single dimensions are reported the first time that any is lost, which is when its KL falls below 0.01 nat
-    after having been over 0.1: a model that has more of them than it needs goes on to lose some in many epochs, and
-    the history counts those that are left.
+    Collapse of the whole posterior is reported when the last active dimension becomes inactive, or when none is active
+    after three epochs. A single dimension has collapsed if its KL falls below 0.01 nat after having exceeded 0.1. Only
+    the first epoch with such a dimension is reported: a model with too many dimensions loses some in many epochs, and
+    the history counts the active ones.
     """
     newest = history[-1]
     if newest.active_units == 0:
@@ -33,15 +34,16 @@ def collapse_warning(history: Sequence[EpochMetrics], settings: Settings) -> str
     if not lost or any(_lost(history[:epochs]) for epochs in range(1, len(history))):
         return None
     which = f"dimension {lost[0]} has" if len(lost) == 1 else f"dimensions {', '.join(map(str, lost))} have"
-    return f"latent {which} collapsed, KL under {_DEAD:g} nat; to keep them all, {_cure(settings)}"
+    return f"latent {which} collapsed, KL under {_COLLAPSED_KL_NATS:g} nat; to keep them all, {_cure(settings)}"
 
 
 def _lost(history: Sequence[EpochMetrics]) -> list[int]:
-    """Dimensions that carried something in an earlier epoch and carry nothing in the newest."""
+    """Dimensions that were active in an earlier epoch and have collapsed in the newest."""
     return [
         dimension
         for dimension, kl in enumerate(history[-1].test_kl_per_dimension)
-        if kl < _DEAD and any(earlier.test_kl_per_dimension[dimension] > _ALIVE for earlier in history[:-1])
+        if kl < _COLLAPSED_KL_NATS
+        and any(earlier.test_kl_per_dimension[dimension] > ACTIVE_KL_NATS for earlier in history[:-1])
     ]
 
 

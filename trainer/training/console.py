@@ -1,16 +1,14 @@
-"""What `vae-train` says about a run, in words."""
+"""The text that `vae-train` prints about a run."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from trainer.checkpoint import Checkpoint, EpochMetrics
 from trainer.data.dataset import ImageData
 from trainer.model.vae import VAE
 from trainer.settings import Settings
-from trainer.training.team import Team
+from trainer.training.execution import Execution
 
 EPOCH_HEAD = "epoch   train loss   test loss   reconstruction      KL   active    images/s"
 
@@ -19,26 +17,22 @@ def introduction(
     settings: Settings,
     data: ImageData,
     model: VAE,
-    device: torch.device,
-    team: Team,
+    execution: Execution,
     checkpoint: Checkpoint | None,
     folder: Path,
 ) -> str:
-    """What is about to be trained, on what, and where it will be written. checkpoint: what it goes on from."""
+    """What is about to be trained, on what, and where it will be written. checkpoint: the one to resume from."""
     depth, height, width = data.image_shape
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    where = f"cpu, {torch.get_num_threads()} threads" if device.type == "cpu" else torch.cuda.get_device_name()
-    if team.size > 1:
-        where += f", in each of {team.size} processes"
     clip = f", clip {settings.clip_norm:g}" if settings.clip_norm else ""
-    done = f", going on after epoch {checkpoint.epoch}" if checkpoint else ""
+    done = f", resuming after epoch {checkpoint.epoch}" if checkpoint else ""
     return (
         f"data    {data.name}: {len(data.train_images):,} + {len(data.test_images):,} images of "
         f"{height}×{width}×{depth}, sha256 {data.sha256[:8]}…\n"
         f"model   {model.architecture}, {parameters:,} parameters\n"
         f"train   {settings.epochs} epochs of batch {settings.batch_size}, Adam {settings.learning_rate:g}, "
         f"β {settings.beta:g}{clip}, seed {settings.seed}{done}\n"
-        f"on      {where}\n"
+        f"on      {execution.describe()}\n"
         f"into    {folder}\n"
     )
 
@@ -53,7 +47,7 @@ def epoch_line(metrics: EpochMetrics) -> str:
 
 
 def anatomy(checkpoint: Checkpoint) -> str:
-    """The best epoch of a run, and what its test loss is made of."""
+    """The best epoch of a run, and the terms of its test loss."""
     settings, best = checkpoint.settings, min(checkpoint.history, key=lambda metrics: metrics.test_loss)
     floor = checkpoint.data.entropy_floor
     head = f"best    epoch {best.epoch}: test loss {best.test_loss:.2f} nats per image\n        "

@@ -1,4 +1,4 @@
-"""One pass over the training images: order, noise and binarisation are drawn in bulk, then it is steps alone."""
+"""One epoch: order, noise and binarisation are drawn in bulk, then the training steps run without further draws."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from trainer.seeds import generator
 from trainer.settings import Settings
 from trainer.training.state import TrainingState
 
-_NOISE_AT_ONCE = 2**22  # numbers, 16 MB: all of an epoch with one draw of 32 latents for 60,000 images
+_NOISE_AT_ONCE = (
+    2**22
+)  # numbers, 16 MB: the noise of an epoch of 60,000 images with one draw of 32 latents, in two blocks at most
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ def train_epoch(
     epoch: int,
     advance: Callable[[int], object] = lambda images: None,
 ) -> EpochTotals:
-    """One pass over `images`, uint8 (N, H, W, C). The order of the images, their binarisation and the noise depend on
-    (seed, epoch) alone, and are the same in all processes of a team, of which each takes its part of every batch.
+    """One pass over `images`, uint8 (N, H, W, C). The order of the images, their binarisation and the noise depend only
+    on (seed, epoch). They are the same on every rank, and each rank takes its part of every batch.
 
     advance: called after each step with the number of images done.
     """
@@ -62,12 +64,12 @@ def train_epoch(
 
     state.model.eval()
     totals = state.team.total(state.step.totals)
-    loss, reconstruction, kl = (totals / len(images)).tolist()  # the only time the device is waited for
+    loss, reconstruction, kl = (totals / len(images)).tolist()  # the only host-device synchronisation of the epoch
     return EpochTotals(loss, reconstruction, kl)
 
 
 class _NoiseSource:
-    """Standard normal noise, (images, draws, latent_dim), drawn in large blocks and handed out in slices."""
+    """Standard normal noise, (images, draws, latent_dim), drawn in large blocks and returned in slices."""
 
     def __init__(self, settings: Settings, epoch: int, images: int, device: torch.device) -> None:
         self.generator = generator(settings.seed, "noise", epoch, device=device)

@@ -1,4 +1,4 @@
-"""Training: the whole data set on the device, one epoch after the other, saved after each."""
+"""The training loop: the whole data set on the device, epoch after epoch, with a checkpoint after each."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from trainer.checkpoint import Checkpoint, DataRecord, EpochMetrics, current_ver
 from trainer.data.binarize import binarize
 from trainer.data.dataset import ImageData
 from trainer.errors import TrainingError
-from trainer.model.vae import ModelConfig
+from trainer.model.vae import VAE
 from trainer.objective.bound import Objective
 from trainer.objective.likelihood import reconstruction_floor
 from trainer.objective.score import evaluate
 from trainer.seeds import generator
 from trainer.settings import Settings
 from trainer.training.epoch import train_epoch
+from trainer.training.execution import ON_CPU, Execution
 from trainer.training.run_folder import Run
-from trainer.training.state import TrainingState
-from trainer.training.team import ALONE, Team
+from trainer.training.state import TrainingState, fresh_model
 
 _REFERENCE_IMAGES = 256
 
@@ -32,27 +32,32 @@ def fit(
     data: ImageData,
     run: Run,
     *,
-    device: torch.device,
+    execution: Execution = ON_CPU,
+    model: VAE | None = None,
     checkpoint: Checkpoint | None = None,
-    graph: bool = True,
-    team: Team = ALONE,
     advance: Callable[[int], object] = lambda images: None,
 ) -> Iterator[Checkpoint]:
-    """Train a model; after each epoch save `last.pt`, perhaps `best.pt`, and the history, and yield the state.
+    """Train a model. After each epoch, save `last.pt`, `best.pt` if the test loss is the lowest so far, and the
+    history, then yield the checkpoint. Nothing happens until the result is iterated.
 
-    checkpoint: where to go on, with the same settings and data (see `check_resumable`); on the same machine, with the
-    same number of threads, the weights then end in the very bits of a run without a break. None starts anew.
-    graph: on a GPU, run steps as a CUDA graph, unless there is a team. team: the processes that train together; each
-    calls this with the same arguments and gets the same metrics, and the first alone writes. advance: called after each
-    step with the number of images done, for a progress bar. Raises TrainingError, in all processes, when the loss is no
-    longer finite; the checkpoints of the epochs before stay.
+    settings, data: what to train on what. run: the folder to write to.
+    execution: device, CUDA graphs and processes; by default the CPU and this process alone. Under torchrun every
+    process calls `fit` with the same arguments and gets the same metrics, and rank 0 alone writes.
+    model: the untrained model; None builds it with `fresh_model`.
+    checkpoint: resume after its last epoch, with the same settings and data (see `check_resumable`). With the same
+    number of threads on the same machine, the final weights are bit-identical to those of an uninterrupted run.
+    advance: called after each step with the number of images in it, for a progress bar.
+
+    Raises TrainingError, in all processes, if a loss is not finite; the checkpoints of earlier epochs are kept.
     """
+    device, team = execution.device, execution.team
+
     # ---- the whole data set on the device, as uint8 ----
     train_images = torch.tensor(data.train_images, device=device)
     test_images = binarize(
         torch.tensor(data.test_images, device=device),
         settings.binarize,
-        generator(settings.seed, "binarize", device=device),  # that of epoch 0: the same test images in every epoch
+        generator(settings.seed, "binarize", device=device),  # the same binarised test images in every epoch
     )
     record = DataRecord(
         name=data.name,
@@ -63,14 +68,13 @@ def fit(
     )
 
     # ---- model and optimiser ----
-    config = ModelConfig.of(settings, data.image_shape)
     objective = Objective.of(settings)
-    state = TrainingState.start(config, settings, device, checkpoint, mean_of=data.train_images, graph=graph, team=team)
+    state = TrainingState.start(model or fresh_model(settings, data), settings, execution, checkpoint)
 
     # ---- epochs ----
     history = [] if checkpoint is None else list(checkpoint.history)
     if checkpoint is not None and team.leads:
-        _save(checkpoint, run)  # the break may have come between two of the files
+        _save(checkpoint, run)  # the run may have been interrupted between writing two of its files
     for epoch in range(len(history) + 1, settings.epochs + 1):
         started = time.perf_counter()
         train = train_epoch(state, train_images, settings, epoch, advance)
@@ -92,13 +96,13 @@ def fit(
         )
         _check_finite(history, run)
         checkpoint = Checkpoint(
-            model_config=config,
+            model_config=state.model.config,
             settings=settings,
             data=record,
             model_state={name: tensor.clone() for name, tensor in state.model.state_dict().items()},
             optimizer_state=state.optimizer.state_dict(),
             history=tuple(history),
-            reference_images=test_images[:_REFERENCE_IMAGES].cpu().clone(),  # a view would save all test images
+            reference_images=test_images[:_REFERENCE_IMAGES].cpu().clone(),  # torch.save writes all of a view's storage
             versions=current_versions(),
         )
         if team.leads:

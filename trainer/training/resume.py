@@ -1,4 +1,4 @@
-"""Going on with a run: which of its settings may change, and which may not."""
+"""Resuming a run: checks that settings, data and checkpoint fit together."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from trainer.settings import Settings
 
 def check_resumable(settings: Settings, data_sha256: str, checkpoint: Checkpoint) -> None:
     """Raises SettingsError, naming every difference, unless `settings` and data are those of `checkpoint`, and
-    CheckpointError where it lacks what Adam remembers.
+    CheckpointError if the checkpoint lacks Adam's moments.
 
-    More epochs are allowed, except where the learning rate is a function of their number.
+    The number of epochs may grow, unless the learning-rate schedule depends on it.
     """
     before = checkpoint.settings
     if settings.schedule == "constant" and settings.epochs >= checkpoint.epoch:
@@ -26,15 +26,14 @@ def check_resumable(settings: Settings, data_sha256: str, checkpoint: Checkpoint
         differences.append(f"the data have the hash {data_sha256[:8]}… but had {checkpoint.data.sha256[:8]}…")
     if differences:
         raise SettingsError(
-            f"this run cannot go on with other settings: {'; '.join(differences)}; "
+            f"this run cannot be resumed with other settings: {'; '.join(differences)}; "
             "leave them out, or start a new run; only --epochs may grow, under a constant learning rate"
         )
-    _check_optimizer(checkpoint)
+    check_optimizer_state(checkpoint, sum(parameter.numel() for parameter in checkpoint.build_model().parameters()))
 
 
-def _check_optimizer(checkpoint: Checkpoint) -> None:
-    """Adam remembers a count and two numbers for each weight, all weights in one vector."""
-    weights = sum(parameter.numel() for parameter in checkpoint.build_model().parameters())
+def check_optimizer_state(checkpoint: Checkpoint, weights: int) -> None:
+    """Raise CheckpointError unless the checkpoint has Adam's step count and two moments for a vector of `weights`."""
     expected = {"step": (), "exp_avg": (weights,), "exp_avg_sq": (weights,)}
     state = checkpoint.optimizer_state.get("state")
     memory = state.get(0) if isinstance(state, dict) else None
@@ -44,6 +43,6 @@ def _check_optimizer(checkpoint: Checkpoint) -> None:
     }
     if found != expected:
         raise CheckpointError(
-            f"the checkpoint cannot go on: what the optimiser remembers should be {expected} but is {found}; "
+            f"the checkpoint cannot be resumed: the state of Adam should be {expected} but is {found}; "
             "it can still be exported and evaluated"
         )

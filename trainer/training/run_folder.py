@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from collections.abc import Sequence
@@ -13,12 +11,13 @@ from pathlib import Path
 from runtime.errors import OutputError
 from runtime.files import remove_unfinished, write_atomically
 from trainer.checkpoint import EpochMetrics
+from trainer.csv_file import write_csv
 from trainer.errors import SettingsError
 
 
 @dataclass(frozen=True)
 class Run:
-    """Where the results of one run lie."""
+    """The files of one run."""
 
     folder: Path
 
@@ -27,7 +26,7 @@ class Run:
         """Make a new folder under `parent` and point `latest` at it.
 
         name: must not exist yet; None takes `default_name` with the first free number. Raises SettingsError where the
-        name is taken or is no plain name, OutputError where the folder cannot be written.
+        name is taken or is not a plain folder name, OutputError if the folder cannot be written.
         """
         if name is not None and (Path(name).name != name or name in ("", "latest")):
             raise SettingsError(f"the name of a run should be a plain folder name other than latest but is {name!r}")
@@ -36,7 +35,7 @@ class Run:
             if name is None:
                 folder = _make_numbered(parent, default_name)
             elif (parent / name).exists():
-                raise SettingsError(f"{parent / name} is there already; choose another --name or remove it")
+                raise SettingsError(f"{parent / name} already exists; choose another --name or remove it")
             else:
                 folder = parent / name
                 folder.mkdir()
@@ -47,9 +46,9 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path) -> Run:
-        """A run that is there already, to go on with; removes what a kill in the middle of a write has left.
+        """Open an existing run to resume it; removes temporary files left by a killed process.
 
-        Raises SettingsError where `folder` is no run.
+        Raises SettingsError if `folder` is not a run.
         """
         if folder.is_symlink():
             folder = folder.parent / folder.readlink()
@@ -86,19 +85,19 @@ class Run:
         return self.folder / "pictures"
 
     def write_history(self, history: Sequence[EpochMetrics]) -> None:
-        """Write `history.csv`, a row an epoch, and `history.jsonl`, which also has the KL of each latent dimension."""
+        """Write `history.csv`, one row per epoch, and `history.jsonl`, which adds the KL of each latent dimension."""
         table, lines = self.history
-        text = io.StringIO()
         rows = [
             {key: value for key, value in asdict(metrics).items() if not isinstance(value, tuple)}
             for metrics in history
         ]
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows
+        write_csv(
+            table,
+            [
+                {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
+                for row in rows
+            ],
         )
-        write_atomically(table, text.getvalue().encode())
         write_atomically(lines, "".join(json.dumps(asdict(metrics)) + "\n" for metrics in history).encode())
 
 
@@ -115,7 +114,7 @@ def _make_numbered(parent: Path, default_name: str) -> Path:
 
 
 def _point(link: Path, folder: Path) -> None:
-    """Make `link` a symbolic link to `folder`, a sibling, without a moment in which it points nowhere."""
+    """Make `link` a symbolic link to `folder`, a sibling; atomic, so `link` never dangles."""
     temporary = link.with_name(f".{link.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(folder.name)

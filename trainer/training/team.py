@@ -1,7 +1,7 @@
-"""The processes that train one model together under `torchrun`, each on its part of every batch.
+"""Data-parallel training under `torchrun`: the processes that train one model, each on its part of every batch.
 
-All of them draw the same order and the same noise for a whole epoch and take their parts of it, so that any number of
-processes trains on what one process would: losses differ by the rounding of sums in another order.
+Every rank draws the data order and the noise of the whole epoch and takes its part. Any world size therefore trains on
+the same batches as one process, and losses differ only by the rounding of sums that are taken in another order.
 """
 
 from __future__ import annotations
@@ -21,37 +21,38 @@ from trainer.errors import DataError, SettingsError
 from trainer.settings import Settings
 
 _T = TypeVar("_T")
-_PATIENCE = timedelta(hours=1)  # while one process decodes a folder of images; torchrun itself sees those that die
+_TIMEOUT = timedelta(hours=1)  # one rank may decode a large image folder meanwhile; torchrun detects dead processes
 
 
 @dataclass(frozen=True)
 class Team:
-    """One process's place among them."""
+    """The place of this process among those that train together."""
 
     rank: int = 0
-    size: int = 1
+    world_size: int = 1
     local_rank: int = 0
-    """The rank among the processes on this machine."""
+    """Rank among the processes on this machine."""
 
     @classmethod
     def join(cls, settings: Settings, device: torch.device) -> Team:
-        """Connect to the other processes that torchrun has started: over NCCL, one GPU each, or gloo on CPUs.
+        """Connect to the other processes started by torchrun: over NCCL with one GPU each, or over gloo on CPUs.
 
-        A process that torchrun did not start, or only one of, is alone. Raises SettingsError where the settings cannot
-        be shared out among so many processes, or there are not so many GPUs.
+        Returns ALONE without torchrun, or with a world size of 1. Raises SettingsError if these settings cannot be
+        split over so many processes, or if this machine has fewer GPUs than processes.
         """
         if not dist.is_torchelastic_launched() or os.environ["WORLD_SIZE"] == "1":
             return ALONE
-        rank, size, local_rank = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-        if settings.batch_size < size:
+        rank, world_size, local_rank = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+        if settings.batch_size < world_size:
             raise SettingsError(
-                f"{size} processes cannot share a batch of {settings.batch_size} images, each needs at least one; "
-                f"start at most {settings.batch_size} with --nproc-per-node, or give --batch-size {size} or more"
+                f"{world_size} processes cannot share a batch of {settings.batch_size} images, each needs at least "
+                f"one; start at most {settings.batch_size} with --nproc-per-node, or give --batch-size {world_size} "
+                "or more"
             )
         if settings.batch_norm and device.type == "cpu":
             raise SettingsError(
-                "--batch-norm needs the statistics of the whole batch, which torch gathers from several processes on "
-                "GPUs alone; train in one process, or without it"
+                "--batch-norm needs the statistics of the whole batch, which torch gathers from several processes "
+                "only on GPUs; train in one process, or without batch normalisation"
             )
         if device.type == "cuda":
             gpus = torch.cuda.device_count()
@@ -62,75 +63,75 @@ class Team:
                 )
             torch.cuda.set_device(local_rank)
             device = torch.device("cuda", local_rank)
-            dist.init_process_group("nccl", timeout=_PATIENCE, device_id=device)
+            dist.init_process_group("nccl", timeout=_TIMEOUT, device_id=device)
         else:
-            dist.init_process_group("gloo", timeout=_PATIENCE)
-        return cls(rank, size, local_rank)
+            dist.init_process_group("gloo", timeout=_TIMEOUT)
+        return cls(rank, world_size, local_rank)
 
     def leave(self) -> None:
-        """Close the connections, when the last sum is made.
+        """Close the connections after the last collective operation.
 
-        DistributedDataParallel keeps gloo's threads alive even so, and now and then one of them aborts the process
-        while Python shuts down (pytorch issue 190489): end it with `os._exit`.
+        DistributedDataParallel keeps gloo's threads alive even then, and occasionally one of them aborts the process
+        during Python's shutdown (pytorch issue 190489): end the process with `os._exit`.
         """
-        if self.size > 1:
+        if self.world_size > 1:
             dist.destroy_process_group()
 
     @property
     def leads(self) -> bool:
-        """Whether this is the one process that writes and speaks."""
+        """Whether this is rank 0, the only one that prints and writes files."""
         return self.rank == 0
 
     def part(self, images: int) -> slice:
-        """This process's images of a batch of so many: parts differ in size by one at most, and may be empty."""
-        return slice(images * self.rank // self.size, images * (self.rank + 1) // self.size)
+        """This rank's part of a batch of so many images. Parts differ in size by at most one, and may be empty."""
+        return slice(images * self.rank // self.world_size, images * (self.rank + 1) // self.world_size)
 
     def total(self, tensor: Tensor) -> Tensor:
-        """The sum of what every process gives, the same bits in all."""
-        if self.size > 1:
+        """The sum of `tensor` over all ranks, bit-identical on each of them."""
+        if self.world_size > 1:
             tensor = tensor.clone()
             dist.all_reduce(tensor)
         return tensor
 
     def connect(self, module: nn.Module) -> nn.Module:
-        """`module`, whose backward pass then averages each gradient over all processes.
+        """`module`, or with several ranks a wrapper whose backward pass averages every gradient over all of them.
 
-        The gradients must be there before and are written in place, so that views stay views.
+        The gradients must be allocated before. They are written in place, so views of them stay views.
         """
-        return DistributedDataParallel(module) if self.size > 1 else module
+        return DistributedDataParallel(module) if self.world_size > 1 else module
 
     def in_turn(self, make: Callable[[], _T]) -> _T:
-        """What each process makes for itself, after the first on its machine, which may leave something in a cache."""
-        if self.size > 1 and self.local_rank > 0:
+        """`make()` on every rank; on each machine local rank 0 goes first, so that the others find its cache."""
+        if self.world_size > 1 and self.local_rank > 0:
             dist.barrier()
         made = make()
-        if self.size > 1 and self.local_rank == 0:
+        if self.world_size > 1 and self.local_rank == 0:
             dist.barrier()
         return made
 
     def from_first(self, make: Callable[[], _T]) -> _T:
-        """What the first process makes, in all."""
+        """The result of `make()` on rank 0, sent to all ranks; it must be picklable."""
         made = [make() if self.leads else None]
-        if self.size > 1:
+        if self.world_size > 1:
             dist.broadcast_object_list(made, src=0)
         return cast(_T, made[0])
 
     def check_agreement(self, settings: Settings, data_sha256: str) -> None:
-        """Raises SettingsError or DataError where these are not those of the first process, on another machine say."""
+        """Raise SettingsError or DataError if settings or data differ from those of rank 0."""
         first_settings, first_sha256 = self.from_first(lambda: (settings, data_sha256))
         if settings != first_settings:
-            raise SettingsError(f"process {self.rank} has other settings than process 0; give all machines the same")
+            raise SettingsError(f"rank {self.rank} has other settings than rank 0; give all machines the same")
         if data_sha256 != first_sha256:
             raise DataError(
-                f"process {self.rank} has other images than process 0: their hash is {data_sha256[:8]}… and not "
+                f"rank {self.rank} has other images than rank 0: their hash is {data_sha256[:8]}… and not "
                 f"{first_sha256[:8]}…; give all machines the same --dataset and --data-dir"
             )
 
 
 ALONE = Team()
-"""A process without others, for which every method is the obvious one."""
+"""A single process: rank 0 of a world of size 1, for which no method communicates."""
 
 
 def is_lost_connection(error: RuntimeError) -> bool:
-    """Whether torch says that another process of the team no longer answers."""
-    return isinstance(error, dist.DistError) or "gloo/transport" in str(error)  # gloo has no exception of its own
+    """Whether torch reports that another process of the team no longer answers."""
+    return isinstance(error, dist.DistError) or "gloo/transport" in str(error)  # gloo has no exception class

@@ -1,4 +1,4 @@
-"""TensorBoard events of a run, where the package is installed."""
+"""TensorBoard events of a run; needs the optional package tensorboard."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Events:
     """Writes each epoch's numbers, under their names in the history, into `folder/tensorboard`."""
 
     def __init__(self, folder: Path, history: Iterable[EpochMetrics] = ()) -> None:
-        """history: the epochs that a run already has. They are written anew and hide what was there before, since a
-        run that was killed may have saved an epoch without its events, and one may ask for events only when resuming.
+        """history: the epochs of the run so far. They are written again and replace earlier events: a killed run may
+        have saved an epoch without its events, and events may be requested only on resuming.
 
-        Raises OutputError where the folder cannot be written.
+        Raises OutputError if the folder cannot be written.
         """
         from torch.utils.tensorboard import SummaryWriter
 
@@ -31,7 +31,7 @@ class Events:
             self.add(metrics)
 
     def add(self, metrics: EpochMetrics) -> None:
-        """Add one epoch, and flush it. Raises OutputError where it cannot be written."""
+        """Add one epoch, and flush it. Raises OutputError if it cannot be written."""
         with self._writing():
             for name, value in asdict(metrics).items():
                 if isinstance(value, int | float) and name != "epoch":
@@ -49,6 +49,6 @@ class Events:
 
 
 def check_tensorboard() -> None:
-    """Raises SettingsError where the package is missing."""
+    """Raise SettingsError if the package is not installed."""
     if find_spec("tensorboard") is None:
         raise SettingsError("--tensorboard needs the package tensorboard: pip install tensorboard")

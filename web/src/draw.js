@@ -2,7 +2,7 @@
 
 import { readGolden } from "./golden.js";
 import { Latest } from "./latest.js";
-import { fromCanvas, savePng, show } from "./pixels.js";
+import { fromCanvas, fromFile, pictureCanvas, savePng, show } from "./pixels.js";
 import { FARTHEST } from "./state.js";
 
 const INKED = 24; // a grey level from which a pixel counts as drawn
@@ -21,6 +21,7 @@ export function draw(app) {
   let dark = true; // whether the model's own pictures have dark borders
   let mean = null;
   let last = null;
+  let opened = null; // an image's own pixels, Float32Array (C · H · W): what the encoder gets until the board is changed
 
   board.onpointerdown = (event) => {
     board.setPointerCapture(event.pointerId);
@@ -67,10 +68,10 @@ export function draw(app) {
       const button = document.createElement("button");
       button.className = "tile";
       button.setAttribute("aria-label", `Take test image ${i}`);
-      const canvas = document.createElement("canvas");
-      show(canvas, model, pictures, i);
+      const canvas = pictureCanvas(model, pictures, i);
       button.append(canvas);
-      button.onclick = () => take(canvas);
+      const { width, height } = canvas;
+      button.onclick = () => take(pictures.slice(i * model.size, (i + 1) * model.size), canvas, { left: 0, top: 0, width, height });
       row.append(button);
     }
   }
@@ -79,6 +80,7 @@ export function draw(app) {
     pen.fillStyle = dark ? "#000" : "#fff";
     pen.fillRect(0, 0, board.width, board.height);
     board.dataset.empty = "true";
+    opened = null;
     encode();
   }
 
@@ -95,35 +97,33 @@ export function draw(app) {
     pen.stroke();
     last = point;
     delete board.dataset.empty;
+    opened = null;
     encode();
   }
 
-  /** A picture as it is, without centring: the board then shows just what the encoder sees. */
-  function take(source) {
+  /** A picture as it is, without centring; the board shows `crop` of `source`, where it comes from. */
+  function take(picture, source, crop) {
     centre.checked = false;
+    opened = picture;
     pen.imageSmoothingEnabled = source.width > owner.width;
     pen.imageSmoothingQuality = "high";
-    pen.fillStyle = "#000";
-    pen.fillRect(0, 0, board.width, board.height);
-    pen.drawImage(source, 0, 0, board.width, board.height);
+    pen.drawImage(source, crop.left, crop.top, crop.width, crop.height, 0, 0, board.width, board.height);
     delete board.dataset.empty;
     encode();
   }
 
   /** An image file of the visitor's; ink on paper becomes light on dark where the model knows only that. */
   async function dropped(blob) {
-    let bitmap;
+    let file;
     try {
-      bitmap = await createImageBitmap(blob);
-    } catch {
-      app.fail(new Error(`${blob.name}: is no image that this browser can read`));
+      file = await fromFile(owner, blob);
+    } catch (error) {
+      app.fail(new Error(`${blob.name}: this browser cannot read it as an image (${error.message})`));
       return;
     }
-    const small = document.createElement("canvas");
-    [small.width, small.height] = [owner.width, owner.height];
-    small.getContext("2d").drawImage(bitmap, 0, 0, owner.width, owner.height);
-    take(bitmap);
-    if (dark && owner.channels === 1 && borderLevel(fromCanvas(owner, small), owner) > 0.5) {
+    take(file.picture, file.canvas, file.crop);
+    if (dark && owner.channels === 1 && borderLevel(file.picture, owner) > 0.5) {
+      opened = null;
       pen.globalCompositeOperation = "difference";
       pen.fillStyle = "#fff";
       pen.fillRect(0, 0, board.width, board.height);
@@ -143,7 +143,7 @@ export function draw(app) {
       context.imageSmoothingQuality = "high";
       const box = centre.checked && !board.dataset.empty ? inkBox() : [0, 0, board.width, board.height, 0, 0, model.width, model.height];
       context.drawImage(board, ...box);
-      const picture = fromCanvas(model, input);
+      const picture = opened !== null && !centre.checked ? opened : fromCanvas(model, input);
       show(input, model, picture);
       const posterior = await model.encode(picture);
       mean = posterior.mean;

@@ -1,5 +1,9 @@
 /** Pixels: between the graphs' arrays, canvases and files. */
 
+import { fit, middleCrop, toChannels } from "./resample.js";
+
+const MOST_PIXELS = 2 ** 26; // of a file, as in runtime/images/decode.py
+
 /** A value in [0, 1] as a grey level 0 … 255: 255 · x in float32, rounded half to even, clipped. */
 export function toLevel(value) {
   const scaled = Math.fround(value * 255);
@@ -37,17 +41,36 @@ export function pictureCanvas(model, pictures, at = 0) {
   return canvas;
 }
 
-/** What a canvas of the model's size shows, as Float32Array (C · H · W) in [0, 1]; gray by Rec. 601 luma. */
+/** What a canvas of the model's size shows, as Float32Array (C · H · W) in [0, 1]. */
 export function fromCanvas(model, canvas) {
   const { data } = canvas.getContext("2d", { willReadFrequently: true }).getImageData(0, 0, model.width, model.height);
-  const plane = model.width * model.height;
-  const out = new Float32Array(model.size);
-  for (let i = 0; i < plane; i++) {
-    const [red, green, blue] = data.subarray(4 * i, 4 * i + 3);
-    if (model.channels === 1) out[i] = Math.round(0.299 * red + 0.587 * green + 0.114 * blue) / 255;
-    else [red, green, blue].forEach((level, c) => (out[c * plane + i] = level / 255));
-  }
-  return out;
+  return toPicture(model, toChannels(data, model.channels));
+}
+
+/**
+ * An image file by Pixels, version 1: { picture, canvas, crop }. picture: Float32Array (C · H · W) in [0, 1]. canvas: the
+ * whole image, upright and opaque; crop: the part of it that the picture shows. Throws where the browser cannot read it.
+ */
+export async function fromFile(model, blob) {
+  const bitmap = await createImageBitmap(blob, { imageOrientation: "from-image", colorSpaceConversion: "none" });
+  const { width, height } = bitmap;
+  if (width * height > MOST_PIXELS) throw new Error(`${width}×${height} is over ${MOST_PIXELS} pixels`);
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [width, height];
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.fillStyle = "#000"; // transparency is composited onto black
+  context.fillRect(0, 0, width, height);
+  context.drawImage(bitmap, 0, 0);
+  bitmap.close();
+  const levels = toChannels(context.getImageData(0, 0, width, height).data, model.channels);
+  const fitted = fit(levels, width, height, model.channels, model.width, model.height);
+  return { picture: toPicture(model, fitted), canvas, crop: middleCrop(width, height, model.width, model.height) };
+}
+
+/** Levels (H · W · C) as Float32Array (C · H · W) in [0, 1]. */
+function toPicture({ channels, width, height, size }, levels) {
+  const plane = width * height;
+  return Float32Array.from({ length: size }, (_, i) => levels[(i % plane) * channels + Math.floor(i / plane)] / 255);
 }
 
 /** Saves canvases as one PNG, in rows of `columns`, each pixel `scale` squares wide, 2 black pixels apart and around. */

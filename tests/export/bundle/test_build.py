@@ -1,4 +1,4 @@
-"""The bundle: self-contained files that say what they are, published whole or not at all."""
+"""A bundle has self-contained files that describe themselves, and is published completely or not at all."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_an_onnx_file_is_one_file_of_the_promised_versions(bundle: Path) -> None
             assert port.type.tensor_type.shape.dim[0].dim_param == "N"
 
 
-def test_every_graph_file_says_what_the_manifest_says(bundle: Path) -> None:
+def test_every_graph_file_has_the_metadata_of_the_manifest(bundle: Path) -> None:
     metadata = json.loads((bundle / "manifest.json").read_text())["metadata"]
     for graph in ("decoder", "encoder"):
         model = onnx.load_from_string((bundle / f"{graph}.onnx").read_bytes())
@@ -51,7 +51,7 @@ def test_every_graph_file_says_what_the_manifest_says(bundle: Path) -> None:
 
 def test_no_file_names_this_machine(bundle: Path) -> None:
     traces = [str(Path(__file__).parents[3]), str(Path(torch.__file__).parents[1])]
-    if len(platform.node()) > 4:  # a shorter name can stand in any file by chance
+    if len(platform.node()) > 4:  # a shorter name may occur by chance
         traces.append(platform.node())
     for path in bundle.iterdir():
         content = path.read_bytes()
@@ -71,7 +71,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(
     tmp_path: Path, random_checkpoint: Callable[..., Checkpoint]
 ) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ExportError, match="holds something that is no part of a bundle"):
+    with pytest.raises(ExportError, match="holds files that are not part of a bundle"):
         export_bundle(random_checkpoint(), tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 

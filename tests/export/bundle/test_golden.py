@@ -1,4 +1,4 @@
-"""Golden values: one content in two files, and every number what it says it is."""
+"""Golden values: two files with the same content, which matches the model and the noise contract."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_json_holds_the_same_bits_as_npz(golden: dict[str, np.ndarray], bundle: 
         assert array.tobytes() == golden[name].tobytes(), name
 
 
-def test_whole_numbers_in_json_are_strings_since_javascript_would_round_them(bundle: Path) -> None:
+def test_integers_in_json_are_strings_because_javascript_would_round_them(bundle: Path) -> None:
     assert json.loads((bundle / "golden.json").read_text())["index"]["data"][-1] == str(2**63 - 1)
 
 

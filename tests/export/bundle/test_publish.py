@@ -1,4 +1,4 @@
-"""Publishing: all at once or not at all, and nothing of anybody else's is lost."""
+"""Publishing is atomic and never loses files that are not part of a bundle."""
 
 import resource
 from collections.abc import Callable
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from export.bundle import publish
 from export.bundle.build import export_bundle
 from export.bundle.publish import check_output, staging
 from export.errors import ExportError
@@ -20,9 +19,9 @@ def fill(output: Path) -> None:
         (folder / "new.txt").write_text("new")
 
 
-def test_a_folder_with_something_else_is_refused_and_named(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_refused_and_they_are_named(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
-    with pytest.raises(ExportError, match=r"no part of a bundle \(thesis.tex\).*--force"):
+    with pytest.raises(ExportError, match=r"not part of a bundle \(thesis.tex\).*--force"):
         check_output(tmp_path, force=False)
 
 
@@ -48,7 +47,7 @@ def test_an_empty_or_missing_folder_needs_no_force(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
-def test_a_failure_in_the_middle_of_the_change_brings_the_old_bundle_back(
+def test_a_failure_while_renaming_restores_the_old_bundle(
     error: BaseException, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (bundle / "notes.txt").write_text("mine")
@@ -60,7 +59,7 @@ def test_a_failure_in_the_middle_of_the_change_brings_the_old_bundle_back(
             raise error
         return rename(self, target)
 
-    monkeypatch.setattr(publish.Path, "rename", failing)
+    monkeypatch.setattr(Path, "rename", failing)
     with pytest.raises((KeyboardInterrupt, ExportError)):
         fill(bundle)
     assert sorted(path.name for path in bundle.iterdir()) == before
@@ -68,7 +67,7 @@ def test_a_failure_in_the_middle_of_the_change_brings_the_old_bundle_back(
 
 
 def test_a_full_disk_ends_in_one_sentence_and_leaves_nothing(random_checkpoint: Make, tmp_path: Path) -> None:
-    """A limit on the size of files stands in for the disk: the table of the sampler alone is larger."""
+    """Simulated by a limit on file sizes: the noise table of the sampler alone exceeds it."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:

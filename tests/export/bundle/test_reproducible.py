@@ -1,4 +1,4 @@
-"""The same checkpoint gives the same bytes, whoever exports it and wherever."""
+"""The same checkpoint gives the same bytes in every process, folder and environment."""
 
 import hashlib
 import os
@@ -47,7 +47,7 @@ def test_no_file_names_a_path_or_a_user(bundle: Path) -> None:
         assert not [text for text in here for content in contents if text in content], path.name
 
 
-def test_archive_does_not_know_when_it_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_does_not_depend_on_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     entries = {"a/b": b"1" * 100, "c": b""}
     first = zip_bytes(entries)
     monkeypatch.setattr("time.time", lambda: 2e9)

@@ -1,4 +1,4 @@
-"""Faults put into exported files on purpose: each must be caught, and by the rung that should catch it."""
+"""Faults injected into exported files: the parity check finds each, and raises the error for its kind."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from export.checks.parity import check_graph
 from export.checks.reference import Reference
 from export.errors import NamesError, ParityError, ShapesError, TypesError, ValuesError
-from export.formats.to_onnx import to_onnx
+from export.formats.to_onnx import onnx_bytes, to_onnx
 from export.formats.to_pt2 import to_pt2
 from export.formats.to_torchscript import to_torchscript
 from export.graphs import Decoder, GraphSpec, Sampler, graphs_of
@@ -27,7 +28,7 @@ from trainer.checkpoint import Checkpoint, load_checkpoint
 from trainer.training.run_folder import Run
 
 EXPORTERS: dict[str, Callable[[GraphSpec, Metadata], bytes]] = {
-    "onnx": to_onnx,
+    "onnx": lambda spec, metadata: onnx_bytes(to_onnx(spec, metadata)),
     "torchscript": to_torchscript,
     "pt2": to_pt2,
 }
@@ -43,7 +44,7 @@ def spec_of(checkpoint: Checkpoint, name: str) -> GraphSpec:
 
 
 def replace(bundle: Path, graph: str, file_format: str, content: bytes) -> None:
-    """Put another file of `graph` into a bundle, as its only one, and vouch for it as a faulty exporter would."""
+    """Make `content` the only file of `graph` in a bundle, with a matching manifest, as a faulty exporter would."""
     manifest = json.loads((bundle / MANIFEST_NAME).read_text())
     name = manifest["graphs"][graph]["files"][file_format]
     manifest["graphs"][graph]["files"] = {file_format: name}
@@ -74,35 +75,34 @@ class WithoutSigmoid(Decoder):
         return self.decoder(z)
 
 
-class OneIndexFurther(Sampler):
+class IndexOffByOne(Sampler):
     def latents(self, seed: Tensor, index: Tensor) -> Tensor:
         return self.noise(seed, index + 1)
 
 
 def wrong_table_entry(module: nn.Module) -> nn.Module:
-    """The least that one of 65,536 entries can be wrong."""
-    table = module.noise.table
+    """Change one of the 65,536 entries by one unit in the last place."""
+    table = module.get_buffer("noise.table")
     table[40_000] = torch.nextafter(table[40_000], torch.tensor(torch.inf))
     return module
 
 
-FAULTS = {
+FAULTS: dict[str, tuple[str, Callable[[Any], nn.Module], str]] = {
     "a corrupted weight": ("decoder", corrupt_weight, "'image'"),
     "swapped heads": ("encoder", swap_heads, "'mean'"),
     "a dropped sigmoid": ("decoder", WithoutSigmoid, "'image'"),
     "a wrong table entry": ("sampler", wrong_table_entry, "'latents'"),
-    "an index off by one": ("sampler", OneIndexFurther, "'latents'"),
+    "an index off by one": ("sampler", IndexOffByOne, "'latents'"),
 }
 
 
 @pytest.mark.parametrize("file_format", EXPORTERS)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_injected_fault_is_caught_by_the_rung_of_values(
-    fault: str, file_format: str, checkpoint: Checkpoint, bundle: Path
-) -> None:
+def test_injected_fault_raises_values_error(fault: str, file_format: str, checkpoint: Checkpoint, bundle: Path) -> None:
     graph, inject, output = FAULTS[fault]
     spec = spec_of(checkpoint, graph)
-    faulty = inject(checkpoint.build_model()).eval() if isinstance(inject, type) else inject(copy.deepcopy(spec.module))
+    model = checkpoint.build_model()
+    faulty = inject(model).eval() if isinstance(inject, type) else inject(copy.deepcopy(spec.module))
     opened = Bundle.open(bundle)
     changed = GraphSpec(graph, faulty, spec.inputs, spec.outputs, spec.methods)
     content = EXPORTERS[file_format](changed, opened.manifest.metadata)
@@ -144,7 +144,7 @@ def give_doubles(model: onnx.ModelProto) -> None:
         ("decoder", give_doubles, TypesError),
     ],
 )
-def test_each_rung_has_its_own_error(
+def test_names_shapes_and_types_have_errors_of_their_own(
     graph: str,
     tamper: Callable[[onnx.ModelProto], None],
     error: type[ParityError],
@@ -158,7 +158,7 @@ def test_each_rung_has_its_own_error(
         check(checkpoint, bundle, graph)
 
 
-def test_the_sampler_without_faults_passes_every_rung(checkpoint: Checkpoint, bundle: Path) -> None:
+def test_the_sampler_without_faults_passes(checkpoint: Checkpoint, bundle: Path) -> None:
     check(checkpoint, bundle, "sampler")
 
 

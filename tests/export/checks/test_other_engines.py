@@ -1,4 +1,4 @@
-"""`--strict-engines`: OpenVINO and OpenCV compute the model too, and where they do not, they are named."""
+"""`--strict-engines`: OpenVINO and OpenCV are checked too, and named where their output differs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from export.bundle.build import export_bundle
 from export.checks.other_engines import other_engines
-from export.checks.parity import Measurement, check_graph
+from export.checks.parity import ParityMeasurement, check_graph
 from export.checks.reference import Reference
 from export.errors import ValuesError
 from export.graphs import GraphSpec, graphs_of
@@ -26,13 +26,13 @@ GRAPHS = {"OpenVINO": {"decoder", "encoder", "reconstructor"}, "OpenCV": {"decod
 
 @pytest.fixture(params=PACKAGES)
 def engine(request: pytest.FixtureRequest) -> str:
-    """The name of an engine that is installed."""
+    """The name of an installed engine."""
     pytest.importorskip(PACKAGES[request.param])
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> list[Measurement]:
+def measured(tmp_path_factory: pytest.TempPathFactory) -> list[ParityMeasurement]:
     """A strict export of an untrained model with every kind of layer: convolutions, batch norm, up-sampling."""
     settings = Settings("conv", (4, 6), 5, 8, 1, None, network="conv", batch_norm=True)
     config = ModelConfig.of(settings, (3, 8, 8))
@@ -51,7 +51,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> list[Measurement]:
 
 
 def test_strict_export_of_convolutions_measures_the_engine_on_every_graph_that_it_can_run(
-    engine: str, measured: list[Measurement]
+    engine: str, measured: list[ParityMeasurement]
 ) -> None:
     assert {entry.graph for entry in measured if entry.engine == engine} == GRAPHS[engine]
     assert all(entry.passed for entry in measured)
@@ -66,7 +66,7 @@ def test_the_engine_computes_a_trained_mlp_and_only_when_asked(
     assert engine not in {entry.engine for entry in checked[False]}
 
 
-def check(run: Run, bundle: Path, graph: str, *, strict: bool) -> list[Measurement]:
+def check(run: Run, bundle: Path, graph: str, *, strict: bool) -> list[ParityMeasurement]:
     checkpoint = load_checkpoint(run.best)
     model = checkpoint.build_model()
     spec = next(spec for spec in graphs_of(model) if spec.name == graph)
@@ -74,10 +74,10 @@ def check(run: Run, bundle: Path, graph: str, *, strict: bool) -> list[Measureme
     return check_graph(spec, Reference(model), Bundle.open(bundle), images, strict=strict)
 
 
-def test_an_engine_that_computes_something_else_is_named(
+def test_an_engine_with_a_different_output_is_named(
     engine: str, bundle: Path, tiny_run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All other engines read the right file."""
+    """Only `engine` gets the faulty file."""
 
     def with_a_fault(spec: GraphSpec, content: bytes) -> object:
         model = onnx.load_from_string(content)

@@ -1,4 +1,4 @@
-"""What is published computes what was trained; what does not is never published."""
+"""A published bundle computes what the trained model computes; otherwise nothing is published."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_random_models_of_any_shape_pass(
 def test_the_errors_in_the_certificate_are_those_of_an_independent_evaluation(
     random_checkpoint: Callable[..., Checkpoint], tmp_path: Path
 ) -> None:
-    """A model of one linear layer each way can be evaluated by hand in float64."""
+    """A decoder with one hidden layer, evaluated by hand in float64."""
     checkpoint = random_checkpoint(hidden=(4,), latent_dim=2)
     state = {name: tensor.double().numpy() for name, tensor in checkpoint.model_state.items()}
     measurements = export_bundle(checkpoint, tmp_path / "bundle", formats=["onnx"])
@@ -63,7 +63,7 @@ def test_the_errors_in_the_certificate_are_those_of_an_independent_evaluation(
     exact = 1 / (1 + np.exp(-logits))
     error = np.abs(Sampler(tmp_path / "bundle").decode(z).reshape(64, -1) - exact).max()
     entry = next(e for e in measurements if (e.engine, e.inputs) == ("onnxruntime", "prior latents"))
-    assert entry.max_error == pytest.approx(error, rel=0.5)  # batches of 64 here, also of 1, 2 and 7 there
+    assert entry.max_error == pytest.approx(error, rel=0.5)  # the certificate also covers batches of 1, 2 and 7
     assert entry.max_error >= error
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from runtime.images.decode import load_image
 from trainer.data import image_folder as images
 from trainer.data.dataset import ImageData
 from trainer.data.image_folder import load_folder
@@ -101,7 +103,7 @@ def test_sizes_that_differ_ask_for_image_size_and_get_the_middle_square(tmp_path
 def test_unusual_files_look_as_a_viewer_shows_them(tmp_path: Path, mode: str) -> None:
     left = np.zeros((8, 8), np.uint8)
     left[:, :4] = 200
-    options: dict[str, object] = {}
+    options: dict[str, Any] = {}
     if mode == "16-bit gray":
         image = Image.fromarray(left.astype(np.uint16) << 8)
     elif mode == "palette with transparency":
@@ -140,10 +142,9 @@ def test_second_load_decodes_nothing_and_a_changed_file_is_noticed(
     colours: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = load_folder(colours)
-    decode = images._decode
-    monkeypatch.setattr(images, "_decode", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(images, "load_image", lambda *_: pytest.fail("decoded again"))
     assert load_folder(colours).sha256 == first.sha256
-    monkeypatch.setattr(images, "_decode", decode)
+    monkeypatch.setattr(images, "load_image", load_image)
     Image.new("RGB", (9, 9)).save(colours / "red" / "00.png")
     assert load_folder(colours).sha256 != first.sha256
 

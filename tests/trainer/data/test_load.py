@@ -114,7 +114,8 @@ def test_glyphs_are_the_same_on_every_call_and_leave_the_global_random_state_alo
     from trainer.data.glyphs import draw_glyphs
 
     state = torch.get_rng_state()
-    data = ImageData("glyphs", *(part for split in zip(*draw_glyphs(), strict=True) for part in split))
+    (train_images, train_labels), (test_images, test_labels) = draw_glyphs()
+    data = ImageData("glyphs", train_images, test_images, train_labels, test_labels)
     assert (torch.get_rng_state() == state).all()
     assert data.train_images.shape == (20_000, 28, 28, 1)
     assert data.train_labels is not None
@@ -151,7 +152,7 @@ def test_npy_images_are_split_and_scaled(tmp_path: Path, blobs: ImageData) -> No
 
 
 def test_npz_keeps_its_labels_and_its_own_split(tmp_path: Path, blobs: ImageData) -> None:
-    np.savez(tmp_path / "a.npz", images=blobs.train_images, labels=blobs.train_labels)
+    np.savez(tmp_path / "a.npz", images=blobs.train_images, labels=np.asarray(blobs.train_labels))
     data = load_arrays(tmp_path / "a.npz")
     by_pixels = {bytes(image): label for image, label in zip(blobs.train_images, blobs.train_labels, strict=True)}  # type: ignore[arg-type]
     assert data.test_labels is not None

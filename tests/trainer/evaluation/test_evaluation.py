@@ -81,8 +81,8 @@ def test_active_units_of_a_model_that_uses_two_of_four_latents() -> None:
             head.weight[:2].mul_(20)
             for values in (head.weight[2:], head.bias):
                 values.zero_()
-    elbo = measure_elbo(model, torch.rand(300, 1, 3, 3, generator=torch.Generator().manual_seed(0)), None,
-                        likelihood="bernoulli")  # fmt: skip
+    pixels = torch.randint(256, (300, 3, 3, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    elbo = measure_elbo(model, pixels, None, likelihood="bernoulli")
     assert (elbo.active_by_variance, elbo.active_by_kl) == (2, 2)
     assert elbo.kl_per_dimension[2:] == (0, 0)
     assert elbo.total.kl == pytest.approx(sum(elbo.kl_per_dimension), rel=1e-6)
@@ -140,7 +140,7 @@ def test_data_without_labels_is_evaluated_without_a_classifier(tiny_run: Run, bl
 def test_two_latents_are_drawn_as_a_manifold(blobs: ImageData, tmp_path: Path) -> None:
     settings = Settings("flat", hidden=(16,), latent_dim=2, batch_size=50, epochs=1, clip_norm=None)
     (tmp_path / "run").mkdir()
-    (checkpoint,) = fit(settings, blobs, Run(tmp_path / "run"), device=CPU)
+    (checkpoint,) = fit(settings, blobs, Run(tmp_path / "run"))
     files = draw_evaluation(_measure(checkpoint, blobs), checkpoint, tmp_path)
     assert {path.name for path in files} == {"samples.png", "kl_over_epochs.png", "classes.png", "manifold.png"}
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in files)
@@ -150,6 +150,8 @@ def test_command_evaluates_a_run_and_writes_table_json_and_pictures(
     blobs: ImageData, tiny_run: Run, tmp_path: Path
 ) -> None:
     data = tmp_path / "blobs.npz"
+    assert blobs.train_labels is not None
+    assert blobs.test_labels is not None
     np.savez(data, train_images=blobs.train_images, test_images=blobs.test_images,
              train_labels=blobs.train_labels, test_labels=blobs.test_labels)  # fmt: skip
     arguments = [str(tiny_run.folder), "--k", "60", "--images", "20", "--samples", "40", "--device", "cpu",

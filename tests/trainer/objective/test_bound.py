@@ -10,9 +10,9 @@ from torch.distributions import ContinuousBernoulli, Normal
 from trainer.data.binarize import binarize
 from trainer.errors import SettingsError
 from trainer.model.vae import VAE, ModelConfig, build_model
-from trainer.objective.bound import BoundTerms, Objective
+from trainer.objective.bound import BoundTerms, Objective, importance_bound, negative_elbo
 from trainer.objective.likelihood import continuous_bernoulli_nll, gaussian_nll
-from trainer.settings import Settings
+from trainer.settings import CHOICES, Settings
 
 CONFIG = ModelConfig((1, 4, 5), (7,), latent_dim=3)
 
@@ -161,7 +161,7 @@ def test_dynamic_binarization_is_white_as_often_as_the_pixel_says() -> None:
     assert drawn.unique().tolist() == [0, 255]
     share = drawn.double().mean(0) / 255
     expected = pixels[0].double() / 255
-    assert (share[0], share[-1]) == (0, 1)
+    assert (float(share[0]), float(share[-1])) == (0, 1)
     assert ((share - expected).abs() <= 5 * (expected * (1 - expected) / 200_000).sqrt()).all()
 
 
@@ -169,3 +169,20 @@ def test_threshold_binarization_splits_at_half_and_none_changes_nothing() -> Non
     pixels = torch.tensor([0, 127, 128, 255], dtype=torch.uint8)
     assert binarize(pixels, "static-threshold", torch.Generator()).tolist() == [0, 0, 255, 255]
     assert binarize(pixels, "none", torch.Generator()) is pixels
+
+
+def test_importance_bound_is_the_log_of_the_mean_weight() -> None:
+    weights = torch.randn(4, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    torch.testing.assert_close(importance_bound(weights), weights.exp().mean(1).log())
+
+
+def test_negative_elbo_on_tensors_is_the_training_loss_with_one_draw() -> None:
+    model = build_model(CONFIG, 1).double()
+    noise = torch.randn(6, 1, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    image = torch.rand(6, 1, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    mean, log_var = model.encode(image)
+    logits = model.decode_logits(model.reparameterize(mean, log_var, noise[:, 0]))
+    for likelihood in CHOICES["likelihood"]:
+        found = negative_elbo(logits, image, mean, log_var, likelihood)
+        assert found.shape == (6,)
+        torch.testing.assert_close(found.sum(), terms(1, noise, model, likelihood=likelihood).loss)

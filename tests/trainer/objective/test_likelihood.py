@@ -8,7 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch.distributions import Normal, kl_divergence
 
-from trainer.objective.likelihood import bernoulli_entropy_floor, bernoulli_nll, kl_to_standard_normal
+from trainer.objective.likelihood import (
+    NLL,
+    bernoulli_entropy_floor,
+    bernoulli_nll,
+    kl_to_standard_normal,
+    log_likelihood_,
+)
 
 
 @pytest.fixture
@@ -62,3 +68,12 @@ def test_the_floor_of_black_and_white_is_zero_and_of_half_gray_one_bit_a_pixel()
     assert bernoulli_entropy_floor(np.array([[[[0], [255]]]], np.uint8)) == 0
     nearly_half = bernoulli_entropy_floor(np.full((1, 2, 2, 1), 128, np.uint8))
     assert nearly_half == pytest.approx(4 * math.log(2), rel=1e-4)
+
+
+@pytest.mark.parametrize("likelihood", list(NLL))
+def test_the_fast_path_for_many_draws_agrees_with_the_training_loss(likelihood: str) -> None:
+    random = torch.Generator().manual_seed(3)
+    logits = 3 * torch.randn(2, 5, 1009, dtype=torch.float64, generator=random)  # a prime: no whole number of products
+    image = torch.rand(2, 1009, dtype=torch.float64, generator=random)
+    expected = -NLL[likelihood](logits.flatten(0, 1), image.repeat_interleave(5, dim=0)).view(2, 5)
+    torch.testing.assert_close(log_likelihood_(logits.clone(), image, likelihood), expected)

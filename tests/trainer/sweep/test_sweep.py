@@ -19,7 +19,7 @@ from trainer.sweep.grid import make_grid
 @pytest.fixture
 def arguments(blobs: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setenv("VAE_CACHE", str(tmp_path / "cache"))
-    np.savez(tmp_path / "blobs.npz", images=blobs.train_images, labels=blobs.train_labels)
+    np.savez(tmp_path / "blobs.npz", images=blobs.train_images, labels=np.asarray(blobs.train_labels))
     return ["--dataset", str(tmp_path / "blobs.npz"), "--runs", str(tmp_path / "runs"), "--device", "cpu",
             "--epochs", "1", "--hidden", "8"]  # fmt: skip
 

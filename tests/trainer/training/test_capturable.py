@@ -32,7 +32,7 @@ class Elsewhere(TorchDispatchMode):
     """Notes operations that would wait for the device or copy from another: both end a capture."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: list[str] = []
 
     def __torch_dispatch__(

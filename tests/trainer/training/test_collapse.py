@@ -3,8 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from trainer.checkpoint import EpochMetrics
 from trainer.data.dataset import ImageData
 from trainer.settings import Settings
@@ -15,7 +13,7 @@ from trainer.training.run_folder import Run
 
 def warnings(settings: Settings, data: ImageData, folder: Path) -> tuple[list[str], EpochMetrics]:
     found = []
-    for state in fit(settings, data, Run(folder), device=torch.device("cpu")):
+    for state in fit(settings, data, Run(folder)):
         if warning := collapse_warning(state.history, settings):
             found.append(warning)
     return found, state.history[-1]

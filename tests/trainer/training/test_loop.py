@@ -12,11 +12,12 @@ from trainer.checkpoint import load_checkpoint
 from trainer.data.dataset import ImageData
 from trainer.device import choose_device
 from trainer.errors import SettingsError, TrainingError
-from trainer.model.vae import ModelConfig
+from trainer.model.vae import ModelConfig, build_model
 from trainer.objective.bound import Objective
 from trainer.objective.score import evaluate
 from trainer.settings import Settings
 from trainer.training.epoch import train_epoch
+from trainer.training.execution import Execution
 from trainer.training.loop import fit
 from trainer.training.run_folder import Run
 from trainer.training.state import TrainingState
@@ -28,7 +29,7 @@ def test_the_loss_falls_and_every_epoch_is_saved(tmp_path: Path, blobs: ImageDat
     run = Run.create(tmp_path / "runs", "a", "unused")
     settings = dataclasses.replace(tiny_settings, epochs=20)
     seen = []
-    for checkpoint in fit(settings, blobs, run, device=CPU):
+    for checkpoint in fit(settings, blobs, run):
         assert load_checkpoint(run.last).epoch == checkpoint.epoch
         seen.append(checkpoint.history[-1].test_loss)
     mean = np.clip(blobs.train_images.mean(0) / 255, 1e-6, 1 - 1e-6)
@@ -50,7 +51,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
     def weights(name: str, seed: int) -> dict[str, torch.Tensor]:
         torch.manual_seed(hash(name))  # the global state must not matter
         run = Run.create(tmp_path / "runs", name, "unused")
-        *_, last = fit(dataclasses.replace(tiny_settings, seed=seed), blobs, run, device=CPU)
+        *_, last = fit(dataclasses.replace(tiny_settings, seed=seed), blobs, run)
         return last.model_state
 
     first, second, other = weights("a", 1), weights("b", 1), weights("c", 2)
@@ -62,7 +63,7 @@ def test_each_image_is_used_once_an_epoch(blobs: ImageData, tiny_settings: Setti
     """400 images in batches of 64: the last, short batch counts too."""
     done: list[int] = []
     settings = dataclasses.replace(tiny_settings, batch_size=64)
-    state = TrainingState.start(ModelConfig(blobs.image_shape, settings.hidden, settings.latent_dim), settings, CPU)
+    state = TrainingState.start(build_model(ModelConfig.of(settings, blobs.image_shape), 0), settings)
     train_epoch(state, torch.from_numpy(blobs.train_images), settings, 1, done.append)
     assert sum(done) == 400
     assert done == [64] * 6 + [16]
@@ -73,7 +74,7 @@ def test_the_reported_training_loss_is_the_mean_over_the_epochs_images(
 ) -> None:
     """With a learning rate too small to matter, the epoch's mean is the loss of the initial weights."""
     settings = dataclasses.replace(tiny_settings, learning_rate=1e-30, batch_size=64)
-    state = TrainingState.start(ModelConfig(blobs.image_shape, settings.hidden, settings.latent_dim), settings, CPU)
+    state = TrainingState.start(build_model(ModelConfig.of(settings, blobs.image_shape), 0), settings)
     images = torch.from_numpy(blobs.train_images)
     before = evaluate(state.model, images, objective=Objective.of(settings), seed=0)
     during = train_epoch(state, images, settings, 1)
@@ -85,7 +86,7 @@ def test_the_reported_training_loss_is_the_mean_over_the_epochs_images(
 def test_beta_weighs_the_kl_term(tmp_path: Path, blobs: ImageData, tiny_settings: Settings) -> None:
     def last_kl(beta: float) -> float:
         run = Run.create(tmp_path / "runs", None, "beta")
-        *_, last = fit(dataclasses.replace(tiny_settings, beta=beta, epochs=5), blobs, run, device=CPU)
+        *_, last = fit(dataclasses.replace(tiny_settings, beta=beta, epochs=5), blobs, run)
         newest = last.history[-1]
         assert newest.test_loss == pytest.approx(newest.test_reconstruction + beta * newest.test_kl)
         return newest.test_kl
@@ -99,7 +100,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_saved(
     run = Run.create(tmp_path / "runs", "a", "unused")
     settings = dataclasses.replace(tiny_settings, learning_rate=1e30, clip_norm=None)
     with pytest.raises(TrainingError, match=r"in epoch 1 no longer finite: .* try a lower --learning-rate"):
-        list(fit(settings, blobs, run, device=CPU))
+        list(fit(settings, blobs, run))
     assert not run.last.exists()
 
 
@@ -115,6 +116,6 @@ def test_gpu_and_cpu_start_with_the_same_loss(tmp_path: Path, blobs: ImageData, 
     losses = []
     for device in ("cpu", "cuda"):
         run = Run.create(tmp_path / "runs", device, "unused")
-        *_, last = fit(tiny_settings, blobs, run, device=torch.device(device))
+        *_, last = fit(tiny_settings, blobs, run, execution=Execution(torch.device(device)))
         losses.append(last.history[0].test_loss)
     assert losses[0] == pytest.approx(losses[1], rel=0.05)

@@ -20,7 +20,7 @@ from runtime.errors import OutputError
 from trainer.checkpoint import Checkpoint, load_checkpoint
 from trainer.cli.train import train
 from trainer.data.dataset import ImageData
-from trainer.errors import SettingsError, TrainingError
+from trainer.errors import CheckpointError, SettingsError, TrainingError
 from trainer.settings import Settings
 from trainer.training.loop import fit
 from trainer.training.resume import check_resumable
@@ -31,7 +31,7 @@ OPTIONS = ["--hidden", "8", "--latent-dim", "3", "--batch-size", "16", "--thread
 
 
 def run_fit(settings: Settings, data: ImageData, run: Run, checkpoint: Checkpoint | None = None) -> Checkpoint:
-    *_, last = fit(settings, data, run, device=CPU, checkpoint=checkpoint)
+    *_, last = fit(settings, data, run, checkpoint=checkpoint)
     return last
 
 
@@ -123,11 +123,11 @@ def test_interrupted_run_says_how_to_go_on(images: Path, tmp_path: Path, monkeyp
     arguments = ["--dataset", str(images), *OPTIONS, "--epochs", "3", "--runs", str(tmp_path)]
     result = CliRunner().invoke(train, arguments)
     assert result.exit_code == 1
-    assert f"go on with: vae-train --resume {tmp_path / 'images-tutorial-1'}" in result.output
+    assert f"resume with: vae-train --resume {tmp_path / 'images-tutorial-1'}" in result.output
     monkeypatch.undo()
     result = CliRunner().invoke(train, ["--resume", str(tmp_path / "latest")])
     assert result.exit_code == 0, result.output
-    assert "going on after epoch 1" in result.output
+    assert "resuming after epoch 1" in result.output
     assert load_checkpoint(tmp_path / "latest" / "last.pt").epoch == 3
 
 
@@ -175,7 +175,7 @@ def test_full_disk_costs_nothing_already_saved(
     tiny_settings: Settings, blobs: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(tmp_path / "run")
-    epochs = fit(tiny_settings, blobs, run, device=CPU)
+    epochs = fit(tiny_settings, blobs, run)
     next(epochs)
     before = run.last.read_bytes()
 
@@ -209,3 +209,12 @@ def test_missing_tensorboard_is_said_before_anything_is_written(
     assert result.exit_code == 1
     assert "pip install tensorboard" in result.output
     assert not (tmp_path / "runs").exists()
+
+
+def test_fit_refuses_a_checkpoint_without_the_state_of_adam(
+    tiny_settings: Settings, tiny_run: Run, blobs: ImageData, tmp_path: Path
+) -> None:
+    stripped = replace(load_checkpoint(tiny_run.last), optimizer_state={})
+    with pytest.raises(CheckpointError, match="the state of Adam should be"):
+        run_fit(replace(tiny_settings, epochs=9), blobs, Run(tmp_path / "run"), stripped)
+    assert not (tmp_path / "run").exists()

@@ -18,7 +18,7 @@ def test_runs_are_numbered_and_latest_points_at_the_newest(tmp_path: Path) -> No
 
 def test_a_named_run_is_never_overwritten(tmp_path: Path) -> None:
     Run.create(tmp_path, "mine", "unused")
-    with pytest.raises(SettingsError, match="mine is there already; choose another --name"):
+    with pytest.raises(SettingsError, match="mine already exists; choose another --name"):
         Run.create(tmp_path, "mine", "unused")
 
 

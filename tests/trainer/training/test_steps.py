@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from trainer.model.vae import ModelConfig, build_model
 from trainer.settings import Settings
 from trainer.training.epoch import train_epoch
+from trainer.training.execution import Execution
 from trainer.training.state import TrainingState
 from trainer.training.steps.autograd import AutogradStep
 from trainer.training.steps.cuda_graph import GraphStep
@@ -50,7 +51,7 @@ def epochs(device: str, *, graph: bool) -> tuple[list[float], Tensor]:
     settings = replace(PLAIN, likelihood="gaussian", batch_norm=True, kl_warmup=2.0, schedule="cosine", epochs=3)
     images = torch.randint(256, (20, 5, 6, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(3)).to(device)
     config = ModelConfig.of(settings, (1, 5, 6))
-    state = TrainingState.start(config, settings, torch.device(device), graph=graph)
+    state = TrainingState.start(build_model(config, 0), settings, Execution(torch.device(device), graph=graph))
     if graph and device == "cpu":
         assert isinstance(state.step, AutogradStep)
         state = replace(state, step=GraphStep(state.step, settings.batch_size))

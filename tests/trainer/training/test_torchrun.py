@@ -61,7 +61,7 @@ def one_process(blobs: ImageData, tmp_path_factory: pytest.TempPathFactory) -> d
     """The history of each run, trained here."""
     folder = tmp_path_factory.mktemp("one")
     return {
-        name: [asdict(metrics) for metrics in [*fit(settings, blobs, Run(folder / name), device=CPU)][-1].history]
+        name: [asdict(metrics) for metrics in [*fit(settings, blobs, Run(folder / name))][-1].history]
         for name, settings in RUNS.items()
     }
 
@@ -93,12 +93,12 @@ def test_killed_process_ends_the_job_and_any_number_of_processes_goes_on(tmp_pat
     cause = done.stderr.split("Root Cause")[1]
     assert "rank      : 1" in cause
     assert "SIGKILL" in cause
-    assert done.stderr.count("Error: process 0 lost the connection to another one") == 1
+    assert done.stderr.count("Error: rank 0 lost the connection to another rank") == 1
     assert load_checkpoint(parts / "last.pt").epoch == 2
 
     done = torchrun(3, ["-m", "trainer", "--resume", str(parts), "--epochs", "4"])
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("going on after epoch 2") == 1
+    assert done.stdout.count("resuming after epoch 2") == 1
     assert "on      cpu, 1 threads, in each of 3 processes" in done.stdout
     assert sorted(path.name for path in (parts / "pictures").iterdir())
 
@@ -140,11 +140,11 @@ def test_what_cannot_be_shared_out_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
 def test_machines_with_other_data_or_settings_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Team, "from_first", lambda team, make: (PLAIN, "0" * 64))
-    team = Team(rank=1, size=2)
+    team = Team(rank=1, world_size=2)
     team.check_agreement(PLAIN, "0" * 64)
-    with pytest.raises(SettingsError, match="process 1 has other settings than process 0"):
+    with pytest.raises(SettingsError, match="rank 1 has other settings than rank 0"):
         team.check_agreement(replace(PLAIN, seed=1), "0" * 64)
-    with pytest.raises(DataError, match="process 1 has other images than process 0: their hash is 11111111"):
+    with pytest.raises(DataError, match="rank 1 has other images than rank 0: their hash is 11111111"):
         team.check_agreement(PLAIN, "1" * 64)
 
 

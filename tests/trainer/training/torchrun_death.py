@@ -7,6 +7,7 @@ from typing import Any
 
 import trainer.training.loop
 from trainer.__main__ import main
+from trainer.training.epoch import train_epoch
 
 
 def train_and_die(state: Any, images: Any, settings: Any, epoch: int, *arguments: Any) -> Any:
@@ -22,7 +23,6 @@ def train_and_die(state: Any, images: Any, settings: Any, epoch: int, *arguments
 
 
 if __name__ == "__main__":
-    train_epoch = trainer.training.loop.train_epoch
     if os.environ["RANK"] == "1":
-        trainer.training.loop.train_epoch = train_and_die
+        trainer.training.loop.train_epoch = train_and_die  # type: ignore[attr-defined,assignment]
     main()

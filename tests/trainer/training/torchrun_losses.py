@@ -10,26 +10,27 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from trainer.training.execution import Execution
 from trainer.training.loop import fit
 from trainer.training.run_folder import Run
-from trainer.training.team import Team
 
 
 def main() -> None:
     """See above."""
     job, result = map(Path, sys.argv[1:])
     runs, data = torch.load(job, weights_only=False)
-    cpu = torch.device("cpu")
-    team = Team.join(next(iter(runs.values())), cpu)
+    execution = Execution.choose(next(iter(runs.values())), device="cpu")
+    team = execution.team
     found = {}
     for name, settings in runs.items():
-        folder = result.with_name(f"{team.size}-{name}")
-        *_, last = fit(settings, data, Run(folder), device=cpu, team=team)
-        first = team.from_first(lambda state=last.model_state: state)
+        folder = result.with_name(f"{team.world_size}-{name}")
+        *_, last = fit(settings, data, Run(folder), execution=execution)
+        first: dict[str, torch.Tensor] = team.from_first(partial(dict, last.model_state))
         differing = sum(not torch.equal(tensor, first[key]) for key, tensor in last.model_state.items())
         found[name] = {
             "history": [asdict(metrics) for metrics in last.history],

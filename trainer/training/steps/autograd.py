@@ -30,7 +30,7 @@ class AutogradStep:
         assert weights.grad is not None
         self.model, self.weights, self.gradient, self.optimizer = model, weights, weights.grad, optimizer
         self.terms = team.connect(_BoundModule(model, Objective.of(settings), team.total))
-        self.grad_loss = torch.full_like(weights[0], team.size)  # the loss is a sum, and a team averages gradients
+        self.grad_loss = torch.full_like(weights[0], team.world_size)  # the loss is a sum, and a team averages gradients
         self.clip_norm = settings.clip_norm
         self.use_bf16 = settings.precision == "bf16"
         self.totals = torch.zeros(3, dtype=torch.float64, device=weights.device)

@@ -32,7 +32,7 @@ def choose_step(
 
     graph: on a GPU, replay the step as a CUDA graph, unless there is a team.
     """
-    if team.size > 1:
+    if team.world_size > 1:
         return AutogradStep(model, weights, optimizer, settings, team)
     if weights.device.type == "cuda":
         step = AutogradStep(model, weights, optimizer, settings)

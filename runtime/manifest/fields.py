@@ -1,0 +1,61 @@
+"""Fields of `manifest.json`, each proven when it is taken. Every function raises BundleError, naming the place."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, TypeVar
+
+from runtime.errors import BundleError
+from runtime.manifest.contract import MANIFEST_NAME
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_T = TypeVar("_T")
+
+
+def parse(text: bytes) -> dict[str, Any]:
+    """The JSON object in `text`, all of which can be written again."""
+
+    def refuse_constant(constant: str) -> None:
+        raise ValueError(f"{constant} is no number of JSON")
+
+    try:
+        root = json.loads(text.decode("utf-8"), parse_constant=refuse_constant)
+        # An escaped half of a surrogate pair, or 1e999, comes through the parser but can never be written again.
+        json.dumps(root, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise BundleError(f"{MANIFEST_NAME}: not valid JSON in UTF-8: {error}") from error
+    if not isinstance(root, dict):
+        raise BundleError(f"{MANIFEST_NAME}: should hold an object but holds {kind(root)}")
+    return root
+
+
+def take(content: dict[str, Any], key: str, of: type[_T], *, where: str = "") -> _T:
+    """content[key], which must be of the type `of`. where: its place in the file, for the message."""
+    value = content.get(key)
+    if not isinstance(value, of):
+        found = "is missing" if key not in content else f"is {kind(value)}"
+        raise BundleError(f"{MANIFEST_NAME}: {where or key} should be {_KIND_NAMES[of]} but {found}")
+    return value
+
+
+def integer(value: object, where: str, lowest: int, highest: int) -> int:
+    """`value`, which must be an integer from `lowest` to `highest`."""
+    if type(value) is not int or not lowest <= value <= highest:
+        raise BundleError(f"{MANIFEST_NAME}: {where} should be an integer from {lowest} to {highest} but is {value!r}")
+    return value
+
+
+def plain_name(name: object, where: str) -> str:
+    """`name`, which must be a file name of plain letters: no path, not hidden, nothing that confuses a terminal."""
+    if not isinstance(name, str) or not _PLAIN_NAME.fullmatch(name):
+        raise BundleError(f"{MANIFEST_NAME}: {where} should hold plain names but holds {name!r}")
+    return name
+
+
+_KIND_NAMES: dict[type, str] = {dict: "an object", list: "an array", str: "a string"}
+
+
+def kind(value: object) -> str:
+    """What JSON calls the type of `value`, with its article."""
+    return _KIND_NAMES.get(type(value), repr(value))

@@ -1,0 +1,65 @@
+"""The parts of a manifest: ports, graphs, files, versions, and the metadata that every graph file carries."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or an output of a graph."""
+
+    name: str
+    dtype: str
+    """float32, int64 or uint8."""
+    shape: tuple[int | str, ...]
+    """Sizes; "N" where any size will do."""
+    range: tuple[float, float] | None
+    """Lowest and highest value, both included; None where unbounded."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One exported graph, in one or more formats."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    files: dict[str, str]
+    """Format (onnx, onnx-int8, onnx-fp16, torchscript, pt2) → name of the file in the bundle's folder."""
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What a file of the bundle must be."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class OnnxVersions:
+    """What an ONNX host must understand."""
+
+    opset: int
+    ir_version: int
+    oldest_onnxruntime: str | None = None
+    """The oldest onnxruntime that files of this opset are tested on; None where nobody tried."""
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What every graph file says of itself."""
+
+    pair_id: str
+    """First 16 hexadecimal digits of the sha256 of the weights: equal in all files of one model."""
+    noise_version: int
+    latent_dim: int
+    image_shape: tuple[int, int, int]
+    """Channels, height, width."""
+    provenance: dict[str, Any]
+
+    def to_json(self) -> str:
+        """One line of JSON, the same for the same metadata."""
+        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False, allow_nan=False)
