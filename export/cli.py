@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,6 +12,7 @@ from export.errors import ExportError
 from runtime.cli.command import Command
 from runtime.errors import VaeRuntimeError
 from trainer.errors import TrainerError
+from trainer.spinning import limit_spinning
 
 _DEFAULT_CHECKPOINT = Path("runs/latest/best.pt")
 
@@ -19,6 +21,10 @@ class ExportCommand(Command):
     """The command of the exporter."""
 
     expected = (ExportError, TrainerError, VaeRuntimeError)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        limit_spinning()
+        return super().invoke(ctx)
 
 
 @click.command(cls=ExportCommand)

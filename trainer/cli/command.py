@@ -9,6 +9,7 @@ import click
 from runtime.cli.command import Command
 from runtime.errors import VaeRuntimeError
 from trainer.errors import TrainerError
+from trainer.spinning import limit_spinning
 
 
 class TrainerCommand(Command):
@@ -17,6 +18,7 @@ class TrainerCommand(Command):
     expected = (TrainerError, VaeRuntimeError)
 
     def invoke(self, ctx: click.Context) -> Any:
+        limit_spinning()
         try:
             return super().invoke(ctx)
         except (MemoryError, RuntimeError) as error:

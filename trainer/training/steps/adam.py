@@ -33,6 +33,9 @@ class Adam:
 
         scale: (), by which the gradient is divided, in place.
         """
+        if scale is not None and self.weights.dtype != torch.float32:  # the operator reads its scale as float32
+            self.gradient[part].div_(scale)
+            scale = None
         beta1, beta2 = self.options["betas"]
         torch._fused_adam_(
             [self.weights[part]],

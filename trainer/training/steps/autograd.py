@@ -30,7 +30,9 @@ class AutogradStep:
         assert weights.grad is not None
         self.model, self.weights, self.gradient, self.optimizer = model, weights, weights.grad, optimizer
         self.terms = team.connect(_BoundModule(model, Objective.of(settings), team.total))
-        self.grad_loss = torch.full_like(weights[0], team.world_size)  # the loss is a sum, and a team averages gradients
+        self.grad_loss = torch.full_like(
+            weights[0], team.world_size
+        )  # the loss is a sum, and a team averages gradients
         self.clip_norm = settings.clip_norm
         self.use_bf16 = settings.precision == "bf16"
         self.totals = torch.zeros(3, dtype=torch.float64, device=weights.device)
@@ -76,9 +78,7 @@ def twin(model: VAE, weights: Tensor) -> tuple[VAE, Tensor]:
     return other, gradient
 
 
-def _terms(
-    terms: nn.Module, pixels: Tensor, noise: Tensor, kl_weight: float | Tensor, *, use_bf16: bool
-) -> BoundTerms:
+def _terms(terms: nn.Module, pixels: Tensor, noise: Tensor, kl_weight: float | Tensor, *, use_bf16: bool) -> BoundTerms:
     image = to_float(pixels).to(noise.dtype)  # (B, C, H, W)
     with torch.autocast(pixels.device.type, dtype=torch.bfloat16, enabled=use_bf16, cache_enabled=False):
         found: BoundTerms = terms(image, noise, kl_weight)

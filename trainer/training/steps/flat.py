@@ -29,7 +29,9 @@ def view_as_parameters(module: nn.Module, weights: Tensor, gradient: Tensor) -> 
     """
     parameters = _in_order(module)
     sizes = [parameter.numel() for parameter in parameters]
-    for parameter, own_weights, own_gradient in zip(parameters, weights.split(sizes), gradient.split(sizes), strict=True):
+    for parameter, own_weights, own_gradient in zip(
+        parameters, weights.split(sizes), gradient.split(sizes), strict=True
+    ):
         parameter.data = own_weights.view_as(parameter)
         parameter.grad = own_gradient.view_as(parameter)
 

@@ -30,7 +30,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, activation:
         result: Tensor = _onednn_linear(x, weight, bias, activation)
         return result
     result = F.linear(x, weight, bias)
-    return {"none": lambda y: y, "relu": torch.relu_, "tanh": torch.tanh_}[activation](result)
+    if activation == "none":
+        return result
+    return result.relu_() if activation == "relu" else result.tanh_()
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:

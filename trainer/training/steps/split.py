@@ -29,7 +29,10 @@ class SplitStep:
         clip_norm: float | None,
         rounded: Tensor | None = None,
     ) -> None:
-        """gradients: one for each part of the batch. rounded: a copy of the weights in bf16, renewed here after each step."""
+        """gradients: one for each part of the batch.
+
+        rounded: a copy of the weights in bf16, renewed here after each step.
+        """
         assert weights.grad is not None
         self.weights, self.gradient = weights.detach(), weights.grad
         self.adam = Adam(weights, optimizer)

@@ -19,8 +19,9 @@ class Step(Protocol):
 class PartGradient(Protocol):
     """The gradient of the loss on a part of a batch."""
 
-    pieces: Sequence[Tensor]
-    """After a call: contiguous tensors that one after the other make up the gradient of the flat weights."""
+    @property
+    def pieces(self) -> Sequence[Tensor]:
+        """After a call: contiguous tensors that one after the other make up the gradient of the flat weights."""
 
     def __call__(self, pixels: Tensor, noise: Tensor, kl_weight: float) -> Tensor:
         """Compute `pieces`, and return the sums over images of loss, reconstruction and KL, in nats: (3,).

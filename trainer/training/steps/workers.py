@@ -1,10 +1,10 @@
 """Threads that take tasks of a training step, each on one core, and sleep while there are none.
 
-torch shares out the work of one operator at a time, with a barrier at the end of each; a step of a small network is some
-sixty operators of 10 to 100 µs. Its threads must therefore spin while they wait, and with one other busy process on the
-machine they mostly spin for a thread that is not running. Here a step has three barriers, who waits sleeps, a task that
-no other thread has taken yet is done by the calling thread itself, and so are all of them for a while where another
-thread was interrupted in the middle of one.
+torch shares out the work of one operator at a time, with a barrier at the end of each. A step of a small network is
+some sixty operators of 10 to 100 µs, so torch's threads must spin while they wait; with one other busy process on the
+machine they mostly spin for a thread that is not running. Here a step has three barriers, and a thread that waits
+sleeps. A task that no other thread has taken yet is done by the calling thread itself, and so are all tasks for a while
+after another thread was interrupted in the middle of one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from collections.abc import Callable
 from queue import SimpleQueue
 
 import torch
-
 
 _LATE_SECONDS = 0.5e-3  # a time slice of the scheduler is 3 ms, waking a thread takes 10 µs
 _ALONE_FROM, _ALONE_TO = 8, 1024  # jobs
