@@ -46,7 +46,6 @@ def split_step(
     model: VAE, weights: nn.Parameter, optimizer: torch.optim.Optimizer, settings: Settings, *, parts: int
 ) -> SplitStep:
     """A step on the CPU for any model that `AutogradGradient` supports."""
-    assert weights.grad is not None
     gradients: list[PartGradient]
     rounded = None
     if MlpGradient.supports(settings):
@@ -55,8 +54,8 @@ def split_step(
         read = weights.detach() if rounded is None else rounded
         gradients = [MlpGradient(model, read, settings) for _ in range(parts)]
     else:
-        models = [(model, weights.grad), *(twin(model, weights.detach()) for _ in range(1, parts))]
-        gradients = [AutogradGradient(each, gradient, settings) for each, gradient in models]
+        twins = [twin(model, weights.detach()) for _ in range(parts)]
+        gradients = [AutogradGradient(each, gradient, settings) for each, gradient in twins]
     return SplitStep(weights, optimizer, gradients, Workers(parts), clip_norm=settings.clip_norm, rounded=rounded)
 
 

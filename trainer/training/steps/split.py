@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, nn
 
 from trainer.training.steps.adam import Adam
+from trainer.training.steps.program import Program, without_python
 from trainer.training.steps.step import PartGradient
 from trainer.training.steps.workers import Workers
 
@@ -42,6 +44,7 @@ class SplitStep:
         parts = len(gradients)
         self._sums = [self.totals] * parts
         self._squares = [self.totals] * parts
+        self._programs: dict[int, Program] = {}
         self._ranges = [(len(self.weights) * i // parts, len(self.weights) * (i + 1) // parts) for i in range(parts)]
 
     @torch.no_grad()
@@ -55,10 +58,11 @@ class SplitStep:
 
         def add_up(i: int) -> None:
             start, end = self._ranges[i]
-            gradient = self.gradient[start:end]
-            _sum_range([each.pieces for each in self.gradients], start, end, out=gradient)
-            if self.clip_norm is not None:
-                self._squares[i] = torch.dot(gradient, gradient)
+            arguments = self.gradient[start:end], *(piece for each in self.gradients for piece in each.pieces)
+            if i not in self._programs:
+                sizes = [piece.numel() for piece in self.gradients[0].pieces]
+                self._programs[i] = without_python(_sum_of_range(start, end, parts, sizes), arguments)
+            (self._squares[i],) = self._programs[i](*arguments)
 
         def update(i: int) -> None:
             start, end = self._ranges[i]
@@ -78,22 +82,29 @@ class SplitStep:
             self.totals += sums
 
 
-def _sum_range(parts: Sequence[Sequence[Tensor]], start: int, end: int, *, out: Tensor) -> None:
-    """Write the sum over parts of numbers `start` to `end` of the vector that the pieces of each part make up.
+def _sum_of_range(start: int, end: int, parts: int, sizes: Sequence[int]) -> Program:
+    """A function that adds up numbers `start` to `end` of vectors, each of which comes in pieces of `sizes`.
 
-    parts: for each part the same number of pieces, of the same sizes. out: (end − start,).
+    It takes where the sum goes, (end − start,), and the pieces of each part, one part after the other. It returns the
+    sum's squared norm, ().
     """
-    offset = 0
-    for pieces in zip(*parts, strict=True):
-        size = pieces[0].numel()
-        low, high = max(start - offset, 0), min(end - offset, size)
-        if low < high:
-            target = out[offset + low - start : offset + high - start]
-            first, *others = [piece.view(-1)[low:high] for piece in pieces]
-            if len(others) and first.dtype == target.dtype:
-                torch.add(first, others.pop(0), out=target)
-            elif first.data_ptr() != target.data_ptr():
-                target.copy_(first)
+    bounds = [0, *accumulate(sizes)]
+
+    def add_up(out: Tensor, *pieces: Tensor) -> tuple[Tensor]:
+        for piece, (first, last) in enumerate(pairwise(bounds)):
+            low, high = max(start, first), min(end, last)
+            if low >= high:
+                continue
+            target = out[low - start : high - start]
+            one, *others = [
+                pieces[part * len(sizes) + piece].view(-1)[low - first : high - first] for part in range(parts)
+            ]
+            if others and one.dtype == target.dtype:
+                torch.add(one, others.pop(0), out=target)
+            else:
+                target.copy_(one)
             for other in others:
                 target += other
-        offset += size
+        return (torch.dot(out, out),)
+
+    return add_up
