@@ -4,8 +4,8 @@ The usual loop draws from a `DataLoader` with two workers over `torchvision.data
 the loss on sigmoid outputs, and reads every term with `.item()` in each step. `eager` has the data on the device and
 autograd, `torch.compile` is the same with its loss compiled. JAX runs `peers/jax_epochs.py`, a whole epoch in one
 jitted `lax.scan`, in an environment of its own: `make bench-peers` makes one. All train 784-256-256-32 with batch 128,
-Adam at 1e-3 and gradients clipped at norm 1. They take turns, epoch by epoch; compilation and evaluation are not
-counted. On a GPU the step runs as a CUDA graph and, beside it, eagerly.
+Adam at 1e-3 and gradients clipped at norm 1. The loops alternate, one epoch at a time; compilation and evaluation are
+not timed. On a GPU, our step is timed as a CUDA graph and eagerly.
 
     VAE_DATA=DIR python benchmarks/train_speed.py [--rounds 5] [--threads 2] [--device cpu|cuda]
         [--compile] [--jax PYTHON]
@@ -51,7 +51,7 @@ Epoch = Callable[[], float]
 
 
 class UsualVae(nn.Module):
-    """The same network, written the usual way: it gives pixel probabilities."""
+    """The same network as tutorials write it: the output is pixel probabilities."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class UsualVae(nn.Module):
 
 
 def usual_epochs(data_dir: Path, device: torch.device) -> Epoch:
-    """Epochs the usual way."""
+    """Epochs of the usual loop."""
     images = datasets.MNIST(str(data_dir), train=True, transform=transforms.ToTensor())
     loader = DataLoader(images, batch_size=SETTINGS.batch_size, shuffle=True, num_workers=2)
     model = UsualVae().to(device)
@@ -96,7 +96,7 @@ def usual_epochs(data_dir: Path, device: torch.device) -> Epoch:
 
 
 def our_epochs(data: ImageData, settings: Settings, device: torch.device, *, kind: str = "fast") -> Epoch:
-    """Epochs our way. kind: fast, as vae-train does it; eager, by autograd without a graph; or compiled, by
+    """Epochs of our loop. kind: fast, as in vae-train; eager, by autograd without a CUDA graph; or compiled, by
     torch.compile."""
     images = torch.tensor(data.train_images, device=device)
     state = TrainingState.start(fresh_model(settings, data), settings, Execution(device, graph=kind == "fast"))
@@ -157,7 +157,7 @@ def product_rate(dtype: torch.dtype) -> float:
 
 
 def print_spread(data: ImageData, device: torch.device, seeds: int) -> None:
-    """Test loss after all epochs of the tutorial preset, over seeds."""
+    """Print the test loss after all epochs of the tutorial preset for several seeds."""
     test = torch.tensor(data.test_images, device=device)
     losses = []
     for seed in range(seeds):
@@ -175,16 +175,18 @@ def print_spread(data: ImageData, device: torch.device, seeds: int) -> None:
 
 @click.command()
 @click.option("--data-dir", type=click.Path(exists=True, path_type=Path), envvar="VAE_DATA", required=True)
-@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Epochs of each.")
-@click.option("--threads", type=click.IntRange(1), help="Processors used.  [default: torch's choice]")
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Epochs timed per loop.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: torch's choice]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--seeds", type=click.IntRange(0), default=0, show_default=True, help="Also train so many seeds fully.")
+@click.option(
+    "--seeds", type=click.IntRange(0), default=0, show_default=True, help="Number of seeds to train fully as well."
+)
 @click.option("--compile", "compile_", is_flag=True, help="Also the eager loop under torch.compile.")
 @click.option("--jax", type=click.Path(exists=True, path_type=Path), help="A Python that has jax and optax: also JAX.")
 def main(
     data_dir: Path, rounds: int, threads: int | None, device: str, seeds: int, compile_: bool, jax: Path | None
 ) -> None:
-    """Print seconds an epoch of each loop, and how they compare, as medians over rounds."""
+    """Print seconds per epoch of each loop and the ratios between them, as medians over rounds."""
     torch_device = choose_device(device)
     if threads is not None:
         torch.set_num_threads(threads)
@@ -216,7 +218,7 @@ def main(
             seconds[name].append(time.perf_counter() - started)
     where = f"; {torch.cuda.get_device_name()}" if torch_device.type == "cuda" else ""
     print(f"784-256-256-32 on MNIST, batch 128, torch {torch.__version__}{where}")
-    print(f"median of {rounds} epochs each and their range, in turn; the ratio is within a turn")
+    print(f"median of {rounds} epochs each and their range, alternating; ratios are taken within a round")
     print(f"{'':14} s/epoch                images/s   times the usual loop   train loss of epoch {rounds}")
     for name, values in seconds.items():
         ratios = [usual / ours for usual, ours in zip(seconds["usual loop"], values, strict=True)]

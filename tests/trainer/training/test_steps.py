@@ -1,4 +1,4 @@
-"""The kinds of training step against each other."""
+"""The implementations of the training step agree with each other."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -61,7 +61,9 @@ def assert_same_step(settings: Settings, *, parts: int, images: int = 6) -> None
 @pytest.mark.parametrize("clip_norm", [None, 1.0, 1e6])
 @pytest.mark.parametrize("hidden", [(13,), (13, 11), (8, 13, 11)])
 @pytest.mark.parametrize("parts", [1, 2, 3])
-def test_gradient_derived_by_hand_is_autograds(hidden: tuple[int, ...], clip_norm: float | None, parts: int) -> None:
+def test_the_closed_form_gradient_equals_autograds(
+    hidden: tuple[int, ...], clip_norm: float | None, parts: int
+) -> None:
     settings = replace(PLAIN, hidden=hidden, clip_norm=clip_norm)
     assert MlpGradient.supports(settings)
     assert_same_step(settings, parts=parts)
@@ -69,7 +71,7 @@ def test_gradient_derived_by_hand_is_autograds(hidden: tuple[int, ...], clip_nor
 
 @pytest.mark.parametrize("likelihood", CHOICES["likelihood"])
 @pytest.mark.parametrize("activation", CHOICES["activation"])
-def test_gradient_derived_by_hand_knows_every_likelihood_and_activation(likelihood: str, activation: str) -> None:
+def test_the_closed_form_gradient_has_every_likelihood_and_activation(likelihood: str, activation: str) -> None:
     settings = replace(PLAIN, likelihood=likelihood, activation=activation)
     assert MlpGradient.supports(settings)
     assert_same_step(settings, parts=2)
@@ -138,7 +140,7 @@ def epochs(device: str, *, graph: bool, record: Record = warm_up) -> tuple[list[
     return losses, torch.cat([tensor.detach().flatten().float() for tensor in state.model.state_dict().values()])
 
 
-def test_recording_a_step_leaves_no_trace_in_weights_statistics_or_optimiser() -> None:
+def test_capturing_a_step_does_not_change_weights_statistics_or_optimiser() -> None:
     (losses, weights), (expected_losses, expected_weights) = epochs("cpu", graph=True), epochs("cpu", graph=False)
     assert losses == expected_losses
     assert torch.equal(weights, expected_weights)
@@ -184,7 +186,7 @@ def test_cuda_graph_and_eager_steps_agree() -> None:
 
 
 @pytest.mark.parametrize("largest", [0.5, 100.0])
-def test_clipping_is_torchs(largest: float) -> None:
+def test_clipping_equals_torchs(largest: float) -> None:
     gradient = torch.arange(4.0)
     parameter = nn.Parameter(torch.zeros(4))
     parameter.grad = gradient.clone()
@@ -222,7 +224,7 @@ def test_what_looks_at_the_whole_batch_is_not_split(changes: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_products_by_onednn_are_products(dtype: torch.dtype) -> None:
+def test_onednn_products_equal_torchs(dtype: torch.dtype) -> None:
     x, weight, bias = torch.randn(5, 7, dtype=dtype), torch.randn(3, 7, dtype=dtype), torch.randn(3, dtype=dtype)
     torch.testing.assert_close(linear(x, weight, bias), nn.functional.linear(x, weight, bias))
     torch.testing.assert_close(linear(x, weight, bias, activation="relu"), nn.functional.linear(x, weight, bias).relu())
