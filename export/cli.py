@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,6 +12,7 @@ from export.errors import ExportError
 from runtime.cli.command import Command
 from runtime.errors import VaeRuntimeError
 from trainer.errors import TrainerError
+from trainer.spinning import limit_spinning
 
 _DEFAULT_CHECKPOINT = Path("runs/latest/best.pt")
 
@@ -21,6 +23,10 @@ class ExportCommand(Command):
     expected = (ExportError, TrainerError, VaeRuntimeError)
     interrupted = "stopped; nothing was published, and the output is as it was"
     out_of_memory = "not enough memory to export and check this model here"
+
+    def invoke(self, ctx: click.Context) -> Any:
+        limit_spinning()
+        return super().invoke(ctx)
 
 
 @click.command(cls=ExportCommand)
