@@ -109,7 +109,7 @@ class _BundleWriter:
         reference = Reference(model)
         self._write_golden(reference, metadata)
         measurements = self._check(specs, reference, metadata, graphs)
-        self._write_file(PARITY_NAME, (json.dumps(certificate(measurements), indent=2, sort_keys=True) + "\n").encode())
+        self._write_file(PARITY_NAME, (json.dumps(certificate(measurements, reference.cost, self.source.largest_batch), indent=2, sort_keys=True) + "\n").encode())
         self._write_file(CARD_NAME, model_card(metadata, graphs, self._onnx, measurements, notes).encode())
         self._write_manifest(metadata, graphs)
         return measurements
@@ -183,7 +183,14 @@ class _BundleWriter:
         (self.folder / name).write_bytes(content)
 
     def _write_manifest(self, metadata: Metadata, graphs: dict[str, Graph]) -> None:
-        manifest = Manifest(metadata, self._onnx, graphs, _records(self.folder))
+        manifest = Manifest(
+            metadata,
+            self._onnx,
+            graphs,
+            _records(self.folder),
+            latent_shape=self.source.latent_shape,
+            largest_batch=self.source.largest_batch,
+        )
         self._write_file(MANIFEST_NAME, manifest.to_json().encode())
 
 

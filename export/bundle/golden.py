@@ -41,7 +41,7 @@ Golden = dict[str, npt.NDArray[Any]]
 
 
 def golden_values(reference: Reference, latent_dim: int, reference_images: npt.NDArray[np.uint8]) -> Golden:
-    """The arrays of the table above, by name. reference_images: uint8 (N, H, W, C), test images."""
+    """The arrays of the table above, by name; those of an encoder where there is one. reference_images: uint8 (N, H, W, C), test images."""
     index = np.array(_INDICES, np.int64)
     latents = standard_normal(_SEED, index, latent_dim)
     pixels = np.ascontiguousarray(reference_images[:_IMAGES])
@@ -49,14 +49,18 @@ def golden_values(reference: Reference, latent_dim: int, reference_images: npt.N
     seed = np.array(_SEED, np.int64)
     (decoder_image,) = reference.decoder(latents)
     (sampler_image,) = reference.sampler(seed, index, np.array(1, np.float32))
-    mean, log_var = reference.encoder(image)
-    (reconstruction,) = reference.reconstructor(pixels)
-    return {
+    golden = {
         "seed": seed,
         "index": index,
         "latents": latents,
         "decoder_image": decoder_image.astype(np.float32),
         "sampler_image": sampler_image.astype(np.uint8),
+    }
+    if not reference.has_encoder:
+        return golden
+    mean, log_var = reference.encoder(image)
+    (reconstruction,) = reference.reconstructor(pixels)
+    return golden | {
         "encoder_image": image,
         "encoder_mean": mean.astype(np.float32),
         "encoder_log_var": log_var.astype(np.float32),

@@ -34,6 +34,8 @@ class Engine:
     """Samplers only: seed (), index (N,) → float32 (N, L), the latents at temperature 1, as the graph computes them."""
     ports: tuple[list[Port], list[Port]] | None = None
     """Inputs and outputs as the file declares them, without ranges; None for formats that declare none."""
+    interpreted: bool = False
+    """Whether it interprets the graph in NumPy, which takes much more time and memory than the others."""
 
 
 def eager(spec: GraphSpec) -> Engine:
@@ -129,7 +131,7 @@ def _onnx_reference(model: onnx.ModelProto) -> Engine:
         def latents(inputs: Arrays) -> npt.NDArray[Any]:
             return run_noise(inputs)[0]
 
-    return Engine("ONNX reference", _evaluator(model), latents, _declared(model))
+    return Engine("ONNX reference", _evaluator(model), latents, _declared(model), interpreted=True)
 
 
 def _evaluator(model: onnx.ModelProto) -> Callable[[Arrays], Arrays]:

@@ -3,6 +3,8 @@
 {
   "format_version": 1,
   "pixels": 1,                         how image files become pixels (runtime/images/decode.py); absent in old bundles
+  "latent_shape": [4, 8, 8],           of one latent inside the model; absent where it is a vector
+  "largest_batch": 63,                 rows in one call of a graph; absent where any number will do
   "metadata": {                        the same JSON sits inside every graph file
     "pair_id": "9f86d081884c7d65",     one model's weights; all graphs of a bundle share it
     "noise_version": 1,
@@ -23,6 +25,7 @@
 """
 
 from runtime.manifest.contract import (
+    DEEP_LIMIT,
     DTYPES,
     FORMAT_VERSION,
     FORMATS,
@@ -48,6 +51,7 @@ from runtime.manifest.manifest import Manifest
 from runtime.manifest.records import FileRecord, Graph, Metadata, OnnxVersions, Port
 
 __all__ = [
+    "DEEP_LIMIT",
     "DTYPES",
     "FORMATS",
     "FORMAT_VERSION",

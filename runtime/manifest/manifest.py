@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -27,12 +28,17 @@ class Manifest:
     files: dict[str, FileRecord]
     pixels: int | None = PIXELS_VERSION
     """Version of the recipe by which image files become pixels; None in bundles that name none."""
+    latent_shape: tuple[int, ...] | None = None
+    """Shape of one latent inside the model, where it is no vector: the graphs take it flat, in row-major order."""
+    largest_batch: int | None = None
+    """The most rows that a call of a graph may have; None where any number will do."""
 
     def to_json(self) -> str:
         """The text of `manifest.json`, the same for the same manifest."""
         content = {"format_version": FORMAT_VERSION, **asdict(self)}
-        if self.pixels is None:
-            del content["pixels"]
+        for name in ("pixels", "latent_shape", "largest_batch"):
+            if content[name] is None:
+                del content[name]
         return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
@@ -61,6 +67,10 @@ class Manifest:
                 for name in files
             },
             pixels=integer(root["pixels"], "pixels", 1, 2**31) if "pixels" in root else None,
+            latent_shape=_read_latent_shape(root) if "latent_shape" in root else None,
+            largest_batch=integer(root["largest_batch"], "largest_batch", 1, 2**31)
+            if "largest_batch" in root
+            else None,
         )
         for graph_name, graph in manifest.graphs.items():
             for file_name in graph.files.values():
@@ -106,6 +116,16 @@ def _read_metadata(content: dict[str, Any]) -> Metadata:
         image_shape=(channels, height, width),
         provenance=take(content, "provenance", dict, where="metadata.provenance"),
     )
+
+
+def _read_latent_shape(root: dict[str, Any]) -> tuple[int, ...]:
+    shape = tuple(integer(size, "latent_shape", 1, 2**20) for size in take(root, "latent_shape", list))
+    latent_dim = take(root, "metadata", dict).get("latent_dim")
+    if math.prod(shape) != latent_dim:
+        raise BundleError(
+            f"{MANIFEST_NAME}: latent_shape is {list(shape)}, which is not the {latent_dim} numbers of latent_dim"
+        )
+    return shape
 
 
 def _read_onnx(content: dict[str, Any]) -> OnnxVersions:
