@@ -18,6 +18,7 @@ from export.bundle.card import CARD_NAME, PICTURE_NAME, model_card
 from export.bundle.certificate import certificate
 from export.bundle.golden import golden_files, golden_values
 from export.bundle.publish import check_output, staging
+from export.checks.cost import BATCHES, cost_of
 from export.checks.guards import check_model, check_onnx, check_traced
 from export.checks.parity import ParityMeasurement, check_graph
 from export.checks.reference import Reference
@@ -107,9 +108,12 @@ class _BundleWriter:
         graphs = {spec.name: Graph(spec.inputs, spec.outputs, self._export(spec, metadata)) for spec in specs}
         notes = [self._make_variant(variant, metadata, graphs) for variant in self.variants]
         reference = Reference(model)
+        if max(reference.cost.batches) < max(BATCHES):
+            self.report(f"a large model: parity at batches of {', '.join(map(str, reference.cost.batches))}")
         self._write_golden(reference, metadata)
         measurements = self._check(specs, reference, metadata, graphs)
-        self._write_file(PARITY_NAME, (json.dumps(certificate(measurements, reference.cost, self.source.largest_batch), indent=2, sort_keys=True) + "\n").encode())
+        proof = certificate(measurements, reference.cost, self.source.largest_batch)
+        self._write_file(PARITY_NAME, (json.dumps(proof, indent=2, sort_keys=True) + "\n").encode())
         self._write_file(CARD_NAME, model_card(metadata, graphs, self._onnx, measurements, notes).encode())
         self._write_manifest(metadata, graphs)
         return measurements
@@ -141,9 +145,11 @@ class _BundleWriter:
         self.report(f"the graphs as {variant}")
         images, latent_dim = self.source.reference_images, metadata.latent_dim
         files = {name: (self.folder / graph.files["onnx"]).read_bytes() for name, graph in graphs.items()}
-        small = make_variant(variant, files, images, latent_dim)
+        rows = cost_of(self.source.model).rows_of_variants
+        rows = min(rows, self.source.largest_batch or rows)
+        small = make_variant(variant, files, images, latent_dim, rows=rows)
         result = measure_variant(
-            variant, files, small, images, latent_dim, likelihood=self.source.likelihood, force=self.force
+            variant, files, small, images, latent_dim, likelihood=self.source.likelihood, force=self.force, rows=rows
         )
         for name, content in small.items():
             graphs[name].files[variant] = f"{name}{SUFFIXES[variant]}"

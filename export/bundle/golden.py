@@ -41,7 +41,10 @@ Golden = dict[str, npt.NDArray[Any]]
 
 
 def golden_values(reference: Reference, latent_dim: int, reference_images: npt.NDArray[np.uint8]) -> Golden:
-    """The arrays of the table above, by name; those of an encoder where there is one. reference_images: uint8 (N, H, W, C), test images."""
+    """The arrays of the table above, by name; those of an encoder where there is one.
+
+    reference_images: uint8 (N, H, W, C), test images.
+    """
     index = np.array(_INDICES, np.int64)
     latents = standard_normal(_SEED, index, latent_dim)
     pixels = np.ascontiguousarray(reference_images[:_IMAGES])

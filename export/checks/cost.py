@@ -16,6 +16,7 @@ from export.halves import ForeignVAE
 from trainer.model.vae import VAE
 
 BATCHES = (1, 2, 7, 64)
+_ROWS_OF_VARIANTS = 1000
 _MOST_OPERATIONS = 2e11  # multiply-adds of one evaluation of one half: seconds of one core in float64
 _MOST_BYTES = 2**28  # of one float64 activation
 _MOST_INTERPRETED = 2e9  # multiply-adds of a batch in the ONNX reference evaluator, which expands convolutions
@@ -33,14 +34,23 @@ class Cost:
     @property
     def batches(self) -> tuple[int, ...]:
         """The batch sizes to check: 1, 2, 7 and 64, of which those too expensive are cut to what is not."""
-        most = int(min(_MOST_OPERATIONS / max(1, self.operations), _MOST_BYTES / (8 * self.largest)))
-        return tuple(dict.fromkeys(min(batch, max(2, most)) for batch in BATCHES))
+        return tuple(dict.fromkeys(min(batch, self._most) for batch in BATCHES))
 
     @property
     def interpreted_batches(self) -> tuple[int, ...]:
         """Those that the ONNX reference evaluator runs; batches of 1 and 2 at least."""
         most = max(2, int(_MOST_INTERPRETED / max(1, self.operations)))
         return tuple(dict.fromkeys(min(batch, most) for batch in self.batches))
+
+    @property
+    def _most(self) -> int:
+        """Images that one evaluation may take, at least 2."""
+        return max(2, int(min(_MOST_OPERATIONS / max(1, self.operations), _MOST_BYTES / (8 * self.largest))))
+
+    @property
+    def rows_of_variants(self) -> int:
+        """Images that a variant is compared and timed on: 1,000, or as many as memory and time allow."""
+        return min(_ROWS_OF_VARIANTS, self._most)
 
     @property
     def rows(self) -> int:

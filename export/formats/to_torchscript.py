@@ -36,7 +36,7 @@ def to_torchscript(spec: GraphSpec, metadata: Metadata) -> bytes:
 def _traced(spec: GraphSpec) -> torch.jit.ScriptModule:
     """The module as traced on its example inputs, with its further methods, which take the first two of them."""
     examples = spec.example_inputs()
-    inputs = {"forward": examples, **{method: examples[:2] for method in spec.methods}}
+    inputs = {"forward": examples, **dict.fromkeys(spec.methods, examples[:2])}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # of Python values; the parity check runs other ones
         return torch.jit.trace_module(spec.module, inputs, check_trace=False)  # type: ignore[no-any-return]

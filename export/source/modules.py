@@ -48,9 +48,7 @@ def foreign_model(
     halves = {"decoder": decoder} if encoder is None else {"decoder": decoder, "encoder": encoder}
     for name, half in halves.items():
         _check_state(name, half)
-    model = ForeignVAE(
-        _adapted(decoder, decode), None if encoder is None else _adapted(encoder, encode), config
-    ).eval()
+    model = ForeignVAE(_adapted(decoder, decode), None if encoder is None else _adapted(encoder, encode), config).eval()
     exact = model.in_float64()
     z = standard_normal(0, np.arange(_RANGE_ROWS), config.latent_dim).astype(np.float64)
     latents = torch.from_numpy(z.reshape(-1, *config.latent_shape))
@@ -114,9 +112,7 @@ def _check_state(name: str, module: nn.Module) -> None:
             raise ModelError(f"{where} holds NaN or infinity")
 
 
-def _check_half(
-    name: str, module: nn.Module, given: Tensor, expected: Sequence[tuple[int, ...]], what: str
-) -> None:
+def _check_half(name: str, module: nn.Module, given: Tensor, expected: Sequence[tuple[int, ...]], what: str) -> None:
     """Check outputs of a half in float64: number, shapes, and that a row depends on itself alone.
 
     given: (4, …) in float64. expected: the shape of each output without its batch.
@@ -155,7 +151,9 @@ def _outputs(name: str, module: nn.Module, given: Tensor, batch: str, whole: Ten
                 f"{name}: runs a batch of {len(whole)} but not {batch}, its batch is fixed: {reason}"
             ) from error
         shape = tuple(given.shape)
-        raise ModelError(f"{name}: cannot run an input of {shape} in float64: {type(error).__name__}: {reason}") from error
+        raise ModelError(
+            f"{name}: cannot run an input of {shape} in float64: {type(error).__name__}: {reason}"
+        ) from error
     outputs = [result] if isinstance(result, Tensor) else result
     wanted = "one tensor, the images" if name == "decoder" else "a pair of tensors, mean and log-variance"
     if not isinstance(outputs, list | tuple) or not all(isinstance(output, Tensor) for output in outputs):
@@ -209,7 +207,8 @@ def _check_range(model: ForeignVAE, latents: Tensor, what: str) -> None:
     if not (low - slack <= smallest and largest <= high + slack):
         raise ModelError(
             f"decoder: its images for {what} reach from {smallest:.4g} to {largest:.4g}, outside the value_range "
-            f"[{low:g}, {high:g}]; correct the range, or clamp: decode=lambda module, z: module(z).clamp({low:g}, {high:g})"
+            f"[{low:g}, {high:g}]; correct the range, or clamp them: "
+            f"decode=lambda module, z: module(z).clamp({low:g}, {high:g})"
         )
 
 
@@ -280,7 +279,9 @@ def _traceable_batch(name: str, module: nn.Module, example: Tensor) -> int | Non
     if limit is not None and int(limit[1]) >= _SMALLEST_BATCH_LIMIT and _trace(module, example, int(limit[1])) is None:
         return int(limit[1])
     if re.search(r"specialized it to be a constant", text) or limit is not None:
-        raise ModelError(f"{name}: its batch is fixed to {len(example)}, or it branches on its batch size; {text[:200]}")
+        raise ModelError(
+            f"{name}: its batch is fixed to {len(example)}, or it branches on its batch size; {text[:200]}"
+        )
     raise ModelError(f"{name}: cannot be traced: {type(failure).__name__}: {text[:200]}")
 
 

@@ -27,8 +27,9 @@ class Source:
     reference_images: npt.NDArray[np.uint8]
     """(N, H, W, C), N ≥ 4: test images for the parity check, the calibration of int8 and the golden values."""
     likelihood: str | None
-    """Pixel likelihood, a key of `trainer.objective.likelihood.NLL`; used to measure changes in ELBO and NLL. None where
-    it is not known, and these are not measured."""
+    """Pixel likelihood, a key of `trainer.objective.likelihood.NLL`; used to measure changes in ELBO and NLL.
+
+    None where it is not known, and these are not measured."""
     provenance: dict[str, Any]
     """What was trained, on which data, with which versions; JSON types only."""
 

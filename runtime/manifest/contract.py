@@ -45,7 +45,7 @@ SIGNATURES = {
 RELATIVE_LIMIT = 1e-5
 """Largest |x - reference| / max(1, |reference|) of images and means, in every engine."""
 DEEP_LIMIT = 1e-3
-"""The most that the limit of an image or a mean can be for deep models, a quarter of a grey level; parity.json has it."""
+"""The most that the limit of an image or a mean can be in deep models, a quarter of a grey level."""
 HARD_OUTPUTS = ("image", "mean")
 """Float outputs with such a ceiling; the limit of others follows what float32 can do for them."""
 LEVEL_LIMIT = 1
