@@ -110,6 +110,8 @@ class _BundleWriter:
         reference = Reference(model)
         if max(reference.cost.batches) < max(BATCHES):
             self.report(f"a large model: parity at batches of {', '.join(map(str, reference.cost.batches))}")
+        if not reference.cost.interpreted_batches:
+            self.report("a large model: without the ONNX reference evaluator")
         self._write_golden(reference, metadata)
         measurements = self._check(specs, reference, metadata, graphs)
         proof = certificate(measurements, reference.cost, self.source.largest_batch)
