@@ -198,7 +198,12 @@ def _measure_latents(spec: GraphSpec, engine: Engine) -> ParityMeasurement:
         *((_SEED, np.arange(batch)) for batch in BATCHES),
     ):
         exact = standard_normal(seed, index, latent_dim)
-        latents = engine.latents([np.array(seed), np.ascontiguousarray(index)])
+        rows = spec.largest_batch or len(index)
+        parts = [
+            engine.latents([np.array(seed), np.ascontiguousarray(index[start : start + rows])])
+            for start in range(0, len(index), rows)
+        ]
+        latents = parts[0] if len(parts) == 1 else np.concatenate(parts)
         if latents.shape != exact.shape:
             raise ShapesError(f"{_place(spec, engine, LATENTS)} should be {exact.shape} but are {latents.shape}")
         differing += int((latents.view(np.uint32) != exact.view(np.uint32)).sum())

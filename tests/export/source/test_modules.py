@@ -115,7 +115,7 @@ class Branching(nn.Module):
 def test_a_largest_batch_is_recorded_and_kept(tmp_path: Path) -> None:
     given = source(decoder=Branching().eval())
     assert given.largest_batch == 4
-    export_bundle(given, tmp_path / "b", formats=["onnx"])
+    export_bundle(given, tmp_path / "b")
     assert Bundle.open(tmp_path / "b").manifest.largest_batch == 4
     sampler = Sampler(tmp_path / "b")
     assert sampler.block == 4
