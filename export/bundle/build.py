@@ -20,7 +20,7 @@ from export.bundle.golden import golden_files, golden_values
 from export.bundle.publish import check_output, staging
 from export.checks.cost import BATCHES, cost_of
 from export.checks.guards import check_model, check_onnx, check_traced
-from export.checks.parity import ParityMeasurement, check_graph
+from export.checks.parity import ParityMeasurement, check_graph, within
 from export.checks.reference import Reference
 from export.checks.variants import make_variant, measure_variant
 from export.errors import ExportError
@@ -116,7 +116,16 @@ class _BundleWriter:
         measurements = self._check(specs, reference, metadata, graphs)
         proof = certificate(measurements, reference.cost, self.source.largest_batch)
         self._write_file(PARITY_NAME, (json.dumps(proof, indent=2, sort_keys=True) + "\n").encode())
-        self._write_file(CARD_NAME, model_card(metadata, graphs, self._onnx, measurements, notes).encode())
+        card = model_card(
+            metadata,
+            graphs,
+            self._onnx,
+            measurements,
+            notes,
+            batches=within(reference.cost.batches, self.source.largest_batch),
+            largest_batch=self.source.largest_batch,
+        )
+        self._write_file(CARD_NAME, card.encode())
         self._write_manifest(metadata, graphs)
         return measurements
 
