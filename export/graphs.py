@@ -1,6 +1,6 @@
 """The exported graphs: small deterministic modules, each with a description of its inputs and outputs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from export.halves import ForeignDecoder, ForeignEncoder, ForeignVAE
 from export.noise import Noise
 from runtime.manifest import Port
+from runtime.prior import ANY_CLASS, Prior
 from trainer.model.vae import VAE
 
 EXAMPLE_BATCH = 2  # torch.export would specialise a batch of 1 and fix it in the graph
@@ -132,12 +133,11 @@ class GraphSpec:
         return tuple({axis: batch for axis, size in enumerate(port.shape) if size == "N"} for port in self.inputs)
 
 
-def graphs_of(model: VAE | ForeignVAE) -> tuple[GraphSpec, ...]:
+def graphs_of(model: VAE | ForeignVAE, prior: Prior | None = None) -> tuple[GraphSpec, ...]:
     """Decoder, encoder, sampler and reconstructor of `model`, which is in evaluation mode and on the CPU.
 
-    Without an encoder there are decoder and sampler alone.
-
-    The graphs share the weights of `model`.
+    Without an encoder there are decoder and sampler alone. The graphs share the weights of `model`. prior: what the
+    sampler draws from; None for N(0, I).
     """
     channels, height, width = model.config.image_shape
     z, mean, log_var = (
@@ -151,9 +151,8 @@ def graphs_of(model: VAE | ForeignVAE) -> tuple[GraphSpec, ...]:
     index = Port("index", "int64", ("N",), (0, _LARGEST_INT64))
     temperature = Port("temperature", "float32", (), None)
     most = model.largest_batch if isinstance(model, ForeignVAE) else None
-    sampler = Sampler(model).eval()
     decoder_spec = GraphSpec("decoder", decoder_of(model).eval(), (z,), (image,), largest_batch=most)
-    sampler_spec = GraphSpec("sampler", sampler, (seed, index, temperature), (pixels,), ("latents",), most)
+    sampler_spec = replace(_sampler(model, prior, (seed, index, temperature), pixels), largest_batch=most)
     if not has_encoder(model):
         return decoder_spec, sampler_spec
     return (
@@ -162,3 +161,16 @@ def graphs_of(model: VAE | ForeignVAE) -> tuple[GraphSpec, ...]:
         sampler_spec,
         GraphSpec("reconstructor", Reconstructor(model).eval(), (pixels,), (reconstruction,), largest_batch=most),
     )
+
+
+def _sampler(model: VAE | ForeignVAE, prior: Prior | None, inputs: tuple[Port, ...], pixels: Port) -> GraphSpec:
+    """The sampler's graph. With classes, it has an input more."""
+    if prior is None:
+        return GraphSpec("sampler", Sampler(model).eval(), inputs, (pixels,), methods=("latents",))
+    from export.mixture import LabelledMixtureSampler, MixtureSampler
+
+    module: MixtureSampler = MixtureSampler(model, prior)
+    if prior.classes:
+        module = LabelledMixtureSampler(model, prior)
+        inputs = (*inputs, Port("label", "int64", ("N",), (ANY_CLASS, len(prior.classes) - 1)))
+    return GraphSpec("sampler", module.eval(), inputs, (pixels,), methods=("latents", "component"))

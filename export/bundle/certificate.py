@@ -24,8 +24,13 @@ from export.checks.parity import (
 from runtime.manifest import HARD_OUTPUTS, LEVEL_LIMIT, RELATIVE_LIMIT
 
 
-def certificate(measurements: Sequence[ParityMeasurement], cost: Cost, largest_batch: int | None) -> dict[str, Any]:
-    """The content of `parity.json`: the rule, the measurements, and the versions and CPU they were made with."""
+def certificate(
+    measurements: Sequence[ParityMeasurement], cost: Cost, largest_batch: int | None, c_checked_by: str | None = None
+) -> dict[str, Any]:
+    """The content of `parity.json`: the rule, the measurements, and the versions and CPU they were made with.
+
+    c_checked_by: the compiler that made the C source a program, or what stood in for one.
+    """
     batches, interpreted = (within(found, largest_batch) for found in (cost.batches, cost.interpreted_batches))
     return {
         "rule": {
@@ -60,6 +65,7 @@ def certificate(measurements: Sequence[ParityMeasurement], cost: Cost, largest_b
             "numpy": np.__version__,
             "machine": platform.machine(),
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            **({"c": c_checked_by} if c_checked_by else {}),
         },
     }
 

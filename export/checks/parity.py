@@ -8,7 +8,9 @@ values is the model in float64 with noise from NumPy (`export.checks.reference`)
   and the one that `export.checks.rounding` derives for sums with one accumulator. It is at least 1e-6; for images and
   means at most 1e-5, and for graphs of more than 8 matrix products and convolutions that much for every 8 of them.
 - Pixels: within one grey level.
-- Latents of the sampler: bit-identical, for enough latents that every entry of the normal table is used.
+- Latents of the sampler: bit-identical, for enough latents that every entry of the normal table is used, and every
+  component of a mixture.
+- Components of a mixture: identical, on both sides of the threshold of every slot of every table.
 """
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from export.checks import engines
@@ -33,12 +34,13 @@ from runtime.bundle import Bundle
 from runtime.images.pixels import to_float
 from runtime.manifest import DEEP_LIMIT, HARD_OUTPUTS, LEVEL_LIMIT, RELATIVE_LIMIT
 from runtime.noise import normal_table, standard_normal
+from runtime.prior import ANY_CLASS, FULL, Prior
 
 FACTOR = 4.0
 CONTRACTIONS_OF_SHALLOW = 8
 SMALLEST_LIMIT = 1e-6
 RELATIVE, LEVELS, DIFFERING = "relative error", "grey levels", "differing values"
-LATENTS = "latents"
+LATENTS, COMPONENT = "latents", "component"
 _SEED = 0
 _LARGE_SEED = 2**62 + 12_345  # with _LARGE_INDEX: the high words of key and counter are used too
 _LARGE_INDEX = 2**40
@@ -74,12 +76,14 @@ def check_graph(
     reference_images: npt.NDArray[np.uint8],
     *,
     strict: bool = False,
+    more: Sequence[Engine] = (),
 ) -> list[ParityMeasurement]:
     """Compare one graph of `bundle` with the reference, in every engine that can run one of its files.
 
     reference_images: uint8 (N, H, W, C), test images. strict: also run OpenVINO and OpenCV, where they are installed.
-    Large models are checked on smaller batches (`Cost.batches`). Raises NamesError, ShapesError, TypesError or
-    ValuesError at the first difference, naming graph, engine, output and input.
+    more: engines that have loaded the graph already. Large models are checked on smaller batches (`Cost.batches`).
+    Raises NamesError, ShapesError, TypesError or ValuesError at the first difference, naming graph, engine, output and
+    input.
     """
     batches = within(reference.cost.batches, spec.largest_batch)
     cases = _input_cases(spec, bundle, reference_images)
@@ -90,17 +94,17 @@ def check_graph(
     }
     derived, ceilings = _rounding(spec, reference, cases)
     eager = engines.eager(spec)
-    measurements = _measure(spec, eager, cases, expected, batches, ceilings)
+    measurements = _measure(spec, eager, reference, cases, expected, batches, ceilings)
     # The maximum over all inputs: on one of them eager PyTorch may happen to be exact, and no other engine could pass.
     limits = {}
     for port in spec.outputs:
         errors = [entry.max_error for entry in measurements if entry.output == port.name]
         unit = max([*errors, derived.get(port.name, 0.0)])
         limits[port.name] = min(ceilings.get(port.name, np.inf), max(FACTOR * unit, SMALLEST_LIMIT))
-    for engine in engines.exported(spec, bundle, strict=strict):
+    for engine in (*engines.exported(spec, bundle, strict=strict), *more):
         few = within(reference.cost.interpreted_batches, spec.largest_batch) if engine.interpreted else batches
         if few:
-            measurements += _measure(spec, engine, cases, expected, few, limits)
+            measurements += _measure(spec, engine, reference, cases, expected, few, limits)
     return measurements
 
 
@@ -143,10 +147,11 @@ def _input_cases(spec: GraphSpec, bundle: Bundle, reference_images: npt.NDArray[
         }
     if spec.name == "sampler":
         one, cold = np.array(1, np.float32), np.array(0.5, np.float32)
+        labels = _labels(spec, rows)
         return {
-            "seed 0": [np.array(_SEED), np.arange(rows), one],
-            "large seed and indices": [np.array(_LARGE_SEED), _LARGE_INDEX + np.arange(rows)[::-1], one],
-            "temperature 0.5": [np.array(_SEED), np.arange(rows), cold],
+            "seed 0": [np.array(_SEED), np.arange(rows), one, *labels],
+            "large seed and indices": [np.array(_LARGE_SEED), _LARGE_INDEX + np.arange(rows)[::-1], one, *labels],
+            "temperature 0.5": [np.array(_SEED), np.arange(rows), cold, *labels],
         }
     pixels = {
         "test images": reference_images[np.arange(rows) % len(reference_images)],
@@ -156,6 +161,16 @@ def _input_cases(spec: GraphSpec, bundle: Bundle, reference_images: npt.NDArray[
     return {case: [images if spec.name == "reconstructor" else to_float(images)] for case, images in pixels.items()}
 
 
+def _labels(spec: GraphSpec, count: int) -> Arrays:
+    """Labels int64 (count,), every class and -1 in turn, for a sampler that takes them; otherwise nothing."""
+    port = next((port for port in spec.inputs if port.name == "label"), None)
+    if port is None:
+        return []
+    assert port.range is not None
+    lowest, highest = map(int, port.range)
+    return [lowest + np.arange(count) % (highest - lowest + 1)]
+
+
 def _first(spec: GraphSpec, inputs: Arrays, batch: int) -> Arrays:
     return [array[:batch] if "N" in port.shape else array for port, array in zip(spec.inputs, inputs, strict=True)]
 
@@ -163,6 +178,7 @@ def _first(spec: GraphSpec, inputs: Arrays, batch: int) -> Arrays:
 def _measure(
     spec: GraphSpec,
     engine: Engine,
+    reference: Reference,
     cases: dict[str, Arrays],
     expected: dict[tuple[str, int], Arrays],
     batches: Sequence[int],
@@ -170,7 +186,9 @@ def _measure(
 ) -> list[ParityMeasurement]:
     """Measure one engine on all inputs. Raises at the first difference. limits: of float outputs; none if missing."""
     _check_declared(spec, engine)
-    measurements = [] if engine.latents is None else [_measure_latents(spec, engine)]
+    measurements = [] if engine.latents is None else [_measure_latents(spec, engine, reference)]
+    if engine.component is not None:
+        measurements.append(_measure_components(spec, engine, reference))
     for case, inputs in cases.items():
         errors = dict.fromkeys((port.name for port in spec.outputs), 0.0)
         for batch in batches:
@@ -188,21 +206,23 @@ def _measure(
     return measurements
 
 
-def _measure_latents(spec: GraphSpec, engine: Engine) -> ParityMeasurement:
-    """Count the latents that are not bit-identical to those of `runtime.noise`."""
+def _measure_latents(spec: GraphSpec, engine: Engine, reference: Reference) -> ParityMeasurement:
+    """Count the latents that are not bit-identical to those of the reference."""
     assert engine.latents is not None
-    latent_dim = spec.module.latents(*(torch.zeros(shape, dtype=torch.int64) for shape in ((), (1,)))).shape[1]  # type: ignore[operator]
-    count = -(-len(normal_table()) * _LOOKUPS_PER_ENTRY // (2 * latent_dim))
+    count = -(-len(normal_table()) * _LOOKUPS_PER_ENTRY // (2 * reference.latent_dim))
+    if reference.prior is not None:
+        count = max(count, reference.prior.slots * _LOOKUPS_PER_ENTRY)
     differing = 0
     for seed, index in (
         (_SEED, np.arange(count)),
         (_LARGE_SEED, _LARGE_INDEX + np.arange(max(BATCHES))[::-1]),
         *((_SEED, np.arange(batch)) for batch in BATCHES),
     ):
-        exact = standard_normal(seed, index, latent_dim)
+        inputs = [np.array(seed), np.ascontiguousarray(index), *_labels(spec, len(index))]
+        exact = reference.latents(*inputs)
         rows = spec.largest_batch or len(index)
         parts = [
-            engine.latents([np.array(seed), np.ascontiguousarray(index[start : start + rows])])
+            engine.latents([inputs[0], *(array[start : start + rows] for array in inputs[1:])])
             for start in range(0, len(index), rows)
         ]
         latents = parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -212,6 +232,36 @@ def _measure_latents(spec: GraphSpec, engine: Engine) -> ParityMeasurement:
     return _require_passed(
         ParityMeasurement(spec.name, engine.name, LATENTS, "seeds and indices", DIFFERING, differing, 0)
     )
+
+
+def _measure_components(spec: GraphSpec, engine: Engine, reference: Reference) -> ParityMeasurement:
+    """Count the components that differ from those of the reference, for words just below and at every threshold, and
+    the lowest and highest word of every slot. Random draws would have to be billions to come so near.
+    """
+    assert engine.component is not None
+    assert reference.prior is not None
+    word, label = _words_at_thresholds(reference.prior)
+    inputs = [word.astype(np.int64), *([label] if reference.prior.classes else [])]
+    found, exact = engine.component(inputs), reference.component(word, label)
+    if found.shape != exact.shape:
+        raise ShapesError(f"{_place(spec, engine, COMPONENT)} should be {exact.shape} but is {found.shape}")
+    differing = int((found != exact).sum())
+    return _require_passed(
+        ParityMeasurement(spec.name, engine.name, COMPONENT, "words at thresholds", DIFFERING, differing, 0)
+    )
+
+
+def _words_at_thresholds(prior: Prior) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+    """Words uint32 (N,) with their labels int64 (N,), four for each slot of each table."""
+    rows, slots = prior.thresholds.shape
+    threshold = prior.thresholds.astype(np.int64)
+    low = np.stack(
+        [np.maximum(threshold - 1, 0), np.minimum(threshold, FULL - 1), 0 * threshold, 0 * threshold + FULL - 1]
+    )
+    between = 0xFFFF0000 >> (slots.bit_length() - 1) & 0xFFFF0000  # bits that say nothing are set in every other word
+    slot = np.arange(slots) << prior.slot_shift | np.where(np.arange(slots) % 2, between, 0)
+    label = np.broadcast_to(np.arange(rows)[:, None] + ANY_CLASS, low.shape)
+    return (low | slot).astype(np.uint32).ravel(), label.ravel()
 
 
 def _run(spec: GraphSpec, engine: Engine, inputs: Arrays, batch: int) -> Arrays:

@@ -14,6 +14,7 @@ from export.halves import Adapter, ForeignConfig, ForeignVAE
 from export.source.modules import SMALLEST_IMAGES, check_images, foreign_model
 from runtime.images.pixels import to_uint8
 from runtime.noise import standard_normal
+from runtime.prior import Prior
 from trainer.checkpoint import Checkpoint
 from trainer.model.vae import VAE
 
@@ -32,6 +33,8 @@ class Source:
     None where it is not known, and these are not measured."""
     provenance: dict[str, Any]
     """What was trained, on which data, with which versions; JSON types only."""
+    prior: Prior | None = None
+    """The mixture that samples are drawn from; None for N(0, I)."""
 
     @property
     def latent_shape(self) -> tuple[int, ...] | None:
@@ -67,6 +70,7 @@ class Source:
                 },
                 "trained_with": checkpoint.versions,
             },
+            checkpoint.prior,
         )
 
     @classmethod

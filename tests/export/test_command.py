@@ -1,6 +1,7 @@
 """`vae-export`: its output, and one sentence with the right exit code for every mistake."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -33,11 +34,11 @@ def test_unknown_opset_is_bad_usage(opset: str, tiny_run: Run, tmp_path: Path) -
     assert not (tmp_path / "b").exists()
 
 
-def with_nan(content: dict) -> None:
+def with_nan(content: dict[str, Any]) -> None:
     content["model_state_dict"]["mean.bias"][0] = torch.nan
 
 
-def with_wrong_shape(content: dict) -> None:
+def with_wrong_shape(content: dict[str, Any]) -> None:
     content["model_state_dict"]["mean.bias"] = torch.zeros(99)
 
 

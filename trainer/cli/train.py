@@ -12,7 +12,7 @@ from trainer.cli.command import TrainerCommand
 from trainer.cli.config_file import config_callback, config_of, resume_callback
 from trainer.cli.data_options import DEFAULT_WORDS, data_options, load_data, shape_options
 from trainer.cli.settings_options import settings_of, settings_options
-from trainer.settings import PRESETS, Settings
+from trainer.settings import PRESETS, PRIORS, Settings
 
 if TYPE_CHECKING:
     from trainer.checkpoint import Checkpoint
@@ -43,6 +43,13 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--graph/--no-graph", default=True, show_default=True, help="Run the training step as a CUDA graph, on a GPU."
+)
+@click.option(
+    "--prior",
+    type=click.Choice(PRIORS),
+    default=PRIORS[0],
+    show_default=True,
+    help="Distribution of samples: a mixture of Gaussians, fitted when training ends, or N(0, I).",
 )
 @click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads.  [default: torch's choice]")
 @click.option(
@@ -80,6 +87,7 @@ def train(
     channels: int | None,
     device: str,
     graph: bool,
+    prior: str,
     threads: int | None,
     runs: Path,
     name: str | None,
@@ -93,10 +101,12 @@ def train(
 
     from trainer.checkpoint import load_checkpoint
     from trainer.pictures import draw_run, write_test_images
+    from trainer.prior import check_mixture
     from trainer.training.console import anatomy, introduction
     from trainer.training.execution import Execution
     from trainer.training.resume import check_resumable
     from trainer.training.run_folder import Run
+    from trainer.training.settle_prior import settle_prior
     from trainer.training.state import fresh_model
     from trainer.training.tensorboard import check_tensorboard
 
@@ -104,6 +114,8 @@ def train(
     settings = settings_of(preset, options)
     if tensorboard:
         check_tensorboard()
+    if prior == "mixture":
+        check_mixture()
     execution = Execution.choose(settings, device=device, graph=graph, threads=threads)
     team = execution.team
     data = team.in_turn(lambda: load_data(dataset, data_dir, image_size, channels))
@@ -126,6 +138,7 @@ def train(
                     "device": execution.device.type,
                     "threads": torch.get_num_threads() if on_cpu else None,
                     "graph": graph,
+                    "prior": prior,
                 },
                 team.world_size,
             )
@@ -152,9 +165,19 @@ def train(
     if not team.leads:
         return
 
-    # ---- show the result ----
+    # ---- fit the prior ----
     click.echo(f"\n{anatomy(checkpoint)}")
-    pictures = draw_run(checkpoint, data, run.pictures)
+    try:
+        best, fitted = settle_prior(run, data, prior, execution.device)
+    except KeyboardInterrupt:
+        raise click.ClickException(
+            f"interrupted; trained, but the prior is not fitted; resume with: vae-train --resume {run.folder}"
+        ) from None
+    if fitted is not None:
+        click.echo(f"prior   {fitted.summary()}")
+
+    # ---- show the result ----
+    pictures = draw_run(checkpoint, best, data, run.pictures)
     images = write_test_images(data, run.folder / "test_images")
     click.echo(f"wrote   {run.best}, {run.last.name}, history.csv, history.jsonl, config.toml")
     click.echo(f"        {run.pictures}/ {', '.join(path.stem for path in pictures)}")

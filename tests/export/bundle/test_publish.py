@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from export.bundle import publish
 from export.bundle.build import export_bundle
 from export.bundle.publish import check_output, staging
 from export.errors import ExportError
@@ -26,7 +25,7 @@ def test_a_folder_with_other_files_is_refused_and_they_are_named(tmp_path: Path)
         check_output(tmp_path, force=False)
 
 
-def test_a_file_beside_the_files_of_a_bundle_is_refused_too(bundle: Path) -> None:
+def test_a_bundle_folder_with_an_extra_file_is_refused_too(bundle: Path) -> None:
     check_output(bundle, force=False)
     (bundle / "notes.txt").write_text("mine")
     with pytest.raises(ExportError, match=r"notes\.txt"):
@@ -60,7 +59,7 @@ def test_a_failure_while_renaming_restores_the_old_bundle(
             raise error
         return rename(self, target)
 
-    monkeypatch.setattr(publish.Path, "rename", failing)
+    monkeypatch.setattr(Path, "rename", failing)
     with pytest.raises((KeyboardInterrupt, ExportError)):
         fill(bundle)
     assert sorted(path.name for path in bundle.iterdir()) == before

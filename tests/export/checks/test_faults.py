@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -81,12 +82,12 @@ class IndexOffByOne(Sampler):
 
 def wrong_table_entry(module: nn.Module) -> nn.Module:
     """Change one of the 65,536 entries by one unit in the last place."""
-    table = module.noise.table
+    table = module.get_buffer("noise.table")
     table[40_000] = torch.nextafter(table[40_000], torch.tensor(torch.inf))
     return module
 
 
-FAULTS = {
+FAULTS: dict[str, tuple[str, Callable[[Any], nn.Module], str]] = {
     "a corrupted weight": ("decoder", corrupt_weight, "'image'"),
     "swapped heads": ("encoder", swap_heads, "'mean'"),
     "a dropped sigmoid": ("decoder", WithoutSigmoid, "'image'"),
@@ -100,7 +101,8 @@ FAULTS = {
 def test_injected_fault_raises_values_error(fault: str, file_format: str, checkpoint: Checkpoint, bundle: Path) -> None:
     graph, inject, output = FAULTS[fault]
     spec = spec_of(checkpoint, graph)
-    faulty = inject(checkpoint.build_model()).eval() if isinstance(inject, type) else inject(copy.deepcopy(spec.module))
+    model = checkpoint.build_model()
+    faulty = inject(model).eval() if isinstance(inject, type) else inject(copy.deepcopy(spec.module))
     opened = Bundle.open(bundle)
     changed = GraphSpec(graph, faulty, spec.inputs, spec.outputs, spec.methods)
     content = EXPORTERS[file_format](changed, opened.manifest.metadata)

@@ -44,7 +44,7 @@ def test_batch_norm_in_training_mode_is_refused_by_name(model: VAE) -> None:
 
 
 def test_a_decoder_that_ignores_its_latents_is_refused(model: VAE) -> None:
-    nn.init.zeros_(model.decoder[0].weight)
+    nn.init.zeros_(model.decoder.get_parameter("0.weight"))
     with pytest.raises(ModelError, match="decoder: 8 different latents all give the same output"):
         check(model)
 
@@ -79,7 +79,7 @@ class Dropping(Decoder):
 
 
 @pytest.mark.parametrize(("kind", "call"), [(Noisy, "randn_like"), (Dropping, "dropout")])
-def test_a_graph_that_draws_is_refused(kind: type[Decoder], call: str, model: VAE) -> None:
+def test_a_graph_with_random_operators_is_refused(kind: type[Decoder], call: str, model: VAE) -> None:
     with pytest.raises(ModelError, match=f"random call {call}"):
         check_traced(decoder_spec(model, kind(model)))
 

@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ def test_a_file_is_read_once(ours: bool, tiny_run: Run, tmp_path: Path, monkeypa
         torch.save(foreign_state_dict(), path)
     load, read = torch.load, []
 
-    def counted(file: Path, **options: object) -> object:
+    def counted(file: Path, **options: Any) -> object:
         read.append(file)
         return load(file, **options)
 

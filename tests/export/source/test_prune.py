@@ -28,7 +28,7 @@ def source(random_checkpoint: Make) -> Source:
             head.weight[[0, 3]] = 0
         source.model.mean.bias[[0, 3]] = torch.tensor([0.2, -0.1])
         source.model.log_var.bias[:] = torch.tensor([0, -2, -2, 0, -2])  # small for active latents
-        source.model.decoder[0].weight[:, [0, 3]] *= 0.01
+        source.model.decoder.get_parameter("0.weight")[:, [0, 3]] *= 0.01
     return source
 
 

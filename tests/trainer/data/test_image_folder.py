@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,7 +103,7 @@ def test_sizes_that_differ_ask_for_image_size_and_get_the_middle_square(tmp_path
 def test_unusual_files_look_as_a_viewer_shows_them(tmp_path: Path, mode: str) -> None:
     left = np.zeros((8, 8), np.uint8)
     left[:, :4] = 200
-    options: dict[str, object] = {}
+    options: dict[str, Any] = {}
     if mode == "16-bit gray":
         image = Image.fromarray(left.astype(np.uint16) << 8)
     elif mode == "palette with transparency":
@@ -151,12 +152,14 @@ def test_second_load_decodes_nothing_and_a_changed_file_is_noticed(
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["readme.txt"], "holds no images"),
-        (["a.png", "cats/b.png"], "holds images itself and in cats"),
+        (["readme.txt"], "contains no images"),
+        (["a.png", "cats/b.png"], "contains images directly and also in cats"),
         (["fake.png"], "none of its 1 image files can be read"),
     ],
 )
-def test_folder_that_is_no_data_set_says_why(tmp_path: Path, files: list[str], message: str) -> None:
+def test_a_folder_that_is_not_a_data_set_is_refused_with_the_reason(
+    tmp_path: Path, files: list[str], message: str
+) -> None:
     for file in files:
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text("no image")

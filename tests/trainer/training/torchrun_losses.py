@@ -1,15 +1,16 @@
-"""A process of torchrun in the tests: trains what it is told, several runs one after the other, on one team.
+"""Script that tests start with torchrun: trains several runs, one after the other.
 
     torchrun … torchrun_losses.py JOB RESULT
 
-JOB: what `torch.save` made of settings and data. RESULT: JSON, written by the first process: the history of each run,
-and whether its last weights are the same bits in all processes.
+JOB: settings and data, saved with `torch.save`. RESULT: a JSON file, written by rank 0, with the history of each run
+and whether the final weights are bit-identical on all ranks.
 """
 
 import json
 import os
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ from trainer.training.run_folder import Run
 
 
 def main() -> None:
-    """See above."""
+    """Train the runs of JOB and write RESULT."""
     job, result = map(Path, sys.argv[1:])
     runs, data = torch.load(job, weights_only=False)
     execution = Execution.choose(next(iter(runs.values())), device="cpu")
@@ -29,7 +30,7 @@ def main() -> None:
     for name, settings in runs.items():
         folder = result.with_name(f"{team.world_size}-{name}")
         *_, last = fit(settings, data, Run(folder), execution=execution)
-        first = team.from_first(lambda state=last.model_state: state)
+        first: dict[str, torch.Tensor] = team.from_first(partial(dict, last.model_state))
         differing = sum(not torch.equal(tensor, first[key]) for key, tensor in last.model_state.items())
         found[name] = {
             "history": [asdict(metrics) for metrics in last.history],
