@@ -173,7 +173,7 @@ class _BundleWriter:
         self.report("C source")
         with _named("the generator as C source"):
             graphs = {spec.name: self._onnx_bytes(spec, metadata) for spec in specs if spec.name in READ_FOR_C}
-            networks = read_networks(*(graphs[name] for name in READ_FOR_C))
+            networks = read_networks(graphs["decoder"], graphs.get("encoder"))
             sources = write_c(networks, metadata, self.source.prior)
             self._write_file(C_HEADER_NAME, sources.header.encode())
             self._write_file(C_SOURCE_NAME, sources.source.encode())
