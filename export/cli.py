@@ -25,6 +25,8 @@ class ExportCommand(Command):
     """The command of the exporter."""
 
     expected = (ExportError, TrainerError, VaeRuntimeError)
+    interrupted = "stopped; nothing was published, and the output is as it was"
+    out_of_memory = "not enough memory to export and check this model here"
 
 
 @click.command(cls=ExportCommand)
@@ -88,6 +90,13 @@ class ExportCommand(Command):
 @click.option("--int8", is_flag=True, help="Add *.int8.onnx, static 8-bit files, and print their quality and speed.")
 @click.option("--fp16-weights", is_flag=True, help="Add *.fp16.onnx, with 16-bit weights and float32 arithmetic.")
 @click.option("--prune-latents", is_flag=True, help="Remove inactive latents, and print the change in NLL.")
+@click.option(
+    "--sign",
+    "private_key",
+    type=click.Path(path_type=Path),
+    metavar="KEY.pem",
+    help="Sign the bundle with this private key (P-256, P-384 or P-521); needs the extra `sign`.",
+)
 @click.option("--strict-engines", is_flag=True, help="Also check OpenVINO and OpenCV, where they are installed.")
 def export(
     checkpoint: Path,
@@ -99,6 +108,7 @@ def export(
     int8: bool,
     fp16_weights: bool,
     prune_latents: bool,
+    private_key: Path | None,
     strict_engines: bool,
     module: str | None,
     weights: Path | None,
@@ -142,6 +152,7 @@ def export(
         force=force,
         strict_engines=strict_engines,
         variants=[name for name, wanted in ((ONNX_INT8, int8), (ONNX_FP16, fp16_weights)) if wanted],
+        private_key=private_key,
         report=lambda step: click.echo(f"{time.monotonic() - started:5.1f} s {step}", err=True),
     )
     click.echo("parity  largest error w.r.t. the model in float64")

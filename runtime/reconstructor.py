@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from runtime.arguments import as_array, check_integer, check_precision, check_threads
 from runtime.blocks import Blocks
-from runtime.bundle import Bundle
-from runtime.errors import InputError
+from runtime.bundle import Bundle, as_bundle
+from runtime.errors import BundleError, InputError
 from runtime.images.pixels import round_into, to_float
 from runtime.noise import POSTERIOR_STREAM, standard_normal
 from runtime.session import GraphSession
-from runtime.threads import usable_cpus
 
 _Pixels = npt.NDArray[np.uint8]
 _Floats = npt.NDArray[np.float32]
@@ -29,14 +28,23 @@ class Reconstructor:
     images of the call. May be used from several threads at once, and in a forked child.
     """
 
-    def __init__(self, bundle: str | Path | Bundle, *, precision: str = "float32", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        bundle: str | Path | Bundle,
+        *,
+        precision: str = "float32",
+        threads: int | None = None,
+        public_key: str | Path | None = None,
+    ) -> None:
         """bundle: a folder made by `vae-export`. precision: float32, int8 or fp16, which the bundle must hold.
-        threads: None means all CPUs that this process may use.
+        threads: None means all CPUs that this process may use. public_key: PEM file of the key that must have signed
+        the bundle; None accepts an unsigned one.
 
         Raises BundleError if the bundle is missing or damaged, or its encoder and decoder belong to different models.
         """
-        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-        self.threads = threads or usable_cpus()
+        self.bundle = as_bundle(bundle, public_key)
+        self.threads = check_threads(threads)
+        precision = check_precision(precision)
         self._encoder = GraphSession(self.bundle, "encoder", precision=precision)
         self._decoder = GraphSession(self.bundle, "decoder", precision=precision)
         self._blocks = Blocks.for_images_of(int(np.prod(self.image_shape)), self.bundle.manifest.largest_batch)
@@ -53,6 +61,7 @@ class Reconstructor:
 
     def reconstruct(self, images: _Pixels) -> _Pixels:
         """Images → their reconstructions through the posterior mean, both uint8 (N, H, W, C)."""
+        images = as_array("images", images)
         self._check_uint8(images)
         return self.decode(self.encode(images)[0])
 
@@ -62,7 +71,7 @@ class Reconstructor:
         images: uint8 (N, H, W, C), or float (N, C, H, W) in [0, 1]. Raises InputError for other shapes, for values
         outside [0, 1] and for NaN.
         """
-        images = np.asarray(images)
+        images = as_array("images", images)
         pixels = images.dtype == np.uint8
         if pixels:
             self._check_uint8(images)
@@ -79,11 +88,13 @@ class Reconstructor:
             mean[start:stop], log_var[start:stop] = outputs
 
         self._blocks.run(self._encoder, 0, len(images), self.threads, fill, take)
+        if not (np.isfinite(mean).all() and np.isfinite(log_var).all()):
+            raise BundleError(f"{self._encoder.name}: computes NaN or infinity; the bundle is not usable")
         return mean, log_var
 
     def decode(self, z: npt.ArrayLike) -> _Pixels:
         """Latents (N, latent_dim) → images uint8 (N, H, W, C)."""
-        latents = np.asarray(z, dtype=np.float32)
+        latents = as_array("z", z, np.float32)
         if latents.ndim != 2 or latents.shape[1] != self.latent_dim or not len(latents):
             raise InputError(f"z should have the shape (N, {self.latent_dim}), N at least 1, but has {latents.shape}")
         if not np.isfinite(latents).all():
@@ -117,9 +128,8 @@ class Reconstructor:
         spherical: along the great arc between the two latents (Shoemake 1985) instead of the straight line. The line
         passes closer to the origin than samples of the prior usually are.
         """
-        if steps < 2:
-            raise InputError(f"steps should be at least 2, but is {steps}")
-        start, stop = self.encode(np.stack([a, b]))[0].astype(np.float64)
+        steps = check_integer("steps", steps, 2)
+        start, stop = self.encode(self._pair(a, b))[0].astype(np.float64)
         weight = np.linspace(0, 1, steps)[:, np.newaxis]
         return self.decode(_arc(start, stop, weight) if spherical else (1 - weight) * start + weight * stop)
 
@@ -128,15 +138,20 @@ class Reconstructor:
 
         dimension: index of the latent, from 0. values: (N,).
         """
-        dimension = operator.index(dimension)
-        if not 0 <= dimension < self.latent_dim:
-            raise InputError(f"dimension should be from 0 to {self.latent_dim - 1}, but is {dimension}")
-        given = np.asarray(values, dtype=np.float32)
+        dimension = check_integer("dimension", dimension, 0, self.latent_dim - 1)
+        given = as_array("values", values, np.float32)
         if given.ndim != 1 or not len(given):
             raise InputError(f"values should have the shape (N,), N at least 1, but has {given.shape}")
-        latents = self.encode(np.asarray(image)[np.newaxis])[0].repeat(len(given), axis=0)
+        latents = self.encode(as_array("image", image)[np.newaxis])[0].repeat(len(given), axis=0)
         latents[:, dimension] = given
         return self.decode(latents)
+
+    def _pair(self, a: _Pixels, b: _Pixels) -> _Pixels:
+        """Two images as one batch."""
+        both = as_array("a", a), as_array("b", b)
+        for image in both:
+            self._check_uint8(image[np.newaxis])
+        return np.stack(both)
 
     def _check_uint8(self, images: npt.NDArray[Any]) -> None:
         channels, height, width = self.image_shape

@@ -17,7 +17,7 @@ from torch import nn
 from export.bundle.card import C_NOTE, CARD_NAME, PICTURE_NAME, model_card
 from export.bundle.certificate import certificate
 from export.bundle.golden import golden_files, golden_values
-from export.bundle.publish import check_output, staging
+from export.bundle.publish import publishing
 from export.c_source.write import READ_FOR_C, read_networks, write_c
 from export.checks.c_engine import Generator
 from export.checks.cost import BATCHES, cost_of
@@ -56,6 +56,7 @@ from runtime.manifest import (
 )
 from runtime.noise import NOISE_VERSION
 from runtime.prior import PRIOR_VERSION, Prior, prior_latents
+from runtime.signature import load_signer, sign
 from trainer.checkpoint import Checkpoint
 
 _PICTURE_SAMPLES, _PICTURE_COLUMNS, _PICTURE_SCALE = 64, 8, 3
@@ -71,6 +72,7 @@ def export_bundle(
     force: bool = False,
     strict_engines: bool = False,
     variants: Sequence[str] = (),
+    private_key: Path | None = None,
     report: Callable[[str], None] = lambda step: None,
 ) -> list[ParityMeasurement]:
     """Write a bundle to `output` if every graph passes the parity check. An existing bundle there is replaced.
@@ -78,19 +80,23 @@ def export_bundle(
     formats: onnx, torchscript, pt2 and c, or some of them. opset: of the ONNX files. force: accept a folder with other
     files, which are kept, and variants of low quality. strict_engines: also check OpenVINO and OpenCV, where they are
     installed. variants: onnx-int8, onnx-fp16 or both, smaller ONNX files beside the float32 ones.
-    report: called with one line about each step.
+    private_key: PEM file of a key to sign the bundle with, see `runtime.signature`. report: called with one line about
+    each step.
 
     Returns the measurements of the parity check. Raises ParityError where a graph differs from the model, ModelError
     where the model is not fit for export, and ExportError where `output` cannot be written or holds other files. In
     each case `output` is left as it was.
     """
-    check_output(output, force=force)
     if variants and "onnx" not in formats:
         raise ExportError(f"{', '.join(variants)} are variants of ONNX files; add the format onnx")
     if isinstance(source, Checkpoint):
         source = Source.of_checkpoint(source)
-    with staging(output) as folder:
-        return _BundleWriter(source, folder, formats, opset, strict_engines, variants, force, report).write()
+    signer = None if private_key is None else load_signer(private_key)
+    with publishing(output, force=force) as folder:
+        written = _BundleWriter(source, folder, formats, opset, strict_engines, variants, force, report).write()
+        if signer is not None:
+            sign(folder, signer)
+        return written
 
 
 @dataclass

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from runtime.cli.command import DEFAULT_BUNDLE, RuntimeCommand, precision_option, scale_option, threads_option
+from runtime.text import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -124,7 +125,7 @@ def _load(reconstructor: Reconstructor, paths: tuple[Path, ...], strict: bool) -
     loaded = load_images(paths, reconstructor.image_shape, strict=strict)
     for name, change in zip(loaded.names, loaded.changes, strict=True):
         if change:
-            click.echo(f"{name}: converted, {change}", err=True)
+            click.echo(printable(f"{name}: converted, {change}"), err=True)
     return loaded.pixels
 
 

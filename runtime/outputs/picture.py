@@ -5,19 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from runtime.errors import InputError
+from runtime.files import remove_unfinished
 from runtime.images.png import save_png
 from runtime.images.sheet import grid
 from runtime.job import SampleJob
 from runtime.manifest import METADATA_KEY
+from runtime.outputs.foreign import is_our_picture, require_ours
+from runtime.owner import lock_beside, owning
 from runtime.sampler import Sampler
 
 
-def write_classes(sampler: Sampler, job: SampleJob, path: Path, *, scale: int) -> int:
+def write_classes(sampler: Sampler, job: SampleJob, path: Path, *, scale: int, force: bool = False) -> int:
     """Write one row for each class, the images of `job` in each: column J has one noise for all classes. Returns num.
 
-    Raises InputError where the prior has no classes.
+    force: replace a file that vae-sample did not write. Raises InputError where the prior has no classes.
     """
     if not sampler.classes:
         raise InputError(
@@ -27,12 +31,25 @@ def write_classes(sampler: Sampler, job: SampleJob, path: Path, *, scale: int) -
         sampler.sample(job.num, seed=job.seed, first=job.first, temperature=job.temperature, label=number)
         for number in range(len(sampler.classes))
     ]
-    save_png(path, grid(np.concatenate(rows), job.num, scale=scale), text={METADATA_KEY: job.to_json()})
+    _write(job, path, grid(np.concatenate(rows), job.num, scale=scale), force)
     return job.num * len(rows)
 
 
-def write_picture(sampler: Sampler, job: SampleJob, path: Path, *, columns: int, scale: int) -> int:
-    """Write the images in rows of `columns`, every pixel a square of `scale`: complete or not at all. Returns num."""
+def write_picture(
+    sampler: Sampler, job: SampleJob, path: Path, *, columns: int, scale: int, force: bool = False
+) -> int:
+    """Write a grid with `columns` columns, each pixel enlarged to `scale` × `scale`. Returns num.
+
+    force: replace a file that vae-sample did not write.
+    """
     pixels = sampler.sample(job.num, seed=job.seed, first=job.first, temperature=job.temperature, label=job.label)
-    save_png(path, grid(pixels, columns, scale=scale), text={METADATA_KEY: job.to_json()})
+    _write(job, path, grid(pixels, columns, scale=scale), force)
     return job.num
+
+
+def _write(job: SampleJob, path: Path, sheet: npt.NDArray[np.uint8], force: bool) -> None:
+    """sheet: uint8 (H, W, C). The file is replaced atomically, by one process at a time."""
+    with owning(path, lock_beside(path)):
+        remove_unfinished(path)
+        require_ours(path, ours=is_our_picture(path), force=force)
+        save_png(path, sheet, text={METADATA_KEY: job.to_json()})

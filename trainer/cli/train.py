@@ -99,7 +99,6 @@ def train(
     """Train a variational autoencoder and save checkpoints, history and pictures."""
     import torch
 
-    from trainer.checkpoint import load_checkpoint
     from trainer.pictures import draw_run, write_test_images
     from trainer.prior import check_mixture
     from trainer.training.console import anatomy, introduction
@@ -142,12 +141,14 @@ def train(
                 },
                 team.world_size,
             )
+            ctx.with_resource(run.owned())
             write_atomically(run.config, text.encode())
             return run, None
         run = Run.open(resume)
+        ctx.with_resource(run.owned())  # before the newest checkpoint is read, and until the pictures are drawn
         if not run.last.is_file():
             return run, None
-        checkpoint = load_checkpoint(run.last)
+        checkpoint = _load_last(run)
         check_resumable(settings, data.sha256, checkpoint)
         return run, checkpoint
 
@@ -182,6 +183,24 @@ def train(
     click.echo(f"wrote   {run.best}, {run.last.name}, history.csv, history.jsonl, config.toml")
     click.echo(f"        {run.pictures}/ {', '.join(path.stem for path in pictures)}")
     click.echo(f"        {images}/ a few test images, to try vae-reconstruct on")
+
+
+def _load_last(run: Run) -> Checkpoint:
+    """The newest checkpoint. Raises CheckpointError, offering the best one where only that can be read."""
+    from trainer.checkpoint import load_checkpoint
+    from trainer.errors import CheckpointError
+
+    try:
+        return load_checkpoint(run.last)
+    except CheckpointError as error:
+        try:
+            best = load_checkpoint(run.best)
+        except CheckpointError:
+            raise error from None
+        raise CheckpointError(
+            f"{error}; {run.best.name} is whole: to continue after its epoch {best.epoch}, "
+            f"copy it over {run.last.name} and resume again"
+        ) from error
 
 
 def _fit_with_progress(

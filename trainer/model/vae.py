@@ -14,6 +14,8 @@ from trainer.errors import SettingsError
 from trainer.model.networks import conv_decoder, conv_encoder, feature_count, mlp_decoder, mlp_encoder
 from trainer.settings import CHOICES, Settings
 
+_MOST_LAYERS = 100
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -37,6 +39,8 @@ class ModelConfig:
             raise SettingsError(f"image_shape should be (1 or 3, height, width) but is {self.image_shape}")
         if not self.hidden or min(self.hidden) < 1:
             raise SettingsError(f"hidden should be one or more sizes of at least 1 but is {self.hidden}")
+        if len(self.hidden) > _MOST_LAYERS:
+            raise SettingsError(f"hidden should be at most {_MOST_LAYERS} sizes but is {len(self.hidden)}")
         if self.latent_dim < 1:
             raise SettingsError(f"latent_dim should be at least 1 but is {self.latent_dim}")
         for name in ("network", "activation"):

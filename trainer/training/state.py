@@ -9,6 +9,7 @@ from torch import nn
 
 from trainer.checkpoint import Checkpoint
 from trainer.data.dataset import ImageData
+from trainer.model.size import TRAINING_BYTES, check_fits
 from trainer.model.vae import VAE, ModelConfig, build_model, start_at_mean
 from trainer.seeds import derive_seed
 from trainer.settings import Settings
@@ -26,9 +27,12 @@ def fresh_model(settings: Settings, data: ImageData) -> VAE:
     """The model that `settings` describe for the images of `data`, untrained, on the CPU.
 
     The weights depend on the seed alone. The output bias starts at the mean training image, which saves the tutorial
-    preset 6 nats in the first epoch and 3 in the third. Raises SettingsError if the images are too small for the model.
+    preset 6 nats in the first epoch and 3 in the third. Raises SettingsError if the images are too small for the
+    model, or the memory is.
     """
-    model = build_model(ModelConfig.of(settings, data.image_shape), derive_seed(settings.seed, "weights"))
+    config = ModelConfig.of(settings, data.image_shape)
+    check_fits(config, TRAINING_BYTES)
+    model = build_model(config, derive_seed(settings.seed, "weights"))
     start_at_mean(model, data.train_images)
     return model
 
