@@ -21,8 +21,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import torch
 from onnx import numpy_helper
@@ -223,7 +225,7 @@ def _is_transposed(model: onnx.ModelProto, name: str) -> bool:
     return node.op_type == "MatMul" or not any(entry.name == "transB" and entry.i for entry in node.attribute)
 
 
-def _set(tensor: onnx.TensorProto, values: np.ndarray) -> None:
+def _set(tensor: onnx.TensorProto, values: npt.NDArray[Any]) -> None:
     tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
 
 

@@ -177,12 +177,13 @@ def _foreign(
 
     if latent_shape is None or image_shape is None:
         raise click.UsageError("--module needs --latent-shape and --image-shape.")
-    shape = tuple(_numbers(image_shape, "--image-shape", int))
-    if len(shape) != 3 or min(shape) < 1:
+    sizes = _numbers(image_shape, "--image-shape", int)
+    if len(sizes) != 3 or min(sizes) < 1:
         raise click.BadParameter(f"{image_shape} should be channels,height,width.", param_hint="--image-shape")
-    low_and_high = tuple(_numbers(value_range, "--value-range", float))
-    if len(low_and_high) != 2:
+    bounds = _numbers(value_range, "--value-range", float)
+    if len(bounds) != 2:
         raise click.BadParameter(f"{value_range} should be two numbers, such as -1,1.", param_hint="--value-range")
+    shape = sizes[0], sizes[1], sizes[2]
     pixels = load_images(images, shape).pixels if images else None
     click.echo(f"import  {module.rpartition(':')[0]} and run it; weights are read without running code", err=True)
     return source_of_file(
@@ -190,7 +191,7 @@ def _foreign(
         weights=weights,
         latent_shape=tuple(_numbers(latent_shape, "--latent-shape", int)),
         image_shape=shape,
-        value_range=low_and_high,
+        value_range=(bounds[0], bounds[1]),
         images=pixels,
     )
 

@@ -12,6 +12,7 @@ import logging
 import re
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -65,7 +66,7 @@ def foreign_model(
     return model
 
 
-def check_images(images: Pixels | None, image_shape: tuple[int, int, int]) -> None:
+def check_images(images: Any, image_shape: tuple[int, int, int]) -> None:
     """Check that there are real images, of the model's shape and type. Raises ModelError."""
     channels, height, width = image_shape
     expected = f"images should be uint8 (N, {height}, {width}, {channels}), N at least {SMALLEST_IMAGES}"
@@ -91,7 +92,7 @@ def _check_config(config: ForeignConfig) -> None:
         raise ModelError(f"value_range should be the values of black and white, such as (-1, 1), but is {low}, {high}")
 
 
-def _check_state(name: str, module: nn.Module) -> None:
+def _check_state(name: str, module: Any) -> None:
     """Check mode, device and types of a half, without running it."""
     if not isinstance(module, nn.Module):
         raise ModelError(f"{name}: should be a torch.nn.Module but is a {type(module).__name__}")

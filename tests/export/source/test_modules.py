@@ -40,7 +40,7 @@ def encoder() -> nn.Sequential:
 
 
 def source(**changed: Any) -> Source:
-    given = {
+    given: dict[str, Any] = {
         "decoder": decoder(),
         "encoder": encoder(),
         "latent_shape": LATENT,
