@@ -47,7 +47,7 @@ class Reconstructor:
         precision = check_precision(precision)
         self._encoder = GraphSession(self.bundle, "encoder", precision=precision)
         self._decoder = GraphSession(self.bundle, "decoder", precision=precision)
-        self._blocks = Blocks.for_images_of(int(np.prod(self.image_shape)))
+        self._blocks = Blocks.for_images_of(int(np.prod(self.image_shape)), self.bundle.manifest.largest_batch)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
