@@ -15,7 +15,7 @@
     "noise_version": 1,
     "latent_dim": 32,
     "image_shape": [1, 28, 28],        channels, height, width
-    "provenance": {...}                what was trained, on what, by which versions; free form
+    "provenance": {...}                architecture, training data and versions; free form
   },
   "onnx": {"opset": 18, "ir_version": 8, "oldest_onnxruntime": "1.18"},
   "graphs": {

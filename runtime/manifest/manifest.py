@@ -1,4 +1,4 @@
-"""The manifest itself, with its reader and its writer side by side."""
+"""The manifest class with its JSON reader and writer."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _MAX_BYTES = 2**31 - 1  # the most that a protobuf, and so an ONNX file, can hol
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything that a host needs to know of a bundle before it opens a graph."""
+    """Everything that a host needs to know about a bundle before it opens a graph."""
 
     metadata: Metadata
     onnx: OnnxVersions | None
-    """None where the bundle holds no ONNX file."""
+    """None if the bundle has no ONNX file."""
     graphs: dict[str, Graph]
     files: dict[str, FileRecord]
     pixels: int | None = PIXELS_VERSION
@@ -52,7 +52,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: bytes) -> Manifest:
-        """Read `manifest.json` and prove its form. Raises BundleError, naming the place, for anything unexpected."""
+        """Read and validate `manifest.json`. Raises BundleError, naming the field, for anything unexpected."""
         root = parse(text)
         if root.get("format_version") not in FORMAT_VERSIONS or isinstance(root["format_version"], bool):
             expected = " or ".join(map(str, FORMAT_VERSIONS))
@@ -96,9 +96,7 @@ class Manifest:
 
 
 def _check_signature(name: str, graph: Graph, metadata: Metadata) -> None:
-    """Decoder and encoder, which this runtime computes with, must have the ports of the contract at the sizes of the
-    metadata.
-    """
+    """Check the inputs and outputs of decoder and encoder, the graphs that this runtime uses, against the contract."""
     if name not in ("decoder", "encoder"):
         return
     channels, height, width = metadata.image_shape

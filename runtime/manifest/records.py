@@ -9,15 +9,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Port:
-    """An input or an output of a graph."""
+    """An input or output of a graph."""
 
     name: str
     dtype: str
     """float32, int64 or uint8."""
     shape: tuple[int | str, ...]
-    """Sizes; "N" where any size will do."""
+    """Sizes of the dimensions; "N" for a dynamic size."""
     range: tuple[float, float] | None
-    """Lowest and highest value, both included; None where unbounded."""
+    """Lowest and highest value, both included; None if unbounded."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class CSource:
 
 @dataclass(frozen=True)
 class FileRecord:
-    """What a file of the bundle must be."""
+    """Expected size and hash of a file of the bundle."""
 
     bytes: int
     sha256: str
@@ -48,12 +48,12 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class OnnxVersions:
-    """What an ONNX host must understand."""
+    """Versions that an ONNX host must support."""
 
     opset: int
     ir_version: int
     oldest_onnxruntime: str | None = None
-    """The oldest onnxruntime that files of this opset are tested on; None where nobody tried."""
+    """The oldest onnxruntime that files of this opset are tested on; None if untested."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class PriorRecord:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What every graph file says of itself."""
+    """The metadata stored in every graph file."""
 
     pair_id: str
     """First 16 hexadecimal digits of the sha256 of the weights and the mixture: equal in all files of one model."""

@@ -1,4 +1,4 @@
-"""A folder of numbered PNGs, one for each image, named by its index, so that shards can share one folder."""
+"""Output to a folder of PNG files named by image index, so several shards can write to one folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from runtime.outputs.space import require_space
 from runtime.sampler import Sampler
 
 RECORD_NAME = "vae-sample.json"
-_BYTES_ON_DISK = 4096  # the least that a file takes on common file systems
+_BYTES_ON_DISK = 4096  # minimum size of a file on common file systems
 _FILES_IN_TASK = 64
 
 
@@ -42,7 +42,7 @@ def write_folder(
     if record.exists():
         check_same(job, record, ignoring=("first", "num"))
     elif any(not path.name.startswith(".") for path in folder.iterdir()):
-        raise OutputError(f"{folder}: holds something that vae-sample did not write; choose another --output")
+        raise OutputError(f"{folder}: contains files that vae-sample did not write; choose another --output")
     else:
         write_record(job, record)
     path_of = _naming(sampler, job, folder)

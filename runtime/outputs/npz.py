@@ -1,4 +1,4 @@
-"""A `.npz` with the images, their latents and their indices: complete or not at all, in flat memory."""
+"""Output to a `.npz` file with images, latents and indices; atomic, in constant memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def write_npz(
     """Write `images` uint8 (num, H, W, C), `latents` float32 (num, L) and `indices` int64 (num,), and where the
     prior has classes `labels` int64 (num,), the class of each image. Returns num.
 
-    Raises OutputError where the disk is too small or refuses; `path` then stays as it was.
+    Raises OutputError if the disk is too small or writing fails; `path` is then unchanged.
     """
     require_space(path, job.num * (job.image_bytes + 4 * sampler.latent_dim + 8))
     batch = batch_size or _BATCH
@@ -69,7 +69,7 @@ def write_npz(
 def _add(
     archive: zipfile.ZipFile, name: str, dtype: str, shape: tuple[int, ...], parts: Iterable[npt.NDArray[Any]]
 ) -> None:
-    """One array, part by part. ZipInfo's own date is a fixed one, so equal arrays give equal files."""
+    """Add an array in parts. ZipInfo's default date is constant, so equal arrays give equal files."""
     with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
         np.lib.format.write_array_header_1_0(member, {"descr": dtype, "fortran_order": False, "shape": shape})
         for part in parts:

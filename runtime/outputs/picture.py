@@ -1,4 +1,4 @@
-"""One PNG with all images of a job in a grid; the job is noted in the file."""
+"""Output to one PNG file with all images of a job in a grid; its metadata contains the job."""
 
 from __future__ import annotations
 

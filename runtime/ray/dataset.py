@@ -1,4 +1,4 @@
-"""Seeds to a `ray.data.Dataset` of images, to be filtered, joined or trained from without touching a disk."""
+"""Draws images as a `ray.data.Dataset`, to filter, join or train on without writing files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runtime.ray.shipped import ShippedBundle
 from runtime.ray.worker import Draw
 from runtime.sampler import Sampler
 
-_BYTES_IN_BLOCK = 2**26  # half of what Ray Data takes for the most that a block should hold
+_BYTES_IN_BLOCK = 2**26  # half of Ray Data's default maximum block size
 
 
 def samples(
@@ -40,8 +40,7 @@ def samples(
     one machine to the bit, and between machines to one grey level. Nothing is drawn before the Dataset is used.
     threads: CPUs that Ray is to give to each task. batch_size: images in a block; None means about 50 MB of them.
 
-    Raises BundleError where the bundle is missing or damaged, and InputError for a range, seed or temperature that
-    cannot be.
+    Raises BundleError if the bundle is missing or damaged, and InputError for an invalid range, seed or temperature.
     """
     sampler = Sampler(bundle, precision=precision, threads=1)
     # Refuses bad arguments here, not in a worker.
@@ -54,5 +53,5 @@ def samples(
 
 
 def numbered(ranges: Ranges) -> ray.data.Dataset:
-    """One block for each piece: `start`, the index of its first image, and `images`, how many it has, both int64."""
+    """One block per piece, with int64 columns `start`, the index of its first image, and `images`, their number."""
     return ray.data.from_arrow([pa.table({"start": [start], "images": [stop - start]}) for start, stop in ranges])

@@ -1,8 +1,8 @@
-"""Rows into Parquet files by Ray's own writer: each file appears under its name when it is complete.
+"""Writes rows to Parquet files with Ray's writer; each file is renamed to its final name when complete.
 
-`index` is int64; `image` is a fixed number of bytes, the pixels in the order H, W, C. A tensor column would be a list
-of numbers, and Parquet notes two levels for every number of a list: five times slower (of MNIST's images, 118,000
-against 604,000 a second in one thread).
+`index` is int64; `image` is a fixed-size binary with the pixels in the order H, W, C. A tensor column would be stored
+as a list, for which Parquet writes two levels per number: 118,000 instead of 604,000 MNIST images per second in one
+thread.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from runtime.files import flush_to_disk
 from runtime.manifest import METADATA_KEY
 from runtime.ray.job import RECORD_NAME, ParquetJob, file_name
 
-# Of MNIST's digits zstd leaves 300 bytes, snappy 357, at 604,000 and 830,000 images/s in one thread; drawing them takes
-# three times as long as either.
+# A MNIST image takes 300 bytes with zstd and 357 with snappy, at 604,000 and 830,000 images/s in one thread. Drawing
+# takes three times as long as either.
 COMPRESSION = "zstd"
 COMPRESSION_LEVEL = 1
 
@@ -46,10 +46,11 @@ def schema_of(job: ParquetJob, *, labelled: bool = False) -> pa.Schema:
 
 
 class ParquetFolder:
-    """Ray's Parquet writer into a folder, but through files that are renamed when they are whole.
+    """Ray's Parquet writer, but files are written elsewhere and renamed when complete.
 
-    Ray writes in place, and a worker may die at any moment; or be given up for dead and go on, while another repeats
-    its work. Each attempt has a file of its own in `staging`, and the last rename wins, with the same bytes.
+    Ray writes in place, and a worker may die while writing, or be considered dead and continue while another repeats
+    its task. Each attempt therefore writes its own temporary file in `staging`; the last rename wins, with the same
+    bytes.
     """
 
     def __init__(self, job: ParquetJob, folder: Path, staging: Path, *, labelled: bool = False) -> None:
@@ -90,7 +91,7 @@ class ParquetFolder:
             },
         )
         threads = pa.cpu_count()
-        pa.set_cpu_count(1)  # Arrow writes the batches of a file in any order where it has two threads
+        pa.set_cpu_count(1)  # with more threads, Arrow may write the batches of a file in any order
         try:
             context = TaskContext(task_idx=0, op_name="Write", kwargs={WRITE_UUID_KWARG_NAME: attempt.stem})
             writer.write([pa.table([pa.array(index), images, *labels], schema=schema)], context)
@@ -102,7 +103,7 @@ class ParquetFolder:
 
 
 class _Attempt(FilenameProvider):
-    """The name of the one file of one attempt."""
+    """File name for one attempt."""
 
     def __init__(self, stem: str) -> None:
         self.stem = stem

@@ -1,4 +1,4 @@
-"""What a Ray worker does: index ranges in, rows (index, image) out."""
+"""The work of a Ray worker: draws the images of index ranges."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _loaded: dict[tuple[str, str, int], Sampler] = {}
 
 @dataclass(frozen=True)
 class Draw:
-    """Index ranges → the images of these ranges, one batch of rows for each.
+    """Index ranges → the images of these ranges, one batch of rows per range.
 
-    For stateless tasks, which leave the CPUs to the other steps of a user's pipeline and which Ray repeats elsewhere
-    when a worker dies. The Sampler stays in the worker's process, where the next task finds it.
+    Runs as a stateless task: idle CPUs are free for other steps of the pipeline, and Ray repeats the task elsewhere if
+    a worker dies. The Sampler is cached in the worker process for the next task.
     """
 
     bundle: ray.ObjectRef[ShippedBundle]
@@ -54,10 +54,10 @@ class Draw:
 
 
 class DrawIntoFiles:
-    """Index ranges → a Parquet file for each, drawn and written in one place: no image passes the object store.
+    """Index ranges → one Parquet file each, drawn and written by the same worker, without the object store.
 
-    For actors, to which Ray hands the next range while they are at one. Tasks would wait for Ray Data, which looks for
-    those that are finished ten times a second: a third of the processors' time (measured, at half a second a file).
+    Runs as an actor, for which Ray queues the next range in advance. Tasks would wait for Ray Data, which polls for
+    finished tasks ten times per second: measured with half a second per file, a third of the CPU time was lost.
     """
 
     def __init__(self, draw: Draw, folder: ParquetFolder) -> None:
@@ -66,8 +66,8 @@ class DrawIntoFiles:
         loaded_sampler(ray.get(draw.bundle), draw.precision)
 
     def __call__(self, batch: dict[str, npt.NDArray[np.int64]]) -> dict[str, list[Any]]:
-        """batch: as Draw's. Returns for each file when it was `began`, in seconds since 1970, and as `error` the
-        sentence that says why it could not be written, or "". Ray Data would bury an exception's words under advice.
+        """batch: as in `Draw`. Returns for each file `began`, its start in seconds since 1970, and `error`, the reason
+        why it could not be written, or "". (Ray Data would hide the message of an exception among its own.)
         """
         began, errors = [], []
         for start, images in zip(batch["start"], batch["images"], strict=True):
@@ -82,15 +82,15 @@ class DrawIntoFiles:
 
 
 def loaded_sampler(bundle: ShippedBundle, precision: str) -> Sampler:
-    """This process's Sampler, with as many threads as Ray gives CPUs to the running task."""
+    """This process's cached Sampler, with one thread per CPU that Ray assigned to the running task."""
     key = bundle.manifest_sha256, precision, cpus_given()
     if key not in _loaded:
-        _loaded.clear()  # a worker serves one job after another, and a decoder may be large
+        _loaded.clear()  # keep one Sampler: a worker process may serve several jobs, and decoders may be large
         _loaded[key] = Sampler(bundle, precision=precision, threads=key[2])
     return _loaded[key]
 
 
 def cpus_given() -> int:
-    """CPUs that Ray counts as this task's, at least 1."""
+    """CPUs that Ray assigned to this task, at least 1."""
     resources: dict[str, float] = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
     return max(1, int(resources.get("CPU", 1)))

@@ -1,4 +1,4 @@
-"""The same seed draws the same picture in every host: latents to the bit as NumPy's, images to one grey level."""
+"""The same seed draws the same picture in every host: latents bit-identical to NumPy's, images to one grey level."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ INDICES = (0, 1, 5, 2**31, 2**32 + 5, 2**53 + 1, 2**63 - 1)
 
 @dataclass
 class Drawn:
-    """What a host made of SEEDS and INDICES, seed by seed."""
+    """The results of a host for SEEDS and INDICES, one entry per seed."""
 
     version: str
     latents: bytes
@@ -62,7 +62,7 @@ def labels_of(folder: Path) -> list[int] | None:
 
 @pytest.fixture(scope="session")
 def request_file(host_bundle: Path, open_sampler: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the hosts in JavaScript are asked for; numbers as text, since theirs are exact up to 2**53 only."""
+    """The request to JavaScript hosts; integers as text, since JavaScript's are exact only up to 2**53."""
     path = tmp_path_factory.mktemp("request") / "request.json"
     sampler, latents = open_sampler
     path.write_text(
@@ -83,7 +83,7 @@ def request_file(host_bundle: Path, open_sampler: tuple[Path, str], tmp_path_fac
 
 
 def check(name: str, drawn: Drawn, folder: Path, table: list[str]) -> None:
-    """Hold a host against NumPy's noise and this project's own sampler, and note its row of the table."""
+    """Compare a host with NumPy's noise and this project's sampler, and record its row of the table."""
     sampler = Sampler(folder)
     numbers = labels_of(folder)
     label = None if numbers is None else [None if number < 0 else number for number in numbers]
@@ -144,7 +144,7 @@ def test_chromium(
     request_file: Path,
     conformance_table: list[str],
 ) -> None:
-    """The page's own modules: its noise, the sampler's noise in WebAssembly, and pictures by both ways."""
+    """Test the page's modules: noise in JavaScript, noise of the sampler graph in WebAssembly, pictures from both."""
     page = browser.new_page()
     page.goto(explorer)
     page.wait_for_selector("#badge[data-state=passed]")

@@ -1,4 +1,4 @@
-"""The pictures of a run exist, are pictures, and open no window."""
+"""The pictures of a run are valid image files and open no window."""
 
 import sys
 from pathlib import Path
@@ -20,7 +20,7 @@ def test_a_run_gets_its_five_pictures(tmp_path: Path, tiny_run: Run, blobs: Imag
     for path in files:
         with Image.open(path) as image:
             assert min(image.size) > 100
-            assert np.ptp(np.asarray(image.convert("L"))) > 100  # not a blank page
+            assert np.ptp(np.asarray(image.convert("L"))) > 100  # not blank
     assert "matplotlib.pyplot" not in sys.modules
 
 

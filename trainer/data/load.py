@@ -1,4 +1,4 @@
-"""Loads a data set by its name or its path, with the reader that fits it."""
+"""Loads a data set by name or path with the matching reader."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def load(name: str, data_dir: Path, *, image_size: int | None = None, channels: 
     IDX file.
 
     data_dir: where the named data sets are stored, or downloaded to. image_size: side in pixels; the central square of
-    each image is resized to it. channels: 1 or 3. Raises DataError if the data is missing or cannot be used.
+    each image is resized to it; None keeps the size. channels: 1 or 3; None keeps them. Raises DataError if the data is
+    missing or cannot be used.
     """
     return reshape_data(_load(name, data_dir, image_size, channels), image_size, channels)
 

@@ -1,4 +1,4 @@
-"""An evaluation as a table of at most 80 columns."""
+"""Formats an evaluation as a text table of at most 80 columns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NORMAL = "N(0, I)"
 
 
 def as_table(found: Evaluation) -> str:
-    """What was found, in reading order."""
+    """The evaluation as text."""
     lines = [
         f"model     {found.model}, {found.parameters:,} parameters, after epoch {found.epoch}",
         f"trained   on {found.trained_on}",
@@ -27,7 +27,7 @@ def as_table(found: Evaluation) -> str:
 
 
 def _bounds(found: Evaluation) -> list[str]:
-    """Floor, excess, KL, and the curve over k: a column for each protocol."""
+    """Floor, excess, KL, and NLL for each k: one column per protocol."""
     protocols = found.protocols.values()
     kind = next(iter(found.protocols))
     first = next(iter(protocols)).nll

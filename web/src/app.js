@@ -1,4 +1,4 @@
-/** The page: opens a bundle, keeps the rooms in step with the address, and says what went wrong. */
+/** The page: opens a bundle, updates the tabs when the address changes, and shows errors. */
 
 import { Bundle, BundleError } from "./bundle.js";
 import { draw } from "./draw.js";
@@ -28,7 +28,7 @@ showTab();
 showControls();
 load(() => Bundle.fromAddress(new URLSearchParams(location.search).get("bundle") ?? "bundle/"));
 
-/** Opens a bundle and shows it; the golden values are checked when the first picture stands. */
+/** Opens a bundle and shows it; the golden values are checked after the first picture is drawn. */
 async function load(open) {
   $("message").hidden = true;
   document.body.dataset.state = "loading";
@@ -85,12 +85,14 @@ async function check(model) {
   );
   const mean = await pace(model);
   $("parity-notes").textContent =
-    `${mean.toFixed(2)} ms a picture, one by one; check took ${Math.round(performance.now() - started)} ms; ` +
+    `${mean.toFixed(2)} ms per picture, one at a time; the check took ${Math.round(performance.now() - started)} ms; ` +
     `onnxruntime-web ${ORT_VERSION} (WebAssembly), pair id ${model.bundle.metadata.pair_id}. ` +
-    (crypto.subtle ? "Sizes and sha256 of its files are the manifest's." : "Sizes only: this address offers no hashes.");
+    (crypto.subtle
+      ? "Sizes and sha256 of its files match the manifest."
+      : "Sizes of its files match the manifest; sha256 is not available on this origin.");
 }
 
-/** Milliseconds from a seed and an index to a picture, median of many. */
+/** Milliseconds from seed and index to picture, median of several calls. */
 async function pace(model) {
   const times = [];
   for (let i = 0; i < 40; i++) {
@@ -159,7 +161,7 @@ function showTab() {
   }
 }
 
-/** A folder chosen or dropped becomes the bundle; an image dropped goes to the drawing room. */
+/** A chosen or dropped folder is opened as the bundle; a dropped image is opened in the Draw tab. */
 function wireFiles() {
   $("open").onclick = () => $("folder").click();
   $("folder").onchange = () => $("folder").files.length && load(() => Bundle.fromFiles([...$("folder").files]));
@@ -184,7 +186,7 @@ function wireFiles() {
   });
 }
 
-/** The files of a dropped folder; a browser hands them over a hundred at a time. */
+/** The files of a dropped folder; browsers return at most a hundred per call. */
 async function filesIn(folder) {
   const reader = folder.createReader();
   const files = [];

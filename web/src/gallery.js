@@ -1,4 +1,4 @@
-/** The gallery: samples of a seed at a temperature, as many as wanted. */
+/** The Gallery tab: samples of a seed at a temperature. */
 
 import { Latest } from "./latest.js";
 import { pictureCanvas, savePng, show } from "./pixels.js";

@@ -1,4 +1,4 @@
-/** A bundle's graphs in onnxruntime-web: latents to pictures, pictures to latents, and the noise of a seed. */
+/** Runs a bundle's graphs in onnxruntime-web: latents to pictures, pictures to latents, and the noise of a seed. */
 
 import * as ort from "./vendor/ort.wasm.min.mjs";
 import { BundleError } from "./bundle.js";
@@ -11,22 +11,22 @@ ort.env.wasm.numThreads = threads();
 ort.env.logLevel = "error";
 
 export const ORT_VERSION = ort.env.versions.common;
-const BATCH = 64; // pictures a call: enough to fill the registers, few enough to leave the page responsive
+const BATCH = 64; // pictures per call: large enough for full speed, small enough to keep the page responsive
 
-/** Threads need headers that few servers send (vae-web does), and start later: for small models they gain nothing. */
+/** Number of threads. More than 1 needs headers that few servers send (vae-web does), and helps only large models. */
 function threads() {
   const asked = Number(new URLSearchParams(location.search).get("threads") ?? 1);
   return self.crossOriginIsolated ? Math.max(1, Math.min(asked, navigator.hardwareConcurrency)) : 1;
 }
 
-let table; // one for all bundles
+let table; // the normal table, shared by all bundles
 
 export class Model {
   #sessions = new Map();
   #noise;
   #prior = null;
 
-  /** Opens the decoder; the other graphs follow when they are first asked for. */
+  /** Opens the decoder; the other graphs are loaded on first use. */
   static async open(bundle) {
     const model = new Model();
     model.bundle = bundle;
@@ -34,7 +34,7 @@ export class Model {
     [model.channels, model.height, model.width] = bundle.metadata.image_shape;
     model.size = model.channels * model.height * model.width;
     table ??= fetch(new URL("normal_table_v1.f32", HERE)).then((response) => {
-      if (!response.ok) throw new Error("normal_table_v1.f32 is missing beside the page; build the page again");
+      if (!response.ok) throw new Error("normal_table_v1.f32 is missing from the page's folder; build the page again");
       return response.arrayBuffer();
     });
     const [scores, prior] = await Promise.all([table, bundle.prior(), model.session("decoder")]);
@@ -74,7 +74,7 @@ export class Model {
             `where manifest.json says ${this.bundle.metadata.image_shape.join("×")}; run vae-export again`,
         );
       pictures.set(image.data, start * this.size);
-      if (start + BATCH < count) await new Promise(requestAnimationFrame); // lets the page answer in between
+      if (start + BATCH < count) await new Promise(requestAnimationFrame); // keeps the page responsive
     }
     return pictures;
   }
@@ -98,14 +98,14 @@ export class Model {
     return image.data;
   }
 
-  /** Pixels uint8 (N · H · W · C) → their reconstructions, likewise. */
+  /** Pixels uint8 (N · H · W · C) → their reconstructions, in the same layout. */
   async reconstruct(pixels) {
     const dims = [pixels.length / this.size, this.height, this.width, this.channels];
     const { reconstruction } = await this.run("reconstructor", { image: new ort.Tensor("uint8", pixels, dims) });
     return reconstruction.data;
   }
 
-  /** Runs a graph on named tensors. Throws BundleError where the graph refuses them. */
+  /** Runs a graph on named tensors. Throws BundleError if it fails. */
   async run(graph, inputs) {
     const session = await this.session(graph);
     try {

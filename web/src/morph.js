@@ -1,11 +1,11 @@
-/** From one sample to another, along the sphere on which latents lie. */
+/** The Morph tab: interpolates between two samples along a great arc in latent space. */
 
 import { Latest } from "./latest.js";
 import { pictureCanvas, savePng, show } from "./pixels.js";
 import { parseWhole } from "./state.js";
 
-const FRAMES = 11; // in the strip
-const SECONDS = 3; // from one end to the other
+const FRAMES = 11; // pictures in the strip
+const SECONDS = 3; // duration from one end to the other
 
 export function morph(app) {
   const canvas = document.getElementById("morph-picture");

@@ -1,4 +1,4 @@
-"""`vae-evaluate`: what its figures mean, on data small enough to check them another way."""
+"""`vae-evaluate`: its figures agree with independent computations on small data."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_gray_elbo_is_floor_plus_excess_plus_kl_and_agrees_with_the_history(
     assert found.protocols["gray"].nll.nll < terms.negative_elbo
 
 
-def test_classes_add_up_to_the_whole(found: Evaluation, blobs: ImageData) -> None:
+def test_class_terms_average_to_the_total(found: Evaluation, blobs: ImageData) -> None:
     for protocol in found.protocols.values():
         classes = protocol.elbo.by_class.values()
         assert sum(terms.images for terms in classes) == len(blobs.test_images)

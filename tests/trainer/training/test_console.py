@@ -1,4 +1,4 @@
-"""What `vae-train` says the loss is made of is true of the data and the likelihood that it was trained with."""
+"""The terms of the loss that `vae-train` prints are right for each data set and likelihood."""
 
 import re
 from pathlib import Path
