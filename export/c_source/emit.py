@@ -49,10 +49,10 @@ def emit(
         block //= 2
     taps = max((step.weight.shape[0] * step.weight.shape[1] for step in _steps(networks, Convolution)), default=0)
     calls = _CALL_BYTES + 128 * taps + 8 * metadata.latent_dim
-    title = f"A generator of vae-toolchain: {metadata.provenance.get('architecture', 'a decoder')}."
+    title = f"A generator of vae-toolchain: {_comment(metadata.provenance.get('architecture', 'a decoder'))}."
     header = _fill(
         "generator.h",
-        title=title.replace("*/", "* /"),
+        title=title,
         pair_id=metadata.pair_id,
         latent_dim=metadata.latent_dim,
         channels=channels,
@@ -76,7 +76,7 @@ def emit(
         encoder_parts = [_function(encoder, layouts[1].places, encoder_data), _text("encoder_doors")]
     inputs = max((step.weight.shape[2] for step in _steps(networks, Convolution)), default=0)
     parts = [
-        f"/* {title.replace('*/', '* /')} generator.h says what it does. */",
+        f"/* {title} generator.h says what it does. */",
         '#include "generator.h"\n',
         _text("guards", "vectors"),
         _constants(work, block, taps, expected, prior),
@@ -111,9 +111,15 @@ def _constants(work: dict[str, int], block: int, taps: int, expected: Expected, 
 
 def _labels(prior: Prior | None) -> str:
     """What the header says of labels, in a comment."""
-    names = [name.replace("*/", "* /") for name in prior.classes] if prior else []
+    names = [_comment(name) for name in prior.classes] if prior else []
     shown = ", ".join(f"{number} {name}" for number, name in enumerate(names))
     return f"labels: {shown}" if shown else "this model knows no classes: the only label is -1"
+
+
+def _comment(text: object) -> str:
+    """Text from outside as part of a comment in C: plain ASCII in one line, which neither ends nor opens a comment."""
+    plain = " ".join(str(text).encode("ascii", "replace").decode().split())
+    return "".join(letter if letter.isprintable() else "?" for letter in plain).replace("/", "|")
 
 
 def _kernels(networks: Sequence[Network]) -> list[str]:
@@ -187,7 +193,7 @@ def _function(network: Network, places: dict[str, str | int], data: list[_Array]
             case Reorder():
                 data.append(_Array(f"{name}_from", step.order.astype(np.uint32)))
     outputs = ", ".join(f"float *{name}" for name in network.outputs)
-    shapes = " ".join([f"{network.input} ({network.sizes[network.input]})", "→", *_shapes(network)])
+    shapes = " ".join([f"{network.input} ({network.sizes[network.input]})", "to", *_shapes(network)])
     body = "\n".join(f"    {line}" for line in _calls(network, places))
     return "\n".join(
         [
@@ -273,14 +279,14 @@ def _number(value: float) -> str:
 
 
 def _fill(template: str, **values: object) -> str:
-    text = (_TEXT / template).read_text()
+    text = (_TEXT / template).read_text(encoding="utf-8")
     for key, value in values.items():
         text = text.replace(f"@{key}@", str(value))
     return text
 
 
 def _text(*names: str) -> str:
-    return "\n".join((_TEXT / f"{name}.c").read_text() for name in names)
+    return "\n".join((_TEXT / f"{name}.c").read_text(encoding="utf-8") for name in names)
 
 
 def _steps(networks: Iterable[Network], kind: type[Step]) -> list[Any]:
