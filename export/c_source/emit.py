@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,20 +38,62 @@ def emit(
     decoder: Network, encoder: Network | None, metadata: Metadata, expected: Expected, prior: Prior | None = None
 ) -> Sources:
     """Both files. expected: what the self-test must find. prior: None is N(0, I)."""
-    networks = [decoder, *([encoder] if encoder else [])]
-    channels, height, width = metadata.image_shape
-    pixels = channels * height * width
-    layouts = [lay_out(network) for network in networks]
-    work = {"decoder": layouts[0].work + metadata.latent_dim + pixels}
-    if encoder:
-        work["encoder"] = layouts[1].work + pixels
-    block = _LARGEST_BLOCK
-    while block > 1 and 4 * block * work["decoder"] > _BLOCK_BYTES:
-        block //= 2
-    taps = max((step.weight.shape[0] * step.weight.shape[1] for step in _steps(networks, Convolution)), default=0)
-    calls = _CALL_BYTES + 128 * taps + 8 * metadata.latent_dim
+    networks = [network for network in (decoder, encoder) if network is not None]
+    sizes = _Sizes.of(networks, metadata)
     title = f"A generator of vae-toolchain: {_comment(metadata.provenance.get('architecture', 'a decoder'))}."
-    header = _fill(
+    data = [_Array("vae_scores", normal_table()[len(normal_table()) // 2 :].view(np.uint32))]
+    if prior:
+        data += [_Array("vae_thresholds", prior.thresholds), _Array("vae_aliases", prior.aliases)]
+        data += [_Array("vae_shift", prior.shift), _Array("vae_deviation", prior.scale)]
+    decoder_part = _function(decoder, data)
+    encoder_data: list[_Array] = []
+    encoder_parts = [_function(encoder, encoder_data), _text("encoder_doors")] if encoder else []
+    parts = [
+        f"/* {title} generator.h says what it does. */",
+        '#include "generator.h"\n',
+        _text("guards", "vectors"),
+        _constants(sizes, expected, prior),
+        _declarations(data, encoder_data, max((step.weight.shape[2] for step in _convolutions(networks)), default=0)),
+        _text(*_kernels(networks)),
+        decoder_part,
+        _text("noise", "mixture_prior" if prior else "normal_prior", "pixels", "decoder_doors"),
+        *_guarded(encoder_parts),
+        _text("self_test"),
+        "/* ---- Tables and weights, as the bits of floats " + "-" * 68 + " */\n",
+        *(array.definition for array in data),
+        *_guarded([array.definition for array in encoder_data]),
+    ]
+    return Sources(_header(title, metadata, sizes, prior), "\n".join(parts))
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """What a call needs of memory."""
+
+    work: dict[str, int]
+    """Floats of working memory for one image, by network: its input and output in C source's order, and the rest."""
+    block: int
+    """Images at a time in a batch."""
+    taps: int
+    """Of the largest kernel of a convolution; 0 where there is none."""
+    call_bytes: int
+    """Of stack, beside the working memory."""
+
+    @classmethod
+    def of(cls, networks: Sequence[Network], metadata: Metadata) -> _Sizes:
+        pixels = math.prod(metadata.image_shape)
+        work = {network.name: lay_out(network).work + pixels for network in networks}
+        work["decoder"] += metadata.latent_dim
+        block = _LARGEST_BLOCK
+        while block > 1 and 4 * block * work["decoder"] > _BLOCK_BYTES:
+            block //= 2
+        taps = max((step.weight.shape[0] * step.weight.shape[1] for step in _convolutions(networks)), default=0)
+        return cls(work, block, taps, _CALL_BYTES + 128 * taps + 8 * metadata.latent_dim)
+
+
+def _header(title: str, metadata: Metadata, sizes: _Sizes, prior: Prior | None) -> str:
+    channels, height, width = metadata.image_shape
+    return _fill(
         "generator.h",
         title=title,
         pair_id=metadata.pair_id,
@@ -60,37 +103,11 @@ def emit(
         width=width,
         classes=len(prior.classes) if prior else 0,
         labels=_labels(prior),
-        has_encoder=int(encoder is not None),
-        stack=4 * max(work.values()) + calls,
-        stack_batch=4 * block * work["decoder"] + calls,
-        block=block,
+        has_encoder=int("encoder" in sizes.work),
+        stack=4 * max(sizes.work.values()) + sizes.call_bytes,
+        stack_batch=4 * sizes.block * sizes.work["decoder"] + sizes.call_bytes,
+        block=sizes.block,
     )
-    data = [_Array("vae_scores", normal_table()[len(normal_table()) // 2 :].view(np.uint32))]
-    if prior:
-        data += [_Array("vae_thresholds", prior.thresholds), _Array("vae_aliases", prior.aliases)]
-        data += [_Array("vae_shift", prior.shift), _Array("vae_deviation", prior.scale)]
-    functions = [_function(decoder, layouts[0].places, data)]
-    encoder_data: list[_Array] = []
-    encoder_parts = []
-    if encoder:
-        encoder_parts = [_function(encoder, layouts[1].places, encoder_data), _text("encoder_doors")]
-    inputs = max((step.weight.shape[2] for step in _steps(networks, Convolution)), default=0)
-    parts = [
-        f"/* {title} generator.h says what it does. */",
-        '#include "generator.h"\n',
-        _text("guards", "vectors"),
-        _constants(work, block, taps, expected, prior),
-        _declarations(data, encoder_data, inputs),
-        _text(*_kernels(networks)),
-        *functions,
-        _text("noise", "mixture_prior" if prior else "normal_prior", "pixels", "decoder_doors"),
-        *_guarded(encoder_parts),
-        _text("self_test"),
-        "/* ---- Tables and weights, as the bits of floats " + "-" * 68 + " */\n",
-        *(array.definition for array in data),
-        *_guarded([array.definition for array in encoder_data]),
-    ]
-    return Sources(header, "\n".join(parts))
 
 
 def _guarded(parts: Sequence[str]) -> list[str]:
@@ -98,11 +115,13 @@ def _guarded(parts: Sequence[str]) -> list[str]:
     return ["#if VAE_HAS_ENCODER\n", *parts, "#endif\n"] if parts else []
 
 
-def _constants(work: dict[str, int], block: int, taps: int, expected: Expected, prior: Prior | None) -> str:
-    lines = [f"#define VAE_{name.upper()}_WORK {floats} /* floats for each image */" for name, floats in work.items()]
-    lines.append(f"#define VAE_BLOCK {block} /* images at a time in a batch */")
-    if taps:
-        lines.append(f"#define VAE_MOST_TAPS {taps}")
+def _constants(sizes: _Sizes, expected: Expected, prior: Prior | None) -> str:
+    lines = [
+        f"#define VAE_{name.upper()}_WORK {floats} /* floats for each image */" for name, floats in sizes.work.items()
+    ]
+    lines.append(f"#define VAE_BLOCK {sizes.block} /* images at a time in a batch */")
+    if sizes.taps:
+        lines.append(f"#define VAE_MOST_TAPS {sizes.taps}")
     if prior:
         lines += [f"#define VAE_SLOTS {prior.slots}", f"#define VAE_SLOT_SHIFT {prior.slot_shift}"]
     lines += [f"#define VAE_EXPECTED_{name.upper()} 0x{value:08X}u" for name, value in expected.items()]
@@ -131,7 +150,7 @@ def _kernels(networks: Sequence[Network]) -> list[str]:
     names += sorted(activations)
     layers = {Scale: "scale", Add: "add", Reorder: "reorder"}
     names += [name for kind, name in layers.items() if any(_steps(networks, kind))]
-    if any("vae_copy(" in line for network in networks for line in _calls(network, lay_out(network).places)):
+    if any("vae_copy(" in line for network in networks for line in _calls(network)):
         names.append("copy")
     products = [
         name for kind, name in ((Linear, "linear"), (Convolution, "convolution")) if any(_steps(networks, kind))
@@ -176,7 +195,7 @@ def _declarations(arrays: Sequence[_Array], encoder_arrays: Sequence[_Array], in
     return "\n".join(lines) + "\n"
 
 
-def _function(network: Network, places: dict[str, str | int], data: list[_Array]) -> str:
+def _function(network: Network, data: list[_Array]) -> str:
     """The C function of a network; the arrays of its steps are appended to `data`."""
     geometries = []
     for number, step in enumerate(network.steps):
@@ -194,7 +213,7 @@ def _function(network: Network, places: dict[str, str | int], data: list[_Array]
                 data.append(_Array(f"{name}_from", step.order.astype(np.uint32)))
     outputs = ", ".join(f"float *{name}" for name in network.outputs)
     shapes = " ".join([f"{network.input} ({network.sizes[network.input]})", "to", *_shapes(network)])
-    body = "\n".join(f"    {line}" for line in _calls(network, places))
+    body = "\n".join(f"    {line}" for line in _calls(network))
     return "\n".join(
         [
             f"/* The {network.name}, {shapes}, of `count` images; work has what each image needs. */",
@@ -212,8 +231,10 @@ def _shapes(network: Network) -> list[str]:
     return [", ".join(f"{name} ({network.sizes[name]})" for name in network.outputs)]
 
 
-def _calls(network: Network, places: dict[str, str | int]) -> list[str]:
+def _calls(network: Network) -> list[str]:
     """One line of C for each step, and one more where it may not overwrite what it reads."""
+
+    places = lay_out(network).places
 
     def at(name: str) -> str:
         place = places[name]
@@ -287,6 +308,10 @@ def _fill(template: str, **values: object) -> str:
 
 def _text(*names: str) -> str:
     return "\n".join((_TEXT / f"{name}.c").read_text(encoding="utf-8") for name in names)
+
+
+def _convolutions(networks: Iterable[Network]) -> list[Convolution]:
+    return _steps(networks, Convolution)
 
 
 def _steps(networks: Iterable[Network], kind: type[Step]) -> list[Any]:
