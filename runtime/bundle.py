@@ -98,6 +98,8 @@ class Bundle:
     def graph_file(self, graph: str, file_format: str) -> str:
         """Name of the file that holds `graph` in `file_format`. Raises BundleError where the bundle has none."""
         found = self.manifest.graphs.get(graph)
+        if found is None and self.manifest.graphs:
+            raise BundleError(f"{self.folder}: has no {graph}, only {', '.join(self.manifest.graphs)}")
         if found is None or file_format not in found.files:
             raise BundleError(
                 f"{self.folder}: holds no {graph} as {file_format}; run vae-export again with --format {file_format}"

@@ -40,7 +40,7 @@ class Reconstructor:
     ) -> None:
         """bundle: a folder made by `vae-export`. precision: float32, int8 or fp16, which the bundle must hold.
         threads: None means all CPUs that this process may use. public_key: PEM file of the key that must have signed
-        the bundle; None accepts an unsigned one.
+        the bundle; None asks for no signature.
 
         Raises BundleError if the bundle is missing or damaged, or its encoder and decoder belong to different models.
         """
@@ -49,7 +49,7 @@ class Reconstructor:
         precision = check_precision(precision)
         self._encoder = GraphSession(self.bundle, "encoder", precision=precision)
         self._decoder = GraphSession(self.bundle, "decoder", precision=precision)
-        self._blocks = Blocks.for_images_of(int(np.prod(self.image_shape)))
+        self._blocks = Blocks.for_images_of(int(np.prod(self.image_shape)), self.bundle.manifest.largest_batch)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -61,7 +61,7 @@ class Sampler:
         self.precision = check_precision(precision)
         self.threads = check_threads(threads)
         self._decoder = GraphSession(self.bundle, "decoder", precision=precision)
-        self._blocks = Blocks.for_images_of(int(np.prod(self.image_shape)))
+        self._blocks = Blocks.for_images_of(int(np.prod(self.image_shape)), self.bundle.manifest.largest_batch)
         self._prior = self.bundle.prior()
 
     @property
@@ -211,8 +211,9 @@ class Sampler:
     def _latents(
         self, indices: npt.NDArray[Any], seed: int, temperature: float, numbers: ClassNumbers, which: slice
     ) -> npt.NDArray[np.float32]:
-        scale = float(check_temperature(temperature))
-        return prior_latents(self._prior, seed, indices, self.latent_dim, numbers(indices, which), scale)
+        check_temperature(temperature)
+        labels = numbers(indices, which)
+        return prior_latents(self._prior, seed, indices, self.latent_dim, labels, temperature)
 
     def labels(self, indices: npt.ArrayLike, *, seed: int = 0, label: Labels = None) -> npt.NDArray[np.int64]:
         """Class of each sample: int64 (N,), numbers of `classes`, -1 where there are none. label: as for `sample`."""
@@ -229,8 +230,9 @@ class Sampler:
             raise InputError(f"z should have the shape (N, {self.latent_dim}), but has {latents.shape}")
         if not np.isfinite(latents).all():
             raise InputError("z should be finite, but holds NaN or infinity")
-        image: npt.NDArray[np.float32] = self._decoder.run(latents)[0]
-        return image
+        rows = self.bundle.manifest.largest_batch or len(latents) or 1
+        images = [self._decoder.run(latents[start : start + rows])[0] for start in range(0, max(1, len(latents)), rows)]
+        return images[0] if len(images) == 1 else np.concatenate(images)
 
 
 def _in_turns(latents: _Latents) -> _Latents:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from runtime.bundle import Bundle
 from runtime.errors import BundleError, VaeRuntimeError
 from runtime.golden import Golden, read_golden
-from runtime.manifest import GOLDEN_NAME, HARD_OUTPUTS, LEVEL_LIMIT, PARITY_NAME, PRECISIONS, RELATIVE_LIMIT
+from runtime.manifest import DEEP_LIMIT, GOLDEN_NAME, HARD_OUTPUTS, LEVEL_LIMIT, PARITY_NAME, PRECISIONS, RELATIVE_LIMIT
 from runtime.prior import prior_latents
 from runtime.sampler import Sampler
 from runtime.session import GraphSession
@@ -24,7 +24,7 @@ from runtime.signature import SIGNATURE_NAME
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     passed: bool
@@ -33,13 +33,13 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """All that was looked at."""
+    """The results of all checks."""
 
     checks: list[Check]
 
     @property
     def passed(self) -> bool:
-        """Whether everything holds."""
+        """Whether all checks passed."""
         return all(check.passed for check in self.checks)
 
 
@@ -136,8 +136,8 @@ def _golden_checks(bundle: Bundle, limits: dict[tuple[str, str], float]) -> dict
 def _certified_limits(bundle: Bundle) -> dict[tuple[str, str], float]:
     """(graph, output) → the limit that the parity check held that output to, where it is above RELATIVE_LIMIT.
 
-    Images and means are never allowed more than RELATIVE_LIMIT. A log-variance may be: its limit follows the error of
-    PyTorch itself. Raises BundleError where the certificate cannot be read; a bundle without one has no such limits.
+    Of an image or a mean it is in a deep model, and never above DEEP_LIMIT; of a log-variance it follows what float32
+    can do. Raises BundleError where the certificate cannot be read; a bundle without one has no such limits.
     """
     if PARITY_NAME not in bundle.manifest.files:
         return {}
@@ -145,8 +145,9 @@ def _certified_limits(bundle: Bundle) -> dict[tuple[str, str], float]:
     try:
         for entry in json.loads(bundle.read(PARITY_NAME))["measurements"]:
             key, limit = (entry["graph"], entry["output"]), entry["limit"]
-            if entry["measure"] == "relative error" and entry["output"] not in HARD_OUTPUTS and limit is not None:
-                limits[key] = max(float(limit), limits.get(key, RELATIVE_LIMIT))
+            if entry["measure"] == "relative error" and limit is not None:
+                most = DEEP_LIMIT if entry["output"] in HARD_OUTPUTS else float("inf")
+                limits[key] = min(most, max(float(limit), limits.get(key, RELATIVE_LIMIT)))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleError(f"{bundle.folder / PARITY_NAME}: cannot be read as a certificate: {error!r}") from error
     return limits

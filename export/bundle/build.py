@@ -20,8 +20,9 @@ from export.bundle.golden import golden_files, golden_values
 from export.bundle.publish import publishing
 from export.c_source.write import READ_FOR_C, read_networks, write_c
 from export.checks.c_engine import Generator
+from export.checks.cost import BATCHES, cost_of
 from export.checks.guards import check_model, check_onnx, check_traced
-from export.checks.parity import ParityMeasurement, check_graph
+from export.checks.parity import ParityMeasurement, check_graph, within
 from export.checks.reference import Reference
 from export.checks.variants import make_variant, measure_variant
 from export.errors import ExportError
@@ -127,14 +128,27 @@ class _BundleWriter:
         if generator:
             notes.append(C_NOTE)
         reference = Reference(model, self.source.prior)
+        if max(reference.cost.batches) < max(BATCHES):
+            self.report(f"a large model: parity at batches of {', '.join(map(str, reference.cost.batches))}")
+        if not reference.cost.interpreted_batches:
+            self.report("a large model: without the ONNX reference evaluator")
         self._write_prior()
         self._write_golden(reference, metadata)
         measurements = self._check(specs, reference, metadata, graphs, generator)
-        content = certificate(measurements, generator.checked_by if generator else None)
+        checked_by = generator.checked_by if generator else None
+        content = certificate(measurements, reference.cost, self.source.largest_batch, checked_by)
         self._write_file(PARITY_NAME, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
-        self._write_file(
-            CARD_NAME, model_card(metadata, graphs, self._onnx, measurements, notes, self.source.prior).encode()
+        card = model_card(
+            metadata,
+            graphs,
+            self._onnx,
+            measurements,
+            notes,
+            self.source.prior,
+            batches=within(reference.cost.batches, self.source.largest_batch),
+            largest_batch=self.source.largest_batch,
         )
+        self._write_file(CARD_NAME, card.encode())
         self._write_manifest(metadata, graphs)
         return measurements
 
@@ -165,7 +179,7 @@ class _BundleWriter:
         self.report("C source")
         with _named("the generator as C source"):
             graphs = {spec.name: self._onnx_bytes(spec, metadata) for spec in specs if spec.name in READ_FOR_C}
-            networks = read_networks(*(graphs[name] for name in READ_FOR_C))
+            networks = read_networks(graphs["decoder"], graphs.get("encoder"))
             sources = write_c(networks, metadata, self.source.prior)
             self._write_file(C_HEADER_NAME, sources.header.encode())
             self._write_file(C_SOURCE_NAME, sources.source.encode())
@@ -185,9 +199,19 @@ class _BundleWriter:
         images, latent_dim = self.source.reference_images, metadata.latent_dim
         files = {name: (self.folder / graph.files["onnx"]).read_bytes() for name, graph in graphs.items()}
         prior = self.source.prior
-        small = make_variant(variant, files, images, latent_dim, prior)
+        rows = cost_of(self.source.model).rows_of_variants
+        rows = min(rows, self.source.largest_batch or rows)
+        small = make_variant(variant, files, images, latent_dim, prior, rows=rows)
         result = measure_variant(
-            variant, files, small, images, latent_dim, prior, likelihood=self.source.likelihood, force=self.force
+            variant,
+            files,
+            small,
+            images,
+            latent_dim,
+            prior,
+            likelihood=self.source.likelihood,
+            force=self.force,
+            rows=rows,
         )
         for name, content in small.items():
             graphs[name].files[variant] = f"{name}{SUFFIXES[variant]}"
@@ -244,7 +268,16 @@ class _BundleWriter:
         if prior is not None:
             record = PriorRecord(PRIOR_VERSION, "mixture", prior.components, prior.slots, prior.classes)
         c = CSource(C_HEADER_NAME, C_SOURCE_NAME) if C in self.formats else None
-        manifest = Manifest(metadata, self._onnx, graphs, _records(self.folder), prior=record, c=c)
+        manifest = Manifest(
+            metadata,
+            self._onnx,
+            graphs,
+            _records(self.folder),
+            prior=record,
+            c=c,
+            latent_shape=self.source.latent_shape,
+            largest_batch=self.source.largest_batch,
+        )
         self._write_file(MANIFEST_NAME, manifest.to_json().encode())
 
 
