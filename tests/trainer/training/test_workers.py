@@ -71,8 +71,12 @@ def test_after_a_thread_was_late_the_caller_does_the_next_jobs_alone() -> None:
 
     workers.for_each(task, 2)
     callers: list[threading.Thread] = []
+
+    def note(i: int) -> None:
+        time.sleep(0.02)  # in which another thread would take the second task
+        callers.append(threading.current_thread())
+
     for _ in range(8):
-        workers.for_each(lambda i: callers.append(threading.current_thread()), 2)
-        time.sleep(0.01)  # in which another thread would take a task
+        workers.for_each(note, 2)
     assert set(callers) == {threading.main_thread()}
     workers.for_each(task, 2)  # shared again: alone, it would wait at the barrier in vain
