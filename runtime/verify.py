@@ -151,7 +151,8 @@ def _certified_limits(bundle: Bundle) -> dict[tuple[str, str], float]:
     """(graph, output) → the limit that the parity check held that output to, where it is above RELATIVE_LIMIT.
 
     Of an image or a mean it is above only in a deep graph, by a ceiling that follows from the graph itself; of a
-    log-variance it follows what float32 can do. Raises BundleError where the certificate cannot be read; a bundle without one has no such limits.
+    log-variance it follows what float32 can do. Raises BundleError where the certificate cannot be read; a bundle
+    without one has no such limits.
     """
     if PARITY_NAME not in bundle.manifest.files:
         return {}
