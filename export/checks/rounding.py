@@ -4,10 +4,10 @@ An engine may order the terms of a sum as it likes. The least exact order of pra
 sum of K terms is rounded K times. The rounding of a partial sum p is uniform in half a unit in its last place, u·2ᵉ
 with u = 2⁻²⁴ and 2ᵉ ≤ |p| < 2ᵉ⁺¹; with p log-uniform between these, its variance is u²p²/(8 ln 2). For a result r whose
 terms have the root sum of squares s, the partial sums are a random walk that ends in r: p_k² ≈ (k/K)²r² +
-(k/K)(1 − k/K)s². So the error has the variance u²·K/(8 ln 2)·(r²/3 + s²/6). It is drawn as a normal number; statistics of normalisation and
-means are such sums too, and the error of a group's statistic is shared by the group. Every other operation is given a
-relative error of standard deviation u. This is the probabilistic rounding error analysis of Higham & Mary 2019
-("A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41), carried out by sampling.
+(k/K)(1 − k/K)s². So the error has the variance u²·K/(8 ln 2)·(r²/3 + s²/6). It is drawn as a normal number; statistics
+of normalisation and means are such sums too, and the error of a group's statistic is shared by the group. Every other
+operation is given a relative error of standard deviation u. This is the probabilistic rounding error analysis of
+Higham & Mary 2019 ("A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41), by sampling.
 """
 
 from __future__ import annotations
