@@ -7,7 +7,8 @@ PIP_INSTALL := pip install --quiet --disable-pip-version-check --constraint cons
 
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test coverage test-hosts test-any-vae test-runtime test-onnxruntime web docs wheel lint fix bench clean
+.PHONY: help demo test coverage test-hosts test-any-vae test-runtime test-onnxruntime web docs wheel lint fix bench bench-peers \
+	clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## */\t/' | while IFS="$$(printf '\t')" read -r name text; do \
@@ -87,6 +88,13 @@ fix: $(INSTALLED)  ## let ruff repair what it can
 
 bench: $(INSTALLED)  ## the tables of docs/benchmarks.md; needs MNIST in VAE_DATA
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+PEERS := .venv-peers
+bench-peers: $(INSTALLED)  ## training speed beside JAX and torch.compile; JAX goes into an environment of its own
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet "jax==0.10.2" "optax==0.2.8"
+	$(BIN)/python benchmarks/train_speed.py --rounds 9 --compile --jax $(PEERS)/bin/python
+	$(BIN)/python benchmarks/busy_neighbour.py --jax $(PEERS)/bin/python
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Installing into .venv, which takes about two minutes the first time"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -13,6 +13,7 @@ from export.errors import ExportError
 from runtime.cli.command import Command
 from runtime.errors import VaeRuntimeError
 from trainer.errors import TrainerError
+from trainer.spinning import limit_spinning
 
 if TYPE_CHECKING:
     from export.source.source import Source
@@ -27,6 +28,10 @@ class ExportCommand(Command):
     expected = (ExportError, TrainerError, VaeRuntimeError)
     interrupted = "stopped; nothing was published, and the output is as it was"
     out_of_memory = "not enough memory to export and check this model here"
+
+    def invoke(self, ctx: click.Context) -> Any:
+        limit_spinning()
+        return super().invoke(ctx)
 
 
 @click.command(cls=ExportCommand)

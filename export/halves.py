@@ -44,7 +44,7 @@ class ForeignDecoder(nn.Module):
         self.low, self.size = config.value_range[0], config.value_range[1] - config.value_range[0]
 
     def forward(self, z: Tensor) -> Tensor:
-        image = self.module(torch.unflatten(z, 1, self.latent_shape))
+        image: Tensor = self.module(torch.unflatten(z, 1, self.latent_shape))
         return ((image - self.low) / self.size).clamp(0.0, 1.0)
 
 

@@ -1,4 +1,4 @@
-"""What the runtime raises: one small tree, every message a sentence for whoever must fix it."""
+"""The exceptions of the runtime. Every message is a sentence that says what is wrong and what to do."""
 
 from runtime.text import printable
 

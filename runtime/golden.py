@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from runtime.bundle import Bundle
 from runtime.errors import BundleError
-from runtime.manifest import GOLDEN_NAME, Manifest, Metadata
+from runtime.manifest import GOLDEN_NAME, Metadata
 
 SAMPLES, IMAGES = 8, 4
 """Rows: samples (by seed and index) and test images."""
@@ -28,29 +28,26 @@ ARRAYS = {
     "reconstructor_image_out": ("uint8", "IHWC"),
 }
 """Name → dtype, and a letter for each dimension: S samples, I images, L latents."""
-_MIXTURE_ARRAYS = {"component": ("int64", "S")}
-_CLASS_ARRAYS = {"label": ("int64", "S")}
+OF_MIXTURE = {"component": ("int64", "S")}
+"""Further arrays where the prior is a mixture."""
+OF_CLASSES = {"label": ("int64", "S")}
+"""Further arrays where its components belong to classes."""
 
 _ARCHIVE_START = b"PK\3\4"
 
 Golden = dict[str, npt.NDArray[Any]]
 
 
-def arrays_of(manifest: Manifest) -> dict[str, tuple[str, str]]:
-    """ARRAYS, and in a bundle of a mixture its components, and the classes asked for where it has classes."""
-    if manifest.prior is None:
-        return ARRAYS
-    return {**ARRAYS, **_MIXTURE_ARRAYS, **(_CLASS_ARRAYS if manifest.prior.classes else {})}
-
-
 def read_golden(bundle: Bundle) -> Golden:
-    """The arrays of `golden.npz`, with every dtype and shape as `arrays_of` says.
+    """The arrays of `golden.npz`, every type and shape as the tables above say.
 
     Raises BundleError where one is missing, unknown, or not of exactly the rows that it should have.
     """
     path = bundle.folder / GOLDEN_NAME
     golden: Golden = {}
-    arrays = arrays_of(bundle.manifest)
+    arrays, prior = ARRAYS, bundle.manifest.prior
+    if prior is not None:
+        arrays = {**arrays, **OF_MIXTURE, **(OF_CLASSES if prior.classes else {})}
     try:
         content = bundle.read(GOLDEN_NAME)
         if not content.startswith(_ARCHIVE_START):  # an archive may have other content before it
@@ -68,6 +65,10 @@ def read_golden(bundle: Bundle) -> Golden:
         raise BundleError(f"{path}: cannot be read: {error}") from error
     if not int(golden["seed"]) >= 0 or (golden["index"] < 0).any():
         raise BundleError(f"{path}: seed and index should not be negative")
+    if prior is not None and prior.classes:
+        label = golden["label"]
+        if label.min() < -1 or label.max() >= len(prior.classes):
+            raise BundleError(f"{path}: label should be from -1 to {len(prior.classes) - 1}")
     return golden
 
 

@@ -14,9 +14,11 @@ from runtime.blocks import Blocks
 from runtime.bundle import Bundle, as_bundle
 from runtime.errors import BundleError, InputError
 from runtime.images.pixels import round_into, to_float
+from runtime.labels import Label, class_number
 from runtime.noise import POSTERIOR_STREAM, standard_normal
 from runtime.session import GraphSession
 
+_FAR = 2.0  # of a latent from 0, in standard deviations of N(0, I)
 _Pixels = npt.NDArray[np.uint8]
 _Floats = npt.NDArray[np.float32]
 
@@ -38,7 +40,7 @@ class Reconstructor:
     ) -> None:
         """bundle: a folder made by `vae-export`. precision: float32, int8 or fp16, which the bundle must hold.
         threads: None means all CPUs that this process may use. public_key: PEM file of the key that must have signed
-        the bundle; None accepts an unsigned one.
+        the bundle; None asks for no signature.
 
         Raises BundleError if the bundle is missing or damaged, or its encoder and decoder belong to different models.
         """
@@ -145,6 +147,66 @@ class Reconstructor:
         latents = self.encode(as_array("image", image)[np.newaxis])[0].repeat(len(given), axis=0)
         latents[:, dimension] = given
         return self.decode(latents)
+
+    def effects(self, image: _Pixels) -> npt.NDArray[np.float64]:
+        """How much each latent changes the reconstruction of `image`, uint8 (H, W, C): float64 (latent_dim,).
+
+        The mean absolute difference of pixels between the latent at -2 and at 2, in grey levels; near 0 for a latent
+        that the decoder ignores.
+        """
+        pairs = self.encode(np.asarray(image)[np.newaxis])[0].repeat(2 * self.latent_dim, axis=0)
+        dimensions = np.arange(self.latent_dim)
+        pairs[2 * dimensions, dimensions], pairs[2 * dimensions + 1, dimensions] = -_FAR, _FAR
+        pixels = self.decode(pairs).astype(np.int16)
+        effects: npt.NDArray[np.float64] = np.abs(pixels[::2] - pixels[1::2]).mean(axis=(1, 2, 3))
+        return effects
+
+    def variations(self, image: _Pixels, num: int, *, spread: float = 1.0, seed: int = 0) -> _Pixels:
+        """`num` images that the encoder takes for much the same as `image`, uint8 (H, W, C): uint8 (num, H, W, C).
+
+        Draws from the posterior of `image`, with `spread` times its standard deviation. seed: of the draws, those of
+        the posterior's stream and the indices 0 … num - 1.
+        """
+        if num < 1:
+            raise InputError(f"num should be at least 1, but is {num}")
+        if not 0 <= spread < np.inf:
+            raise InputError(f"spread should be a finite number of at least 0, but is {spread}")
+        mean, log_var = self.encode(np.asarray(image)[np.newaxis])
+        noise = standard_normal(seed, np.arange(num), self.latent_dim, stream=POSTERIOR_STREAM)
+        return self.decode(mean + spread * np.exp(log_var / 2) * noise)
+
+    def direction(self, positive: _Pixels, negative: _Pixels) -> npt.NDArray[np.float64]:
+        """From the mean latent of one set of images to that of another: float64 (latent_dim,), `positive` - `negative`.
+
+        Both uint8 (N, H, W, C). Latents may be added and subtracted: `move` takes any such sum for a direction.
+        """
+        towards, away = (self.encode(images)[0].astype(np.float64).mean(0) for images in (positive, negative))
+        difference: npt.NDArray[np.float64] = towards - away
+        return difference
+
+    def move(self, image: _Pixels, toward: Label | npt.NDArray[Any], amount: float | Sequence[float] = 1.0) -> _Pixels:
+        """`image`, uint8 (H, W, C), moved in the latent space: uint8 (A, H, W, C), one for each amount.
+
+        toward: a direction float (latent_dim,), such as `direction` gives, or a class by name or number: the way from
+        the mean of the class that the image most likely is of to the mean of that class, so that its style stays.
+        amount: how far, 0 for the reconstruction and 1 for the whole way; one, or several. Raises InputError for an
+        unknown class, and for a bundle whose prior has none.
+        """
+        start = self.encode(np.asarray(image)[np.newaxis])[0].astype(np.float64)
+        way = self._way(start, toward) if isinstance(toward, (int, str)) else np.asarray(toward, np.float64)
+        if way.shape != (self.latent_dim,):
+            raise InputError(f"a direction should have the shape ({self.latent_dim},), but has {way.shape}")
+        amounts = np.atleast_1d(np.asarray(amount, np.float64))
+        if amounts.ndim != 1 or not len(amounts) or not np.isfinite(amounts).all():
+            raise InputError("amount should be a finite number or several, but is not")
+        return self.decode(start + amounts[:, np.newaxis] * way)
+
+    def _way(self, z: npt.NDArray[np.float64], label: Label) -> npt.NDArray[np.float64]:
+        """From the mean of the class that the latent z, (1, L), is most likely of, to that of another: (L,)."""
+        prior = self.bundle.prior()
+        number = class_number(prior, label)
+        assert prior is not None  # otherwise there would be no such class
+        return prior.class_mean(number) - prior.class_mean(int(prior.class_of(z)[0]))
 
     def _pair(self, a: _Pixels, b: _Pixels) -> _Pixels:
         """Two images as one batch."""

@@ -27,7 +27,7 @@ from runtime.blocks import Blocks
 from runtime.bundle import Bundle, as_bundle
 from runtime.errors import InputError
 from runtime.images.pixels import round_into, to_uint8
-from runtime.labels import ClassNumbers, Label, Labels, class_numbers
+from runtime.labels import ClassNumbers, Label, Labels, class_number, class_numbers
 from runtime.prior import ANY_CLASS, prior_latents
 from runtime.session import GraphSession
 
@@ -71,7 +71,7 @@ class Sampler:
 
     def class_number(self, label: Label) -> int:
         """Number of a class given by its name or number. Raises InputError where there is no such class."""
-        return int(class_numbers(self._prior, [label], 1)(np.zeros(1), slice(None))[0])  # type: ignore[index]
+        return class_number(self._prior, label)
 
     @property
     def latent_dim(self) -> int:
@@ -211,8 +211,9 @@ class Sampler:
     def _latents(
         self, indices: npt.NDArray[Any], seed: int, temperature: float, numbers: ClassNumbers, which: slice
     ) -> npt.NDArray[np.float32]:
-        scale = float(check_temperature(temperature))
-        return prior_latents(self._prior, seed, indices, self.latent_dim, numbers(indices, which), scale)
+        check_temperature(temperature)
+        labels = numbers(indices, which)
+        return prior_latents(self._prior, seed, indices, self.latent_dim, labels, temperature)
 
     def labels(self, indices: npt.ArrayLike, *, seed: int = 0, label: Labels = None) -> npt.NDArray[np.int64]:
         """Class of each sample: int64 (N,), numbers of `classes`, -1 where there are none. label: as for `sample`."""

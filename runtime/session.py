@@ -1,4 +1,4 @@
-"""One graph of a bundle in onnxruntime, opened the way a small host wants it and held against the manifest."""
+"""Opens one graph of a bundle in onnxruntime and checks it against the manifest."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class GraphSession:
         return bound
 
     def _check_pairing(self, bundle: Bundle, found: str) -> None:
-        """The graph must say of itself what the manifest says: that ties decoder, encoder and manifest together."""
+        """Check that the graph's metadata equals the manifest's, so that decoder and encoder belong to one model."""
         expected = bundle.manifest.metadata.to_json()
         if found == expected:
             return

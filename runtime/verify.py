@@ -35,7 +35,7 @@ from runtime.signature import SIGNATURE_NAME
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     passed: bool
@@ -44,13 +44,13 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """All that was looked at."""
+    """The results of all checks."""
 
     checks: list[Check]
 
     @property
     def passed(self) -> bool:
-        """Whether everything holds."""
+        """Whether all checks passed."""
         return all(check.passed for check in self.checks)
 
 

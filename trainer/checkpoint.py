@@ -271,15 +271,15 @@ def _check_tensors(path: Path, checkpoint: Checkpoint, model_state: dict[str, Te
 
 
 def _check_records(path: Path, checkpoint: Checkpoint) -> None:
+    for row in checkpoint.history:
+        numbers = [value for value in asdict(row).values() if not isinstance(value, tuple)]
+        if not all(type(value) in (int, float) for value in (*numbers, *row.test_kl_per_dimension)):
+            raise CheckpointError(f"{path}: its history should hold numbers but holds {row!r:.300}")
     latent_dim = checkpoint.model_config.latent_dim
     if checkpoint.prior is not None and checkpoint.prior.latent_dim != latent_dim:
         raise CheckpointError(
             f"{path}: its prior should have {latent_dim} latents but has {checkpoint.prior.latent_dim}"
         )
-    for row in checkpoint.history:
-        numbers = [value for value in asdict(row).values() if not isinstance(value, tuple)]
-        if not all(type(value) in (int, float) for value in (*numbers, *row.test_kl_per_dimension)):
-            raise CheckpointError(f"{path}: its history should hold numbers but holds {row!r:.300}")
     if not checkpoint.history:
         raise CheckpointError(f"{path}: its history should have at least one epoch but is empty")
     texts = {"the name of the data": checkpoint.data.name, "the hash of the data": checkpoint.data.sha256}

@@ -62,7 +62,7 @@ def golden_values(reference: Reference, reference_images: npt.NDArray[np.uint8])
     image = to_float(pixels)
     (decoder_image,) = reference.decoder(latents)
     (sampler_image,) = reference.sampler(seed, index, np.array(1, np.float32), label)
-    golden = {
+    golden: Golden = {
         "seed": seed,
         "index": index,
         **chosen,

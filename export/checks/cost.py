@@ -76,7 +76,7 @@ class _Largest(TorchDispatchMode):
     """Remembers the size of the largest result of any operation."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.numbers = 1
 
     def __torch_dispatch__(

@@ -127,7 +127,8 @@ def _foreign_image(model: ForeignVAE, z: npt.NDArray[Any]) -> npt.NDArray[np.flo
     low, high = model.config.value_range
     latents = np.asarray(z, np.float64).reshape(-1, *model.config.latent_shape)
     image = model.decoder(torch.from_numpy(latents)).double().numpy()
-    return np.clip((image - low) / (high - low), 0, 1)
+    scaled: npt.NDArray[np.float64] = np.clip((image - low) / (high - low), 0, 1)
+    return scaled
 
 
 def _foreign_posterior(model: ForeignVAE, image: npt.NDArray[Any]) -> Arrays:

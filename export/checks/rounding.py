@@ -32,7 +32,7 @@ class Float32Rounding(TorchDispatchMode):
     """
 
     def __init__(self, seed: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._generator = torch.Generator().manual_seed(seed)
         self.contractions = 0
 
@@ -81,7 +81,8 @@ class Float32Rounding(TorchDispatchMode):
         plain = output if bias is None else output - bias.view(per_channel)
         scale = torch.ones_like(given) if weight is None else weight.view(per_channel).expand(given.shape)
         shifts = shift.expand(grouped.shape).reshape(given.shape) * scale
-        return UNIT_ROUNDOFF * (plain * stretch.expand(grouped.shape).reshape(given.shape) - shifts)
+        error: Tensor = UNIT_ROUNDOFF * (plain * stretch.expand(grouped.shape).reshape(given.shape) - shifts)
+        return error
 
 
 _CONTRACTIONS = (_aten.mm, _aten.addmm, _aten.bmm, _aten.baddbmm, _aten.convolution)

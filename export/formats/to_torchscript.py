@@ -25,7 +25,7 @@ def to_torchscript(spec: GraphSpec, metadata: Metadata) -> bytes:
     buffer = io.BytesIO()
     with _without_deprecation():
         try:
-            scripted = torch.jit.script(spec.module)
+            scripted: torch.jit.ScriptModule = torch.jit.script(spec.module)
         except Exception:  # the compiler raises unrelated classes for what it does not know
             scripted = _traced(spec)
         module = torch.jit.freeze(scripted, preserved_attrs=list(spec.methods))
@@ -38,7 +38,9 @@ def _traced(spec: GraphSpec) -> torch.jit.ScriptModule:
     examples = spec.example_inputs()
     inputs = {"forward": examples, **dict.fromkeys(spec.methods, examples[:2])}
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # of Python values; the parity check runs other ones
+        warnings.simplefilter(
+            "ignore", torch.jit._trace.TracerWarning
+        )  # of Python values; the parity check runs other ones
         return torch.jit.trace_module(spec.module, inputs, check_trace=False)  # type: ignore[no-any-return]
 
 

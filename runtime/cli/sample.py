@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 _STDOUT = Path("-")
 _MOST_IN_GRID = 10_000
-_IN_SHEET, _IN_ROW = 64, 10  # images by default
 _LONGEST_SHARD = 40
+_IN_SHEET, _IN_ROW = 64, 10  # images by default
 _RESUMABLE = (".npy", "")
 
 

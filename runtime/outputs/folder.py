@@ -21,6 +21,7 @@ from runtime.sampler import Sampler
 RECORD_NAME = "vae-sample.json"
 _BYTES_ON_DISK = 4096  # minimum size of a file on common file systems
 _FILES_IN_TASK = 64
+_NUMBERED = re.compile(r"(\d{8,19})[-.]")
 
 
 def write_folder(
@@ -40,7 +41,6 @@ def write_folder(
     OutputError where the disk is too small or refuses, or where the folder holds something else.
     """
     record = folder / RECORD_NAME
-    path_of = _naming(sampler, job, folder)
     require_space(record, _count_missing(job, folder) * _BYTES_ON_DISK)
 
     def claim() -> None:
@@ -53,6 +53,7 @@ def write_folder(
             write_record(job, record)
 
     with owning_part(folder, job.first, job.num, claim):
+        path_of = _naming(sampler, job, folder)
         _remove_unfinished(job, folder)
         start, stop = _first_missing(job, path_of) if resume else job.first, job.first + job.num
         advance(start - job.first)
@@ -93,16 +94,20 @@ def _write(
 def _remove_unfinished(job: SampleJob, folder: Path) -> None:
     """Remove the files that a killed call was at."""
     for path in folder.glob(".*.png"):
-        number = path.stem.removeprefix(".").partition("-")[0]
-        if number.isdecimal() and job.first <= int(number) < job.first + job.num:
+        if _is_of(job, path.name.removeprefix(".")):
             path.unlink(missing_ok=True)
 
 
 def _count_missing(job: SampleJob, folder: Path) -> int:
     """How many of the job's files will be new: those that are there already have their room."""
-    numbers = (path.stem.partition("-")[0] for path in folder.glob("*.png")) if folder.is_dir() else ()
-    present = sum(number.isdecimal() and job.first <= int(number) < job.first + job.num for number in numbers)
-    return job.num - present
+    paths = folder.glob("*.png") if folder.is_dir() else ()
+    return max(0, job.num - sum(_is_of(job, path.name) for path in paths))
+
+
+def _is_of(job: SampleJob, name: str) -> bool:
+    """Whether a file of this name holds an image of the job: names begin with the index."""
+    match = _NUMBERED.match(name)
+    return match is not None and job.first <= int(match[1]) < job.first + job.num
 
 
 def _first_missing(job: SampleJob, path_of: Callable[[int], Path]) -> int:

@@ -10,8 +10,7 @@ from runtime.manifest import METADATA_KEY
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_NOTE_WITHIN = 4096  # bytes of the start of a picture; the note comes before the pixels
-_ARCHIVE_NAMES = ("images.npy", "latents.npy", "indices.npy")
-_LABEL_NAME = "labels.npy"  # the last member, where the bundle has classes
+_ARCHIVE_NAMES = ["images.npy", "latents.npy", "indices.npy"]  # which `labels.npy` may follow
 
 
 def require_ours(path: Path, *, ours: bool, force: bool) -> None:
@@ -28,7 +27,7 @@ def is_our_archive(path: Path) -> bool:
     """Whether the file at `path` is a `.npz` of vae-sample."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return tuple(archive.namelist()) in (_ARCHIVE_NAMES, (*_ARCHIVE_NAMES, _LABEL_NAME))
+            return archive.namelist()[: len(_ARCHIVE_NAMES)] == _ARCHIVE_NAMES
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
         return False
 

@@ -37,11 +37,11 @@ def write_npy(
 ) -> int:
     """Write the images of `job` to `path` as uint8 (num, H, W, C).
 
-    resume: continue the unfinished file of an interrupted call, or a finished file that was truncated later, if there
-    is one. force: replace a file that vae-sample did not write. advance: called with the number of images added.
-    Returns the number of images drawn by this call. Raises OutputError if the disk is full or writing fails, or if
-    there is an unfinished file and `resume` is False, it belongs to another job, or another process is writing it.
-    An unfinished file is never removed, so it can be resumed.
+    resume: continue the unfinished file of an interrupted call, or a finished one that has been cut short since, if
+    there is one. force: replace a file that no call wrote. advance: called with the number of images added. Returns
+    the number of images drawn by this call. Raises OutputError if the disk is full or writing fails, or if there is an
+    unfinished file and `resume` is False, it belongs to another job, or another process is writing it. An unfinished
+    file is never removed, so it can be resumed.
     """
     with owning(path, lock_beside(path)):
         return _write(sampler, job, _Files.of(path), resume, force, batch_size, advance)

@@ -32,8 +32,8 @@ def write_npz(
     """Write `images` uint8 (num, H, W, C), `latents` float32 (num, L) and `indices` int64 (num,), and where the
     prior has classes `labels` int64 (num,), the class of each image. Returns num.
 
-    force: replace a file that vae-sample did not write. Raises OutputError if the disk is too small or writing fails;
-    `path` is then unchanged.
+    force: replace a file that no call wrote. Raises OutputError if the disk is too small or writing fails; `path` is
+    then unchanged.
     """
     with owning(path, lock_beside(path)):
         remove_unfinished(path)

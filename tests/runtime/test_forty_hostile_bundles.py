@@ -128,7 +128,7 @@ HARMS: dict[str, Harm] = {
     "huge image": in_manifest(("metadata", "image_shape"), [3, 65_536, 65_536]),
     "huge latent": in_manifest(("metadata", "latent_dim"), 2**20),
     "provenance": in_manifest(("metadata", "provenance"), {"\x1b[31m": ["\x1b[2J"] * 1000}),
-    "file name": in_manifest(("files", "\x1b[31m.txt"), {"bytes": 1, "sha256": "0" * 64}),
+    "file name": in_manifest(("files",), {"\x1b[31m.txt": {"bytes": 1, "sha256": "0" * 64}}),
     "claimed size": in_manifest(("files", "decoder.onnx", "bytes"), 2**31 - 1),
     "format": in_manifest(("format_version",), ["\x1b[31m"]),
     "ports": in_manifest(("graphs", "decoder", "inputs", 0, "shape"), ["N", 2**31]),

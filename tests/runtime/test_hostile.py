@@ -155,6 +155,28 @@ def test_invalid_json_is_refused(bundle: Path, text: bytes) -> None:
         Bundle.open(bundle)
 
 
+@pytest.mark.parametrize("depth", [65, 900, 5000])
+@pytest.mark.parametrize(("start", "stop"), [('{"a":', "}"), ("[", "]")])
+def test_a_provenance_that_is_nested_deep_is_refused(bundle: Path, depth: int, start: str, stop: str) -> None:
+    root = json.loads((bundle / "manifest.json").read_text())
+    text = json.dumps(replaced(root, ("metadata", "provenance"), {"a": "@"}))
+    (bundle / "manifest.json").write_text(text.replace('"@"', start * depth + "1" + stop * depth))
+    with pytest.raises(BundleError, match=r"nested more than 64 deep|not valid JSON"):
+        Bundle.open(bundle)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
+@pytest.mark.parametrize("name", ["x.png", "x.npy"])
+def test_a_pipe_or_an_endless_device_among_images_does_not_hang(bundle: Path, tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match="is no regular file"):
+        load_images([tmp_path / name], (1, 12, 12))
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to("/dev/zero")
+    with pytest.raises(InputError, match="is no regular file"):
+        load_images([tmp_path / name], (1, 12, 12))
+
+
 def test_a_link_that_leads_out_of_the_folder_is_not_followed(bundle: Path, tmp_path: Path) -> None:
     shutil.move(bundle / "decoder.onnx", tmp_path / "decoder.onnx")
     (bundle / "decoder.onnx").symlink_to(tmp_path / "decoder.onnx")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import click
+
 from runtime.cli.command import Command
 from runtime.errors import VaeRuntimeError
 from trainer.errors import TrainerError
+from trainer.spinning import limit_spinning
 
 
 class TrainerCommand(Command):
@@ -17,7 +22,11 @@ class TrainerCommand(Command):
         "or smaller images"
     )
 
+    def invoke(self, ctx: click.Context) -> Any:
+        limit_spinning()
+        return super().invoke(ctx)
+
     def is_out_of_memory(self, error: Exception) -> bool:
-        """torch has a class of its own for a GPU that is full, and only words for a CPU that is."""
+        """torch has an exception class for a full GPU, but only messages for full CPU memory."""
         words = ("out of memory", "can't allocate memory", "Storage size calculation overflowed")
         return isinstance(error, MemoryError) or any(word in str(error) for word in words)

@@ -132,8 +132,8 @@ def _make_numbered(parent: Path, default_name: str) -> Path:
 
 
 def _point(link: Path, folder: Path) -> None:
-    """Make `link` a symbolic link to `folder`, a sibling; atomic, so `link` never dangles."""
+    """Make `link` a symbolic link to its sibling `folder`; atomic, so `link` is never missing."""
     temporary = link.with_name(f".{link.name}.new")
-    temporary.unlink(missing_ok=True)  # a killed process has left it
+    temporary.unlink(missing_ok=True)  # left by a killed process
     temporary.symlink_to(folder.name)
     temporary.replace(link)

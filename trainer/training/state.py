@@ -15,10 +15,8 @@ from trainer.seeds import derive_seed
 from trainer.settings import Settings
 from trainer.training.execution import ON_CPU, Execution
 from trainer.training.resume import check_optimizer_state
-from trainer.training.steps.autograd import AutogradStep
-from trainer.training.steps.cuda_graph import GraphStep
+from trainer.training.steps.choose import choose_step
 from trainer.training.steps.flat import flatten_parameters
-from trainer.training.steps.mlp import MlpStep
 from trainer.training.steps.step import Step
 from trainer.training.team import ALONE, Team
 
@@ -84,13 +82,5 @@ class TrainingState:
             # Only Adam's moments and step count: the saved options, such as `capturable`, may be for another device.
             moments = checkpoint.optimizer_state["state"]
             optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
-        step: Step
-        if team.world_size > 1:
-            step = AutogradStep(model, weights, optimizer, settings, team)
-        elif MlpStep.supports(settings, device):
-            step = MlpStep(model, weights, optimizer, settings)
-        else:
-            step = AutogradStep(model, weights, optimizer, settings)
-            if on_gpu and execution.graph:
-                step = GraphStep(step, settings.batch_size)
+        step = choose_step(model, weights, optimizer, settings, team=team, graph=execution.graph)
         return cls(model, weights, optimizer, step, team)
