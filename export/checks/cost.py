@@ -84,6 +84,6 @@ class _Largest(TorchDispatchMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         for output in result if isinstance(result, tuple) else (result,):
-            if isinstance(output, Tensor):
+            if isinstance(output, Tensor) and not func.is_view:  # a transposed weight is no activation
                 self.numbers = max(self.numbers, output.numel())
         return result
