@@ -3,11 +3,20 @@
 import numpy as np
 import torch
 
-_PURPOSES = {"weights": 0, "order": 1, "noise": 2, "evaluation": 3, "pictures": 4, "split": 5, "binarize": 6}
+_PURPOSES = {
+    "weights": 0,
+    "order": 1,
+    "noise": 2,
+    "evaluation": 3,
+    "pictures": 4,
+    "split": 5,
+    "binarize": 6,
+    "augment": 7,
+}
 
 
 def derive_seed(seed: int, purpose: str, epoch: int = 0) -> int:
-    """A 63-bit seed for one purpose: weights, order, noise, evaluation, pictures, split or binarize."""
+    """A 63-bit seed for one purpose: weights, order, noise, evaluation, pictures, split, binarize or augment."""
     state = np.random.SeedSequence([seed, _PURPOSES[purpose], epoch]).generate_state(1, np.uint64)
     return int(state[0] >> np.uint64(1))
 

@@ -143,7 +143,14 @@ class _BundleWriter:
         files = {name: (self.folder / graph.files["onnx"]).read_bytes() for name, graph in graphs.items()}
         small = make_variant(variant, files, images, latent_dim)
         result = measure_variant(
-            variant, files, small, images, latent_dim, likelihood=self.source.likelihood, force=self.force
+            variant,
+            files,
+            small,
+            images,
+            latent_dim,
+            likelihood=self.source.likelihood,
+            log_variance=self.source.model.log_variance,
+            force=self.force,
         )
         for name, content in small.items():
             graphs[name].files[variant] = f"{name}{SUFFIXES[variant]}"

@@ -22,7 +22,7 @@ class Run:
     folder: Path
 
     @classmethod
-    def create(cls, parent: Path, name: str | None, default_name: str) -> Run:
+    def create(cls, parent: str | Path, name: str | None, default_name: str) -> Run:
         """Make a new folder under `parent` and point `latest` at it.
 
         name: must not exist yet; None takes `default_name` with the first free number. Raises SettingsError where the
@@ -31,6 +31,7 @@ class Run:
         if name is not None and (Path(name).name != name or name in ("", "latest")):
             raise SettingsError(f"the name of a run should be a plain folder name other than latest but is {name!r}")
         try:
+            parent = Path(parent)
             parent.mkdir(parents=True, exist_ok=True)
             if name is None:
                 folder = _make_numbered(parent, default_name)
@@ -45,11 +46,12 @@ class Run:
         return cls(folder)
 
     @classmethod
-    def open(cls, folder: Path) -> Run:
+    def open(cls, folder: str | Path) -> Run:
         """Open an existing run to resume it; removes temporary files left by a killed process.
 
         Raises SettingsError if `folder` is not a run.
         """
+        folder = Path(folder)
         if folder.is_symlink():
             folder = folder.parent / folder.readlink()
         run = cls(folder)
@@ -83,6 +85,11 @@ class Run:
     def pictures(self) -> Path:
         """Plots and sample images."""
         return self.folder / "pictures"
+
+    @property
+    def arrays(self) -> Path:
+        """The data set of a run that was trained on arrays; others name their source in `config`."""
+        return self.folder / "data.npz"
 
     def write_history(self, history: Sequence[EpochMetrics]) -> None:
         """Write `history.csv`, one row per epoch, and `history.jsonl`, which adds the KL of each latent dimension."""
