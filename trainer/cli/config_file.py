@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Collection
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -38,13 +39,7 @@ def read_config(path: Path, known: Collection[str]) -> dict[str, Value]:
     known: the allowed names. Raises SettingsError for any other name, with the nearest known one, and for files that
     are missing or not TOML.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise SettingsError(f"{path}: cannot be read: {reason}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path}: is not valid TOML: {error}") from error
+    content = read_toml(path)
     for key, value in content.items():
         if key not in known:
             nearest = get_close_matches(key, known, n=1, cutoff=0)[0]
@@ -52,6 +47,17 @@ def read_config(path: Path, known: Collection[str]) -> dict[str, Value]:
         if not isinstance(value, str | int | float | bool):
             raise SettingsError(f"{path}: {key} should be a string, a number, true or false but is {value!r}")
     return content
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file. Raises SettingsError if it is missing or not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SettingsError(f"{path}: cannot be read: {reason}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: is not valid TOML: {error}") from error
 
 
 def _use_as_defaults(ctx: click.Context, path: Path) -> None:

@@ -45,6 +45,8 @@ class ImageData:
     """The name of label i; None if the labels have no names, or there are no labels."""
     skipped: tuple[str, ...] = ()
     """Files that could not be read, each with the reason."""
+    warnings: tuple[str, ...] = ()
+    """What the one who trains should know of the files, each with a cure."""
     source: DataSource | None = None
     """Where `load` found it; None for arrays."""
 

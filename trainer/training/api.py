@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from runtime.files import write_atomically
+from runtime.images.png import save_png
 from trainer import pictures
 from trainer.checkpoint import Checkpoint, EpochMetrics, load_checkpoint
 from trainer.data.dataset import DataSource, ImageData
@@ -29,6 +31,10 @@ from trainer.training.run_folder import Run
 from trainer.training.state import fresh_model
 from trainer.training.tensorboard import Events, check_tensorboard
 from trainer.training.trained import TrainedRun
+from trainer.training.warnings import few_steps_warning, same_image_warning
+
+_SECONDS_MEASURED = 3.0  # of training, before the time to the end is estimated
+_SECONDS_WORTH_SAYING = 20.0
 
 OnEpoch = Callable[[EpochMetrics, VAE], object]
 """Called after each epoch with its figures and the model, a copy on the CPU in evaluation mode."""
@@ -146,25 +152,39 @@ def train_run(
     model = fresh_model(settings, data)
     run, checkpoint = team.from_first(open_run)
     say(introduction(settings, data, model, execution, checkpoint, run.folder))
+    for warning in (*data.warnings, few_steps_warning(settings, len(data.train_images))):
+        if warning:
+            say(f"warning {warning}\n")
 
     # ---- train ----
     writes_events = tensorboard and team.leads
     events = Events(run.folder, checkpoint.history if checkpoint else ()) if writes_events else None
     say(EPOCH_HEAD)
     try:
-        with _Bar(settings, len(data.train_images), checkpoint, shown=bar) as progress:
+        with _Bar(settings, len(data.train_images), checkpoint, say, shown=bar) as progress:
             epochs = fit(
                 settings, data, run, execution=execution, model=model, checkpoint=checkpoint, advance=progress.update
             )
             for checkpoint in epochs:
                 metrics = checkpoint.history[-1]
-                progress.say(say, epoch_line(metrics))
-                if warning := collapse.collapse_warning(checkpoint.history, settings):
-                    progress.say(say, f"        {warning}")
+                trained = checkpoint.build_model()
+                progress.say(epoch_line(metrics))
+                for warning in (
+                    collapse.collapse_warning(checkpoint.history, settings),
+                    same_image_warning(trained, data, settings, metrics.epoch),
+                ):
+                    if warning:
+                        progress.say(f"        {warning}")
+                if not team.leads:
+                    continue
+                sheet = pictures.preview(trained, data.test_images)
+                save_png(run.preview, sheet)
                 if events is not None:
                     events.add(metrics)
-                if on_epoch is not None and team.leads:
-                    on_epoch(metrics, checkpoint.build_model())
+                    events.add_preview(sheet, metrics.epoch)
+                if on_epoch is not None:
+                    on_epoch(metrics, trained)
+            progress.say(_stopped(settings, checkpoint))
     except KeyboardInterrupt:
         saved = "the finished epochs are saved" if run.last.is_file() else "no epoch was finished"
         raise TrainingInterruptedError(f"interrupted; {saved}; resume with: vae-train --resume {run.folder}") from None
@@ -183,13 +203,38 @@ def train_run(
     return TrainedRun(run)
 
 
-class _Bar:
-    """One progress bar over all epochs; text is printed above it."""
+def minutes_and_seconds(seconds: float) -> str:
+    """A duration in words of the size that matters: 40 s, 12 min, 3 h 20 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
-    def __init__(self, settings: Settings, images: int, checkpoint: Checkpoint | None, *, shown: bool) -> None:
+
+def _stopped(settings: Settings, checkpoint: Checkpoint | None) -> str:
+    """What is said where patience ended the run early."""
+    if checkpoint is None or checkpoint.epoch >= settings.epochs:
+        return ""
+    return f"stopped early: no lower test loss in {settings.patience} epochs (--patience)"
+
+
+class _Bar:
+    """One progress bar over all epochs; text is printed above it, and after the first steps the time to the end."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        images: int,
+        checkpoint: Checkpoint | None,
+        say: Callable[[str], object],
+        *,
+        shown: bool,
+    ) -> None:
         from tqdm.auto import tqdm
 
         start = checkpoint.epoch if checkpoint else 0
+        self._say, self._left, self._batch = say, (settings.epochs - start) * images, settings.batch_size
+        self._done, self._started = 0, 0.0
         self._bar = tqdm(
             total=settings.epochs * images, initial=start * images, unit=" images", unit_scale=True,
             disable=None if shown else True, leave=False, mininterval=0.2,
@@ -198,11 +243,23 @@ class _Bar:
     def update(self, images: int) -> None:
         """Advance by so many images."""
         self._bar.update(images)
+        if self._left == 0:
+            return
+        if self._done == 0:
+            self._started = time.perf_counter()  # the first step also loads kernels
+        elif time.perf_counter() - self._started >= _SECONDS_MEASURED:
+            seconds = (time.perf_counter() - self._started) / self._done * (self._left - self._done)
+            if seconds >= _SECONDS_WORTH_SAYING:
+                self.say(f"about {minutes_and_seconds(seconds)} to the end, evaluation not counted")
+            self._left = 0
+            return
+        self._done += images
 
-    def say(self, say: Callable[[str], object], text: str) -> None:
-        """Say `text` without tearing the bar."""
-        with self._bar.external_write_mode():
-            say(text)
+    def say(self, text: str) -> None:
+        """Say `text`, if it is not empty, without tearing the bar."""
+        if text:
+            with self._bar.external_write_mode():
+                self._say(text)
 
     def __enter__(self) -> _Bar:
         return self

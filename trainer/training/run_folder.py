@@ -87,6 +87,11 @@ class Run:
         return self.folder / "pictures"
 
     @property
+    def preview(self) -> Path:
+        """Test images, their reconstructions and samples after the newest epoch."""
+        return self.folder / "preview.png"
+
+    @property
     def arrays(self) -> Path:
         """The data set of a run that was trained on arrays; others name their source in `config`."""
         return self.folder / "data.npz"

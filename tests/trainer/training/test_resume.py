@@ -40,7 +40,8 @@ def assert_same_bits(one: Path, other: Path) -> None:
     assert first.epoch == second.epoch
     assert all(torch.equal(tensor, second.model_state[name]) for name, tensor in first.model_state.items())
     averages = [checkpoint.optimizer_state.get("average") for checkpoint in (first, second)]
-    if averages[0] is not None:
+    assert (averages[0] is None) == (averages[1] is None)
+    if averages[0] is not None and averages[1] is not None:
         assert averages[0]["steps"] == averages[1]["steps"]
         assert torch.equal(averages[0]["weights"], averages[1]["weights"])
         assert not torch.equal(averages[0]["weights"][:3], torch.zeros(3))

@@ -24,9 +24,9 @@ def scalars(run: Path) -> Scalars:
 
 def expected(run: Path) -> Scalars:
     history = load_checkpoint(run / "last.pt").history
-    names = ("train_loss", "train_reconstruction", "train_kl", "test_loss", "test_reconstruction", "test_kl")
+    names = ("loss/train", "reconstruction/train", "kl/train", "loss/test", "reconstruction/test", "kl/test")
     values: Scalars = {
-        name: [(metrics.epoch, np.float32(getattr(metrics, name)).item()) for metrics in history]
+        name: [(metrics.epoch, np.float32(getattr(metrics, _field(name))).item()) for metrics in history]
         for name in (*names, "images_per_s", "active_units")
     }
     for dimension in range(len(history[0].test_kl_per_dimension)):
@@ -34,6 +34,11 @@ def expected(run: Path) -> Scalars:
             (metrics.epoch, np.float32(metrics.test_kl_per_dimension[dimension]).item()) for metrics in history
         ]
     return values
+
+
+def _field(name: str) -> str:
+    """loss/test → test_loss."""
+    return "_".join(reversed(name.split("/")))
 
 
 @pytest.fixture(autouse=True)
