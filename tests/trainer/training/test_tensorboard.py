@@ -68,7 +68,7 @@ def test_a_resumed_run_shows_every_epoch_once(tmp_path: Path) -> None:
     train_some(tmp_path, "--epochs", "1", "--tensorboard")
     train_some(tmp_path, "--epochs", "2")  # an epoch without events, as after a kill between the two
     run = train_some(tmp_path, "--epochs", "4", "--tensorboard")
-    assert [step for step, _ in scalars(run)["test_loss"]] == [1, 2, 3, 4]
+    assert [step for step, _ in scalars(run)["loss/test"]] == [1, 2, 3, 4]
     assert scalars(run) == expected(run)
 
 
@@ -78,7 +78,7 @@ def test_the_events_of_an_epoch_can_be_read_before_the_next_begins(tmp_path: Pat
     events = Events(tmp_path)
     for epoch in (1, 2):
         events.add(EpochMetrics(epoch, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0))
-        assert [step for step, _ in scalars(tmp_path)["test_loss"]] == list(range(1, epoch + 1))
+        assert [step for step, _ in scalars(tmp_path)["loss/test"]] == list(range(1, epoch + 1))
     events.writer.close()
 
 
