@@ -41,13 +41,22 @@ test-runtime:  ## runs/latest/bundle on the base package alone, in .venv-runtime
 test-onnxruntime:  ## runs/latest/bundle on the oldest and the newest onnxruntime, in environments of their own
 	$(PYTHON) tools/check_hosts.py
 
+# Compilers and processors for the C source.
+C_PROGRAMS := gcc clang wasm-ld go rustc qemu-arm aarch64-linux-gnu-gcc arm-linux-gnueabihf-gcc s390x-linux-gnu-gcc \
+	javac mcs mono
+C_PACKAGES := gcc clang lld golang-go rustc qemu-user gcc-aarch64-linux-gnu gcc-arm-linux-gnueabihf gcc-s390x-linux-gnu \
+	libc6-dev-arm64-cross libc6-dev-armhf-cross libc6-dev-s390x-cross binutils \
+	default-jdk-headless mono-mcs mono-runtime
+
 # Debian packages are installed only where one is missing, which needs root.
 test-hosts: $(INSTALLED) web  ## the same pictures in Node, Chromium and C++; installs them and forbids skipping
 	which chromium cmake c++ && test -e /usr/include/opencv4/opencv2/dnn.hpp || \
 		{ apt-get update && apt-get install -y --no-install-recommends chromium cmake g++ libopencv-dnn-dev; }
+	which $(C_PROGRAMS) || { apt-get update && apt-get install -y --no-install-recommends $(C_PACKAGES) && \
+		apt-get install -y libclang-rt-$$(clang -dumpversion | cut -d. -f1)-dev; }
 	npm ci --ignore-scripts --no-audit --no-fund --prefix examples/node
 	$(BIN)/$(PIP_INSTALL) --editable '.[dev,hosts]'
-	VAE_REQUIRE_HOSTS=1 $(BIN)/python -m pytest tests/hosts
+	VAE_REQUIRE_HOSTS=1 $(BIN)/python -m pytest tests/hosts tests/export/c_source
 
 web:  ## the latent explorer, as a static site in web/dist; needs Node
 	npm ci --ignore-scripts --no-audit --no-fund --prefix web

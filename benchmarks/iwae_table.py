@@ -1,8 +1,9 @@
-"""The table of the importance-weighted autoencoder (Burda et al. 2016), published beside measured.
+"""Test NLL of the importance-weighted autoencoder (Burda et al. 2016): published values compared with measured ones.
 
-One stochastic layer of 50 latents, 200-200 tanh both ways, MNIST binarised anew in each epoch, NLL by 5000 samples.
-The paper trained each cell for 3280 epochs. Here each cell has minutes: a VAE with k = 1 is trained first at a constant
-learning rate, and every cell goes on from it with its own objective while the rate falls along half a cosine.
+One stochastic layer of 50 latents, 200-200 tanh in encoder and decoder, MNIST binarised anew in each epoch, NLL with
+5000 samples. The paper trained each cell for 3280 epochs; here a cell gets minutes. A VAE with k = 1 (the trunk) is
+trained first at a constant learning rate. Every cell starts from it and trains with its own objective, while the
+learning rate falls along half a cosine.
 
     VAE_DATA=DIR python benchmarks/iwae_table.py [--trunk-minutes 8] [--minutes 4] [--output iwae_table.json]
 """
@@ -35,7 +36,7 @@ from trainer.training.state import TrainingState
 
 PUBLISHED = {("vae", 1): 86.76, ("iwae", 1): 86.76, ("vae", 5): 86.47, ("iwae", 5): 85.54, ("vae", 50): 86.35,
              ("iwae", 50): 84.78}  # fmt: skip
-"""Test NLL in nats: the paper's table for one stochastic layer."""
+"""(objective, k) → test NLL in nats, from the paper's table for one stochastic layer."""
 PUBLISHED_EPOCHS = 3280
 SLICES = 10  # the learning rate falls every tenth of an epoch
 SETTINGS = Settings(
@@ -62,13 +63,13 @@ class Cell:
     standard_error: float
     published: float
     epochs: float
-    """The trunk's and its own."""
+    """Epochs of the trunk and of the cell."""
     minutes: float
-    """Training, the trunk's and its own."""
+    """Minutes of training, of the trunk and of the cell."""
 
 
 def train_for(state: TrainingState, images: Tensor, settings: Settings, minutes: float, *, cool_down: bool) -> float:
-    """Train until the time is over, at a constant rate or with one that falls to 0. Returns the epochs done."""
+    """Train for `minutes`. cool_down: let the learning rate fall to 0. Returns the number of epochs."""
     started, done = time.perf_counter(), 0
     while (share := (time.perf_counter() - started) / 60 / minutes) < 1:
         rate = settings.learning_rate * (0.5 * (1 + math.cos(math.pi * share)) if cool_down else 1)
@@ -79,7 +80,7 @@ def train_for(state: TrainingState, images: Tensor, settings: Settings, minutes:
 
 
 def branch_off(trunk: TrainingState, config: ModelConfig, settings: Settings, execution: Execution) -> TrainingState:
-    """A state that trains on another objective from the trunk's weights and moments."""
+    """A new training state for `settings` that starts with the trunk's weights and Adam moments."""
     state = TrainingState.start(build_model(config, derive_seed(settings.seed, "weights")), settings, execution)
     with torch.no_grad():
         state.weights.copy_(trunk.weights)
@@ -90,9 +91,11 @@ def branch_off(trunk: TrainingState, config: ModelConfig, settings: Settings, ex
 @click.command()
 @click.option("--data-dir", type=click.Path(exists=True, path_type=Path), envvar="VAE_DATA", required=True)
 @click.option("--trunk-minutes", type=click.FloatRange(min=0, min_open=True), default=8, show_default=True)
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=4, show_default=True, help="Each cell.")
-@click.option("--k", type=click.IntRange(1), default=5000, show_default=True, help="Samples of the NLL.")
-@click.option("--images", type=click.IntRange(1), default=500, show_default=True, help="Test images that get all k.")
+@click.option(
+    "--minutes", type=click.FloatRange(min=0, min_open=True), default=4, show_default=True, help="Minutes per cell."
+)
+@click.option("--k", type=click.IntRange(1), default=5000, show_default=True, help="Samples for the NLL.")
+@click.option("--images", type=click.IntRange(1), default=500, show_default=True, help="Test images with k samples.")
 @click.option("--draws", multiple=True, type=click.Choice(["1", "5", "50"]), default=["1", "5", "50"])
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--threads", type=click.IntRange(1))
@@ -131,7 +134,7 @@ def main(
         if str(samples) not in draws:
             continue
         if (objective, samples) == ("iwae", 1) and cells:
-            cell = replace(cells[0], objective="iwae")  # with one sample the two bounds are one and the same
+            cell = replace(cells[0], objective="iwae")  # with one sample, VAE and IWAE bounds are identical
         else:
             settings = replace(SETTINGS, bound="elbo" if objective == "vae" else "iwae", draws=samples)
             state = branch_off(trunk, config, settings, Execution(where))

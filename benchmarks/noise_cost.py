@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from export.checks.engines import noise_part
+from export.checks.parts import latents_part
 from runtime.bundle import Bundle
 from runtime.noise import standard_normal
 from runtime.session import open_session
@@ -27,10 +27,10 @@ BATCH = 1000
 @click.argument("bundle", type=click.Path(exists=True, path_type=Path), default=Path("runs/latest/bundle"))
 @click.option("--rounds", type=click.IntRange(1), default=100, show_default=True)
 def main(bundle: Path, rounds: int) -> None:
-    """Print the median and the fastest call of each. Calls alternate, so that other load affects all of them."""
+    """Print median and minimum time for each. Calls alternate, so that other load affects all of them equally."""
     opened = Bundle.open(bundle)
     latent_dim = opened.manifest.metadata.latent_dim
-    noise_model = noise_part(onnx.load_from_string(opened.read("sampler.onnx")))
+    noise_model = latents_part(onnx.load_from_string(opened.read("sampler.onnx")))
     assert noise_model is not None
     noise, decoder = (
         open_session(content, threads=usable_cpus())

@@ -1,7 +1,7 @@
-"""Kill vae-train with SIGKILL at random moments, resume it each time, and compare with a run that nobody disturbed.
+"""Kill vae-train with SIGKILL at random moments, resume it each time, and compare it with an uninterrupted run.
 
-A moment may fall into the start of the process, an epoch, or the writing of a checkpoint. After each kill the
-checkpoints that are there must load; after the last one, the weights of both runs must be equal to the bit.
+Kills hit the start of the process, an epoch, or the writing of a checkpoint. After each kill, existing checkpoints must
+load; at the end, the weights of both runs must be bit-identical.
 
     python benchmarks/random_kill.py [--kills 20] [--seed 0]
 """
@@ -23,13 +23,13 @@ import torch
 from trainer.checkpoint import Checkpoint, load_checkpoint
 from trainer.cli.train import train
 from trainer.pictures import draw_run  # noqa: F401
-from trainer.training.loop import fit  # noqa: F401  with all it imports, which a child then need not import again
+from trainer.training.loop import fit  # noqa: F401  imported here, so that forked children need not import it
 
 OPTIONS = ["--hidden", "64", "--latent-dim", "8", "--batch-size", "32", "--threads", "1", "--preset", "tutorial"]
 
 
 def start(arguments: list[str]) -> tuple[int, TextIO]:
-    """vae-train in a process of its own, forked so that it need not import torch again: its id and its output."""
+    """Run vae-train in a child process, forked so that it need not import torch again. Returns its id and output."""
     reader, writer = os.pipe()
     process = os.fork()
     if process == 0:
@@ -46,8 +46,10 @@ def start(arguments: list[str]) -> tuple[int, TextIO]:
 
 
 def run_and_kill(arguments: list[str], moment: float) -> str:
-    """Start a training process, kill it `moment` seconds after its first row of history, or, where that is negative,
-    that long after its start. Returns what it was doing, or "finished"."""
+    """Start a training process and kill it. Returns what it was doing, or "finished" if it had ended before.
+
+    moment: seconds from the first line of its history to the kill; if negative, −seconds from the start of the process.
+    """
     process, output = start(arguments)
     if moment >= 0:
         for line in output:
@@ -61,7 +63,7 @@ def run_and_kill(arguments: list[str], moment: float) -> str:
 
 
 def run(arguments: list[str]) -> None:
-    """Let a training process end by itself."""
+    """Run a training process to its end."""
     process, output = start(arguments)
     output.read()
     if os.waitpid(process, 0)[1] != 0:
@@ -69,7 +71,7 @@ def run(arguments: list[str]) -> None:
 
 
 def same(one: Checkpoint, other: Checkpoint) -> bool:
-    """Whether weights and test losses are equal to the bit."""
+    """Whether weights and test losses are bit-identical."""
     return all(torch.equal(tensor, other.model_state[name]) for name, tensor in one.model_state.items()) and [
         metrics.test_loss for metrics in one.history
     ] == [metrics.test_loss for metrics in other.history]
@@ -77,10 +79,10 @@ def same(one: Checkpoint, other: Checkpoint) -> bool:
 
 @click.command()
 @click.option("--kills", type=click.IntRange(1), default=20, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the moments.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random moments.")
 def main(kills: int, seed: int) -> None:
-    """Print how many kills a run survived, and whether it ended in the bits of an undisturbed one."""
-    torch.set_num_threads(1)  # no threads of the parent's that a fork would lose
+    """Print how many kills a run survived, and whether its result is bit-identical to an uninterrupted run."""
+    torch.set_num_threads(1)  # threads of the parent do not survive a fork
     moments = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -99,7 +101,7 @@ def main(kills: int, seed: int) -> None:
             survived += 1
             epochs = checkpoints[0].epoch if checkpoints else 0
             print(
-                f"kill {kill + 1:2d}: {epochs} epochs saved{', a half-written file beside' if unfinished else ''}",
+                f"kill {kill + 1:2d}: {epochs} epochs saved{', and a temporary file left' if unfinished else ''}",
                 flush=True,
             )
         total = str(load_checkpoint(last).epoch + 1)
@@ -112,8 +114,8 @@ def main(kills: int, seed: int) -> None:
         ]
     print(f"{survived} of {kills} kills survived ({', '.join(f'{count} {when}' for when, count in what.items())})")
     for file, is_equal in zip(("last.pt", "best.pt"), equal, strict=True):
-        verdict = "equals" if is_equal else "DIFFERS FROM"
-        print(f"after {total} epochs {file} {verdict} the undisturbed run's to the bit")
+        verdict = "is bit-identical to" if is_equal else "DIFFERS FROM"
+        print(f"after {total} epochs, {file} {verdict} the uninterrupted run's")
     if not all(equal):
         sys.exit(1)
 

@@ -83,7 +83,7 @@ print(json.dumps({
 
 @click.command()
 @click.argument("bundle", type=click.Path(exists=True, path_type=Path), default=Path("runs/latest/bundle"))
-@click.option("--num", type=click.IntRange(1), default=1_000_000, show_default=True, help="Images in a job.")
+@click.option("--num", type=click.IntRange(1), default=1_000_000, show_default=True, help="Images per job.")
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
 def main(bundle: Path, num: int, rounds: int) -> None:
     """Print the tables."""
@@ -100,7 +100,7 @@ def main(bundle: Path, num: int, rounds: int) -> None:
 
 
 def beside_plain(bundle: Path, num: int, rounds: int, scratch: Path) -> None:
-    """Images per second of the plain command and of Ray, start-up times, and whether the images are the same."""
+    """Compare images per second, start-up time, memory and pixels of the plain command and of Ray."""
     array = scratch / "plain.npy"
     plain: list[float] = []
     ours: dict[int, list[dict[str, float]]] = {workers: [] for workers in WORKERS}
@@ -134,7 +134,7 @@ def beside_plain(bundle: Path, num: int, rounds: int, scratch: Path) -> None:
 
 
 def killed_workers(bundle: Path, num: int, scratch: Path) -> None:
-    """The same job, with two workers killed in the middle of a task."""
+    """Run the same job with two workers killed in the middle of a task."""
     folder = scratch / "killed"
     process = _start_on_ray(bundle, WORKERS[-1], num, 0, folder)
     assert process.stdout is not None
@@ -162,7 +162,7 @@ def killed_workers(bundle: Path, num: int, scratch: Path) -> None:
 
 
 def cost_of_a_file(bundle: Path, scratch: Path) -> None:
-    """CPU time and memory of Ray's driver per file, measured with many files of one small block."""
+    """Measure CPU time and memory of Ray's driver per file, with many files of one small block."""
     block = Sampler(bundle).block
     report = _on_ray(bundle, SMALL_WORKERS, SMALL_FILES * block, scratch / "small", block)
     seconds, kilobytes = report["driver_cpu_s"] / SMALL_FILES, 1e3 * report["driver_growth_mb"] / SMALL_FILES
@@ -171,7 +171,7 @@ def cost_of_a_file(bundle: Path, scratch: Path) -> None:
 
 
 def codecs(bundle: Path) -> None:
-    """Size and speed of the compression codecs of Parquet, in one thread."""
+    """Measure size and speed of Parquet's compression codecs in one thread."""
     sampler = Sampler(bundle)
     pixels = sampler.sample(CODEC_IMAGES)
     image_bytes = pixels[0].size
@@ -196,13 +196,13 @@ def content_hash(folder: Path, num: int) -> str:
         table = pq.read_table(path)
         index = table["index"].to_numpy()
         if (index != np.arange(at, at + len(index))).any():
-            raise click.ClickException(f"{path}: its indices are not those from {at} on")
+            raise click.ClickException(f"{path}: its indices should start at {at} without gaps")
         at += len(index)
         for chunk in table["image"].chunks:
             width = chunk.type.byte_width
             digest.update(memoryview(chunk.buffers()[1])[chunk.offset * width : (chunk.offset + len(chunk)) * width])
     if at != num:
-        raise click.ClickException(f"{folder}: holds {at:,} rows instead of {num:,}")
+        raise click.ClickException(f"{folder}: has {at:,} rows instead of {num:,}")
     return digest.hexdigest()
 
 
@@ -235,7 +235,7 @@ def _on_ray(bundle: Path, workers: int, num: int, folder: Path, images_per_file:
 
 
 def _report(process: subprocess.Popen[str]) -> dict[str, float]:
-    """The figures that the process prints, among Ray's own messages about dead workers."""
+    """The report that the process prints, extracted from Ray's messages about dead workers."""
     peak_kb = 0
     while process.poll() is None:
         peak_kb = max([peak_kb, *_workers(process.pid).values()])

@@ -55,7 +55,7 @@ with torch.no_grad():
     image = decoder(torch.randn(1, latent_dim))
 Image.fromarray((image[0, 0] * 255).round().clamp(0, 255).to(torch.uint8).numpy()).save(sys.argv[3])
 """
-# Peak memory of this program; getrusage would include what its parent held at the fork.
+# Peak memory of this program; getrusage would include the parent's memory at the time of the fork.
 _PEAK = """
 import pathlib
 print([line.split()[1] for line in pathlib.Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line][0])
@@ -79,7 +79,7 @@ def main(run: Path, rounds: int) -> None:
 
 
 def throughput(run: Path, bundle: Bundle, threads: int, rounds: int) -> None:
-    """Images per second of each candidate, and the ratio of ours to the others."""
+    """Print images per second of each candidate, and the ratio of vae-toolchain to the others."""
     sampler = Sampler(bundle)
     candidates: dict[str, Callable[[], object]] = {"vae-toolchain, float32": lambda: sampler.sample(IMAGES)}
     if "onnx-int8" in bundle.manifest.graphs["decoder"].files:

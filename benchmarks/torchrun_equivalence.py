@@ -1,10 +1,11 @@
-"""Training under torchrun beside one process: the same losses, to rounding, and what several processes cost.
+"""Training under torchrun compared with one process: losses are equal up to rounding; measures the time per epoch.
 
-MNIST with the tutorial preset, batch 128 in all, on CPUs over gloo. In float64 the losses show that the arithmetic is
-the same. In float32, which is what people train in, this model soon carries every difference in rounding through to
-the third figure: one process does so too where only its gradient is summed in another order, by autograd and not by
-hand. One job loses a process to SIGKILL in the middle of an epoch and goes on with another number of processes. On one
-machine the processes share its cores, and their gradients pass through them too. Needs Linux.
+MNIST with the tutorial preset, a total batch of 128, on CPUs with gloo. In float64, the losses show that the
+computation is the same. In float32, the usual dtype, this model amplifies rounding differences until the third
+digit differs. A single process shows the same effect if its gradient is summed in a different order (by autograd
+instead of the closed form). In one job a process is killed with SIGKILL in the middle of an epoch, and the job is
+resumed with a different number of processes. All processes share the cores of one machine, also for communication.
+Needs Linux.
 
     VAE_DATA=DIR python benchmarks/torchrun_equivalence.py [--epochs 2] [--processes 2 --processes 3]
 """
@@ -34,18 +35,18 @@ from trainer.training.steps.autograd import AutogradStep
 
 SETTINGS = PRESETS["tutorial"]
 Epochs = list[dict[str, float]]
-"""Of each epoch the loss with its two terms, in nats per image of the training images, and seconds."""
+"""Per epoch: training loss and its two terms, in nats per image, and seconds."""
 
 
 def train(processes: int, arguments: list[str]) -> None:
-    """A Python program, under torchrun where there are several processes, to its end."""
+    """Run a Python program to its end, under torchrun if `processes` is more than 1."""
     done = subprocess.run(command(processes, arguments), capture_output=True, text=True)
     if done.returncode:
         raise click.ClickException(f"{processes} processes failed:\n{done.stderr}")
 
 
 def command(processes: int, arguments: list[str]) -> list[str]:
-    """How to start it."""
+    """The command line that starts it."""
     launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}"] if processes > 1 else []
     return [sys.executable, *launcher, *arguments]
 
@@ -68,7 +69,7 @@ def train_and_kill(processes: int, arguments: list[str], rank: int) -> int:
 
 
 def process_id(job: int, rank: int) -> int:
-    """The process of that rank among the children of torchrun's."""
+    """The process id of the given rank among torchrun's children."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
@@ -80,7 +81,7 @@ def process_id(job: int, rank: int) -> int:
 
 
 def work(data_dir: Path, epochs: int, dtype: str, by_autograd: bool, result: Path) -> None:
-    """Train in this process, which torchrun may have started with others, and write down the epochs."""
+    """Train in this process, possibly one of several started by torchrun, and write the epochs to a file."""
     torch.set_default_dtype(getattr(torch, dtype))
     data = load("mnist", data_dir)
     execution = Execution.choose(SETTINGS, device="cpu", threads=1)
@@ -103,7 +104,7 @@ def work(data_dir: Path, epochs: int, dtype: str, by_autograd: bool, result: Pat
 
 
 def epochs_of(run: Path) -> Epochs:
-    """What a run of vae-train has written down."""
+    """The epochs in a run's history."""
     rows = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     return [
         {term: row[f"train_{term}"] for term in ("loss", "reconstruction", "kl")}
@@ -113,7 +114,7 @@ def epochs_of(run: Path) -> Epochs:
 
 
 def print_row(label: str, found: Epochs, reference: Epochs) -> None:
-    """One line of a table. The difference is the largest of the loss in each epoch, relative."""
+    """Print one line of a table, with the largest relative difference of an epoch's loss from the reference."""
     differences = [abs(row["loss"] / expected["loss"] - 1) for row, expected in zip(found, reference, strict=True)]
     seconds = median(row["seconds"] for row in found)
     print(f"{label:26} {seconds:7.2f}   {found[-1]['loss']:12.6f}   {max(differences):.1e}", flush=True)
@@ -123,20 +124,22 @@ def print_row(label: str, found: Epochs, reference: Epochs) -> None:
 @click.option("--data-dir", type=click.Path(exists=True, path_type=Path), envvar="VAE_DATA", required=True)
 @click.option("--epochs", type=click.IntRange(2), default=2, show_default=True)
 @click.option("--processes", type=click.IntRange(2), multiple=True, default=(2, 3), show_default=True)
-@click.option("--work", "worker", type=click.Path(path_type=Path), hidden=True, help="What this script asks of itself.")
+@click.option(
+    "--work", "worker", type=click.Path(path_type=Path), hidden=True, help="Used internally for child processes."
+)
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float64", hidden=True)
 @click.option("--by-autograd", is_flag=True, hidden=True)
 def main(
     data_dir: Path, epochs: int, processes: tuple[int, ...], worker: Path | None, dtype: str, by_autograd: bool
 ) -> None:
-    """Print the loss of the last epoch, how far the losses are from those of one process, and seconds an epoch."""
+    """Print seconds per epoch, the loss of the last epoch, and its difference from that of one process."""
     if worker is not None:
         work(data_dir, epochs, dtype, by_autograd, worker)
         return
     with tempfile.TemporaryDirectory() as name:
         runs = Path(name)
         again = [__file__, "--data-dir", str(data_dir), "--epochs", str(epochs), "--work", str(runs / "result.json")]
-        print(f"784-256-256-32 on MNIST, {epochs} epochs of batch 128 in all, one thread a process")
+        print(f"784-256-256-32 on MNIST, {epochs} epochs, total batch 128, one thread per process")
         print(f"{'processes':26} s/epoch     train loss   largest relative difference from 1")
         print("float64")
         reference: Epochs = []
@@ -163,7 +166,7 @@ def main(
         whole = load_checkpoint(runs / "killed" / "last.pt").epoch
         train(after, ["-m", "trainer", "--resume", str(runs / "killed")])
         print_row(f"{before}, killed, then {after}", epochs_of(runs / "killed"), reference)
-        print(f"the killed job ended with exit code {code}; its last.pt is whole and holds epoch {whole}")
+        print(f"the killed job ended with exit code {code}; its last.pt is complete, with epoch {whole}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Training speed: the usual loop of VAE tutorials beside ours, on the same model, data and machine, in one run.
+"""Training speed: the usual loop of VAE tutorials compared with ours, on the same model, data and machine.
 
 The usual loop draws from a `DataLoader` with two workers over `torchvision.datasets.MNIST` with `ToTensor`, computes
 the loss on sigmoid outputs, and reads every term with `.item()` in each step. All train 784-256-256-32 with batch
-128, Adam at 1e-3 and gradients clipped at norm 1. They take turns, epoch by epoch; evaluation is not counted. On a GPU
-the step runs as a CUDA graph and, beside it, eagerly.
+128, Adam at 1e-3 and gradients clipped at norm 1. The loops alternate, one epoch at a time; evaluation is not timed. On
+a GPU, our step is timed as a CUDA graph and eagerly.
 
     VAE_DATA=DIR python benchmarks/train_speed.py [--rounds 5] [--threads 2] [--device cpu|cuda]
 """
@@ -41,7 +41,7 @@ Epoch = Callable[[], float]
 
 
 class UsualVae(nn.Module):
-    """The same network, written the usual way: it gives pixel probabilities."""
+    """The same network as tutorials write it: the output is pixel probabilities."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class UsualVae(nn.Module):
 
 
 def usual_epochs(data_dir: Path, device: torch.device) -> Epoch:
-    """Epochs the usual way."""
+    """Epochs of the usual loop."""
     images = datasets.MNIST(str(data_dir), train=True, transform=transforms.ToTensor())
     loader = DataLoader(images, batch_size=SETTINGS.batch_size, shuffle=True, num_workers=2)
     model = UsualVae().to(device)
@@ -86,7 +86,7 @@ def usual_epochs(data_dir: Path, device: torch.device) -> Epoch:
 
 
 def our_epochs(data: ImageData, settings: Settings, device: torch.device, *, fast: bool) -> Epoch:
-    """Epochs our way. fast: as vae-train does it; False: by autograd, without a graph."""
+    """Epochs of our loop. fast: True as in vae-train; False uses autograd and no CUDA graph."""
     images = torch.tensor(data.train_images, device=device)
     state = TrainingState.start(fresh_model(settings, data), settings, Execution(device, graph=fast))
     if not fast:
@@ -98,7 +98,7 @@ def our_epochs(data: ImageData, settings: Settings, device: torch.device, *, fas
 
 
 def print_spread(data: ImageData, device: torch.device, seeds: int) -> None:
-    """Test loss after all epochs of the tutorial preset, over seeds."""
+    """Print the test loss after all epochs of the tutorial preset for several seeds."""
     test = torch.tensor(data.test_images, device=device)
     losses = []
     for seed in range(seeds):
@@ -116,12 +116,14 @@ def print_spread(data: ImageData, device: torch.device, seeds: int) -> None:
 
 @click.command()
 @click.option("--data-dir", type=click.Path(exists=True, path_type=Path), envvar="VAE_DATA", required=True)
-@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Epochs of each.")
-@click.option("--threads", type=click.IntRange(1), help="Processors used.  [default: torch's choice]")
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Epochs timed per loop.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: torch's choice]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--seeds", type=click.IntRange(0), default=0, show_default=True, help="Also train so many seeds fully.")
+@click.option(
+    "--seeds", type=click.IntRange(0), default=0, show_default=True, help="Number of seeds to train fully as well."
+)
 def main(data_dir: Path, rounds: int, threads: int | None, device: str, seeds: int) -> None:
-    """Print seconds an epoch of each loop, and how they compare, as medians over rounds."""
+    """Print seconds per epoch of each loop and the ratios between them, as medians over rounds."""
     torch_device = choose_device(device)
     if threads is not None:
         torch.set_num_threads(threads)
@@ -146,7 +148,7 @@ def main(data_dir: Path, rounds: int, threads: int | None, device: str, seeds: i
         else f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
     )
     print(f"784-256-256-32 on MNIST, batch 128, torch {torch.__version__}; {where}")
-    print(f"median of {rounds} epochs each, in turn; the ratio is within a turn")
+    print(f"median of {rounds} epochs each, alternating; ratios are taken within a round")
     print(f"{'':14} s/epoch   images/s   times the usual loop   train loss of epoch {rounds}")
     for name, values in seconds.items():
         ratios = [usual / ours for usual, ours in zip(seconds["usual loop"], values, strict=True)]

@@ -32,10 +32,11 @@ class ExportCommand(Command):
 @click.option(
     "--format",
     "formats",
-    type=click.Choice(["onnx", "torchscript", "pt2", "all"]),
+    type=click.Choice(["onnx", "torchscript", "pt2", "c", "all"]),
     multiple=True,
     default=["all"],
-    help="File format of the graphs; repeat it for several.  [default: all]",
+    help="File format of the graphs; repeat it for several. c is generator.c for any C99 compiler; all is the other "
+    "three.  [default: all]",
 )
 @click.option(
     "--output",
@@ -87,7 +88,7 @@ def export(
     if opset > NEWEST_OPSET:
         raise click.BadParameter(f"{opset} is not in the range 18<=x<={NEWEST_OPSET}.", param_hint="--opset")
     started = time.monotonic()
-    chosen = FORMATS if "all" in formats else tuple(dict.fromkeys(formats))
+    chosen = tuple(dict.fromkeys(name for given in formats for name in (FORMATS if given == "all" else (given,))))
     output = output or checkpoint.parent / "bundle"
     source = load_source(checkpoint, data_dir)
     click.echo(f"from    {checkpoint}: {source.provenance['architecture']}")

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from export.noise import Noise
 from runtime.manifest import Port
+from runtime.prior import ANY_CLASS, Prior
 from trainer.model.vae import VAE
 
 EXAMPLE_BATCH = 2  # torch.export would specialise a batch of 1 and fix it in the graph
@@ -111,10 +112,10 @@ class GraphSpec:
         return tuple({axis: batch for axis, size in enumerate(port.shape) if size == "N"} for port in self.inputs)
 
 
-def graphs_of(model: VAE) -> tuple[GraphSpec, ...]:
+def graphs_of(model: VAE, prior: Prior | None = None) -> tuple[GraphSpec, ...]:
     """Decoder, encoder, sampler and reconstructor of `model`, which is in evaluation mode and on the CPU.
 
-    The graphs share the weights of `model`.
+    The graphs share the weights of `model`. prior: what the sampler draws from; None for N(0, I).
     """
     channels, height, width = model.config.image_shape
     z, mean, log_var = (
@@ -130,6 +131,19 @@ def graphs_of(model: VAE) -> tuple[GraphSpec, ...]:
     return (
         GraphSpec("decoder", Decoder(model).eval(), inputs=(z,), outputs=(image,)),
         GraphSpec("encoder", Encoder(model).eval(), inputs=(image,), outputs=(mean, log_var)),
-        GraphSpec("sampler", Sampler(model).eval(), (seed, index, temperature), (pixels,), methods=("latents",)),
+        _sampler(model, prior, (seed, index, temperature), pixels),
         GraphSpec("reconstructor", Reconstructor(model).eval(), inputs=(pixels,), outputs=(reconstruction,)),
     )
+
+
+def _sampler(model: VAE, prior: Prior | None, inputs: tuple[Port, ...], pixels: Port) -> GraphSpec:
+    """The sampler's graph. With classes, it has an input more."""
+    if prior is None:
+        return GraphSpec("sampler", Sampler(model).eval(), inputs, (pixels,), methods=("latents",))
+    from export.mixture import LabelledMixtureSampler, MixtureSampler
+
+    module: MixtureSampler = MixtureSampler(model, prior)
+    if prior.classes:
+        module = LabelledMixtureSampler(model, prior)
+        inputs = (*inputs, Port("label", "int64", ("N",), (ANY_CLASS, len(prior.classes) - 1)))
+    return GraphSpec("sampler", module.eval(), inputs, (pixels,), methods=("latents", "component"))

@@ -1,4 +1,4 @@
-"""Measures the speed of a bundle on this machine, and what share of the machine's peak it reaches."""
+"""Measures the speed of a bundle on this machine and compares it with the machine's peak."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from runtime.session import GraphSession
 _BATCHES = (1, 8, 64, 512, 4096, 32768)
 _COLD_STARTS = 5
 _GEMM_SIZE = 1024
-# VmHWM counts this program alone; getrusage would include the memory of the parent at the fork.
+# VmHWM covers only this program; getrusage would include the parent's memory at the time of the fork.
 _COLD_PROGRAM = """
 import json, pathlib, sys
 from runtime.cli import sample
@@ -45,27 +45,27 @@ class Rate:
 
 @dataclass(frozen=True)
 class Bench:
-    """The measurements: medians, except percentiles and peaks."""
+    """The measurements. All are medians, except percentiles and peaks."""
 
     precision: str
     threads: int
     cold_start_s: float
-    """Wall time of a process `vae-sample --num 1`, from start to exit."""
+    """Wall time of a `vae-sample --num 1` process from start to exit."""
     cold_peak_mb: float | None
-    """Peak resident memory; None where the system does not report it."""
+    """Peak resident memory; None if the system does not report it."""
     latency_us: dict[str, float]
-    """Latency of one image in a warm process: p50, p90, p99."""
+    """Latency of one image after warm-up: p50, p90, p99."""
     rates: list[Rate]
     decoder_images_per_s: float
-    """The decoder alone in onnxruntime, at the best of a few batches and with onnxruntime's own threads."""
+    """The decoder graph alone, with onnxruntime's own threads, at the fastest of a few batch sizes."""
     gemm_gflops: float
     """Rate of a 1024×1024×1024 float32 matrix product in NumPy."""
     gemm_images_per_s: float | None
-    """Images/s if the decoder ran at that rate; None where it is not a chain of dense layers."""
+    """Images/s of the decoder at that rate; None if it is not a chain of dense layers."""
 
 
 def run_bench(folder: Path, *, precision: str = "float32", threads: int | None = None, seconds: float = 0.5) -> Bench:
-    """Measure the bundle in `folder`. seconds: for each figure. Raises BundleError where the bundle is unusable."""
+    """Measure the bundle in `folder`. seconds: time spent per figure. Raises BundleError if the bundle is unusable."""
     bundle = Bundle.open(folder)
     sampler = Sampler(bundle, precision=precision, threads=threads)
     cold_start_s, cold_peak_mb = _cold_start(folder, precision)
@@ -92,7 +92,7 @@ def run_bench(folder: Path, *, precision: str = "float32", threads: int | None =
 
 
 def bare_decoder_rate(bundle: Bundle, precision: str, threads: int, seconds: float) -> float:
-    """Images per second of the decoder graph alone: latents ready, no rounding, the best of a few batches."""
+    """Images per second of the decoder graph alone (no noise, no rounding), at the fastest of a few batch sizes."""
     graph = GraphSession(bundle, "decoder", precision=precision, threads=threads)
     random = np.random.default_rng(0)
     best = 0.0
@@ -108,7 +108,7 @@ def _rate(sampler: Sampler, batch: int, seconds: float) -> Rate:
 
 
 def _timings(call: Callable[[int], object], seconds: float) -> list[float]:
-    """Wall time of each call, for about `seconds` and at least three calls, after one warm-up call."""
+    """Wall time of each call after a warm-up call; repeats for about `seconds`, but at least three times."""
     call(0)
     timings: list[float] = []
     end = time.perf_counter() + seconds
@@ -127,7 +127,7 @@ def _gemm_gflops(seconds: float) -> float:
 
 
 def _cold_start(folder: Path, precision: str) -> tuple[float, float | None]:
-    """Seconds and peak megabytes of fresh processes that draw one image into a file."""
+    """Seconds and peak MB of new processes that each write one image to a file."""
     timings, peaks = [], []
     with tempfile.TemporaryDirectory() as scratch:
         arguments = [str(folder), "--num", "1", "--precision", precision, "--output", str(Path(scratch) / "one.png")]

@@ -1,8 +1,8 @@
-"""Divide a long batch between threads, in blocks that stay in the cache and always lie at the same places.
+"""Divide a range of images between threads, in blocks that fit into the cache and have fixed boundaries.
 
-Image i of a range is always computed in row i % rows of a call of exactly `rows` images, whatever the range, so that on
-one machine it comes out the same to the bit: an engine may order its sums by the size of the batch and the place in it,
-and there is no other size or place. That is what lets a shard, or a job that was interrupted, end in the same bytes.
+An engine may choose the order of its sums by the batch size and by the row in the batch. Image i is therefore always
+computed in row i % rows of a batch of exactly `rows` images, whatever range was asked for. On one machine this makes
+its pixels bit-identical in every call, shard and resumed job.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ import numpy.typing as npt
 
 from runtime.session import GraphSession
 
-_FLOATS_IN_BLOCK = 2**18  # 1 MiB: of MNIST, 64 or 128 images a call cost more Python, and 512 leave the cache
+_FLOATS_IN_BLOCK = 2**18  # 1 MiB. Smaller blocks spend more time in Python, larger ones do not fit into the cache.
 _MOST_ROWS = 256
-_BLOCKS_IN_TASK = 4  # noise is cheaper a thousand at a time
+_BLOCKS_IN_TASK = 4  # noise is cheapest to draw for about a thousand images at a time
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """How a range of images is cut up."""
+    """Block size for a range of images."""
 
     rows: int
     """Images in one call of a graph."""
 
     @classmethod
     def for_images_of(cls, pixels: int) -> Blocks:
-        """Blocks for images of `pixels` numbers each; the size is a power of two and depends on nothing else."""
+        """Blocks for images of `pixels` values each. The size is a power of two and depends only on `pixels`."""
         fitting = max(1, min(_MOST_ROWS, _FLOATS_IN_BLOCK // pixels))
         return cls(1 << (fitting.bit_length() - 1))
 
@@ -43,7 +43,10 @@ class Blocks:
         return self.rows * _BLOCKS_IN_TASK
 
     def tasks(self, first: int, count: int, step: int) -> Iterator[tuple[int, int]]:
-        """The range from `first` as pairs (start, stop), cut at multiples of `step`, which is a multiple of `rows`."""
+        """The range of `count` images from `first` as pairs (start, stop), cut at multiples of `step`.
+
+        step: a multiple of `rows`.
+        """
         stop = first + count
         return pairwise(chain((first,), range(first - first % step + step, stop, step), (stop,)))
 
@@ -56,10 +59,11 @@ class Blocks:
         fill: Callable[[int, int], Sequence[npt.NDArray[Any]]],
         take: Callable[[int, int, Sequence[npt.NDArray[Any]]], None],
     ) -> None:
-        """Send the images `first` … `first + count - 1` through `graph`.
+        """Run `graph` for the images `first` … `first + count - 1`.
 
-        fill: start, stop → the inputs of these images, (stop - start, …) each. take: start, stop and the outputs of
-        these images, arrays that it may overwrite but not keep. Both are called from `threads` threads.
+        fill: (start, stop) → the graph's inputs for these images, (stop - start, …) each. take: called with start, stop
+        and the outputs for these images; it may overwrite the arrays, but must not keep them, because they are reused.
+        Both are called from up to `threads` threads.
         """
 
         def work(tasks: Iterator[tuple[int, int]]) -> None:
@@ -78,9 +82,9 @@ class Blocks:
 
 
 def in_threads(work: Callable[[Iterator[_T]], None], tasks: Sequence[_T], threads: int) -> None:
-    """Run `work` in up to `threads` threads; each takes from the iterator that it is given until no task is left.
+    """Run `work` in up to `threads` threads, which share one iterator over `tasks`.
 
-    Raises what `work` raises; the other threads then stop after the task that they are at.
+    If `work` raises, its exception is raised here; the other threads finish their current task and stop.
     """
     threads = min(threads, len(tasks))
     shared = _Shared(tasks)
@@ -105,7 +109,7 @@ def in_threads(work: Callable[[Iterator[_T]], None], tasks: Sequence[_T], thread
 
 
 class _Shared(Iterator[_T]):
-    """One iterator for many threads."""
+    """An iterator that several threads can share."""
 
     def __init__(self, items: Sequence[_T]) -> None:
         self._items = iter(items)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import BundleError
-from runtime.manifest import MANIFEST_NAME, PIXELS_VERSION, Manifest
+from runtime.manifest import MANIFEST_NAME, PIXELS_VERSION, PRIOR_NAME, Manifest
 from runtime.noise import NOISE_VERSION
+from runtime.prior import PRIOR_VERSION, Prior
 
 _MAX_MANIFEST_BYTES = 2**20
 
@@ -65,6 +66,28 @@ class Bundle:
         if hashlib.sha256(content).hexdigest() != record.sha256:
             raise BundleError(f"{path}: its sha256 differs from the one in {MANIFEST_NAME}; copy the bundle again")
         return content
+
+    def prior(self) -> Prior | None:
+        """The mixture that samples are drawn from, None for N(0, I).
+
+        Raises BundleError where its file is damaged, or is not what the manifest describes.
+        """
+        record = self.manifest.prior
+        if record is None:
+            return None
+        if record.version != PRIOR_VERSION:
+            raise BundleError(
+                f"{self.folder}: its prior is of version {record.version}, but this runtime draws version "
+                f"{PRIOR_VERSION}; its pictures would differ"
+            )
+        path = self.folder / PRIOR_NAME
+        prior = Prior.from_npz(self.read(PRIOR_NAME), str(path), record.classes)
+        found = prior.components, prior.slots, prior.latent_dim
+        expected = record.components, record.slots, self.manifest.metadata.latent_dim
+        for what, size, right in zip(("components", "slots", "latents"), found, expected, strict=True):
+            if size != right:
+                raise BundleError(f"{path}: should have {right} {what} as {MANIFEST_NAME} says but has {size}")
+        return prior
 
     def graph_file(self, graph: str, file_format: str) -> str:
         """Name of the file that holds `graph` in `file_format`. Raises BundleError where the bundle has none."""

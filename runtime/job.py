@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from runtime.errors import InputError, OutputError
 from runtime.files import replacing
+from runtime.labels import InTurn, Label
 from runtime.machine import cpu, versions
 from runtime.sampler import Sampler
 
@@ -28,15 +30,25 @@ class SampleJob:
     first: int
     """Index of the first image."""
     num: int
+    labels: tuple[int, ...] | None = field(default=None, kw_only=True)
+    """Numbers of classes that the images are of in turn, by their index; None for any class."""
 
     @classmethod
     def of(
-        cls, sampler: Sampler, num: int, *, seed: int, first: int, temperature: float, shard: tuple[int, int] = (0, 1)
+        cls,
+        sampler: Sampler,
+        num: int,
+        *,
+        seed: int,
+        first: int,
+        temperature: float,
+        shard: tuple[int, int] = (0, 1),
+        labels: Sequence[Label] = (),
     ) -> SampleJob:
         """Part `shard`, (index, count), of the images `first` … `first + num - 1`.
 
         The parts are as equal as can be, and in their order they make the whole. Raises InputError where there are
-        more parts than images.
+        more parts than images, or a class is unknown. labels: of classes, which the images are of in turn.
         """
         which, parts = shard
         if parts > num:
@@ -52,7 +64,17 @@ class SampleJob:
             image_shape=sampler.pixels_shape,
             first=first + start,
             num=stop - start,
+            labels=tuple(sampler.class_number(label) for label in labels) or None,
         )
+
+    @property
+    def label(self) -> InTurn | None:
+        """The classes, as `Sampler` takes them."""
+        return None if self.labels is None else InTurn(self.labels)
+
+    def described(self) -> dict[str, Any]:
+        """The job as a dictionary for JSON; without labels where none were asked for, as older versions wrote it."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     @property
     def image_bytes(self) -> int:
@@ -62,7 +84,7 @@ class SampleJob:
 
     def to_json(self) -> str:
         """One line: the job, and the versions and processor that it runs on."""
-        return json.dumps({"job": asdict(self), "versions": versions(), "cpu": cpu()}, sort_keys=True) + "\n"
+        return json.dumps({"job": self.described(), "versions": versions(), "cpu": cpu()}, sort_keys=True) + "\n"
 
 
 def write_record(job: SampleJob, path: Path) -> None:

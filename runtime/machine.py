@@ -1,4 +1,4 @@
-"""What this machine is and which versions run on it, for records and reports: no names, no paths."""
+"""CPU and package versions of this machine, for records and reports; without host names or paths."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _TELLING_FEATURES = ("avx", "avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_i
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of what the runtime computes with."""
+    """Versions of Python and of the packages that the runtime uses."""
     names = ("vae-toolchain", "numpy", "onnxruntime", "pillow")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 def cpu() -> dict[str, str | list[str]]:
-    """Architecture, model and the vector instructions that decide how matrix products are summed."""
+    """Architecture, model and vector instruction sets; the last determine the summation order of matrix products."""
     fields = _cpuinfo()
     present = set((fields.get("flags") or fields.get("Features") or "").split())
     return {
@@ -28,7 +28,7 @@ def cpu() -> dict[str, str | list[str]]:
 
 
 def _cpuinfo() -> dict[str, str]:
-    """The first processor's fields of /proc/cpuinfo; empty on other systems than Linux."""
+    """Fields of the first processor in /proc/cpuinfo; empty on systems without it."""
     if not _CPUINFO.exists():
         return {}
     first = _CPUINFO.read_text(errors="replace").split("\n\n")[0]

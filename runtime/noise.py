@@ -2,9 +2,9 @@
 
 Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") turns a counter into four random
 32-bit words; a table of normal scores turns each word into a normal number. The key is the seed, the counter is
-(index low, index high, block, stream), and word j of block b feeds latent dimension 4 b + j. Nothing but integer
-operations, a table look-up, one float32 addition and one float32 multiplication takes part, and those are exact in
-IEEE arithmetic, so no maths library and no inference engine can disagree.
+(index low, index high, block, stream), and word j of block b gives latent dimension 4 b + j. This takes only integer
+operations, table look-ups, one float32 addition and one float32 multiplication. IEEE arithmetic defines their results
+exactly, so every maths library and inference engine gives the same bits.
 
 The table is `normal_table_v1.f32`, made by `tools/make_normal_table.py`.
 """
@@ -24,16 +24,18 @@ PRIOR_STREAM = 0
 """Stream of the latents of `Sampler`."""
 POSTERIOR_STREAM = 1
 """Stream of the noise around the posterior mean of a reconstruction."""
+COMPONENT_STREAM = 2
+"""Stream of the words that choose a component of the prior."""
 
 _TABLE_FILE = Path(__file__).parent / "normal_table_v1.f32"
 SQRT_HALF = np.float32(np.sqrt(0.5))
 MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 KEY_STEPS = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 ROUNDS = 10
-_32 = np.array(32, np.uint64)  # an array without dimensions: beside a NumPy scalar, a short call takes twice as long
+_32 = np.array(32, np.uint64)  # 0-dimensional array: with a NumPy scalar, short calls take twice as long
 _MULTIPLIER0, _MULTIPLIER1 = (np.array(multiplier) for multiplier in MULTIPLIERS)
-_HIGH, _LOW = (1, 0) if sys.byteorder == "little" else (0, 1)  # where a uint64 keeps its halves
-_CHUNK = 8192  # blocks at a time: fewer cost more Python than arithmetic, more leave the second-level cache
+_HIGH, _LOW = (1, 0) if sys.byteorder == "little" else (0, 1)  # positions of the halves of a uint64
+_CHUNK = 8192  # blocks at a time: with fewer, Python dominates; more do not fit into the L2 cache
 
 _Words = npt.NDArray[np.uint64]
 
@@ -43,10 +45,10 @@ def standard_normal(
 ) -> npt.NDArray[np.float32]:
     """Standard normal noise of the samples `indices` of `seed`: float32 (N, latent_dim).
 
-    seed: 0 … 2**63 - 1. indices: integers (N,) in the same range, in any order, repeated or not; row i of the result
-    depends on `indices[i]` alone. stream: PRIOR_STREAM or POSTERIOR_STREAM.
+    seed: 0 … 2**63 - 1. indices: integers (N,) in the same range, in any order, repeats allowed; row i of the result
+    depends only on the seed, the stream and `indices[i]`. stream: PRIOR_STREAM or POSTERIOR_STREAM.
 
-    Raises InputError where a seed or an index is out of range or not an integer.
+    Raises InputError if the seed or an index is out of range or not an integer.
     """
     key = _check_seed(seed)
     counters = _check_indices(indices)
@@ -63,19 +65,39 @@ def standard_normal(
         halves = pairs.view(np.uint32)
         words[:, 0], words[:, 1] = halves[0, _HIGH::2], halves[0, _LOW::2]
         words[:, 2], words[:, 3] = halves[1, _HIGH::2], halves[1, _LOW::2]
-        normal_table().take(words.view(np.uint16), out=draws, mode="wrap")  # the one mode that copies nothing
+        normal_table().take(words.view(np.uint16), out=draws, mode="wrap")  # the only mode that does not copy `out`
         rows = noise[start : start + step].reshape(draws.shape[0], 4)
         np.add(draws[:, 0::2], draws[:, 1::2], out=rows)
         np.multiply(rows, SQRT_HALF, out=rows)
     return np.ascontiguousarray(noise[:, :latent_dim])
 
 
-def philox4x32(pairs: _Words, key: int, spare: _Words) -> None:
-    """Philox4x32-10, in place. pairs: uint64 (2, N), the counters as c0 · 2**32 + c1 and c2 · 2**32 + c3, which become
-    the four random words in the same places. key: k1 · 2**32 + k0. spare: another (2, N), overwritten.
+def component_words(seed: int, indices: npt.ArrayLike) -> npt.NDArray[np.uint32]:
+    """Word 0 of block 0 of COMPONENT_STREAM, for the samples `indices` of `seed`: uint32 (N,).
 
-    A round multiplies c0 and c2 and keeps both halves of both products. Two words in one number let it do so without
-    taking any product apart: what is shifted out at the top is what the round has used.
+    seed, indices and errors: as for `standard_normal`.
+    """
+    key = _check_seed(seed)
+    counters = _check_indices(indices)
+    chosen = np.empty(len(counters), np.uint32)
+    for start in range(0, len(counters), _CHUNK):
+        chunk = counters[start : start + _CHUNK]
+        pairs, spare, _, _ = _workspace.of(len(chunk))
+        pairs[0] = (chunk << _32) | (chunk >> _32)
+        pairs[1] = COMPONENT_STREAM
+        philox4x32(pairs, key, spare)
+        chosen[start : start + _CHUNK] = pairs.view(np.uint32)[0, _HIGH::2]
+    return chosen
+
+
+def philox4x32(pairs: _Words, key: int, spare: _Words) -> None:
+    """Philox4x32-10, in place.
+
+    pairs: uint64 (2, N), the counters as c0 · 2**32 + c1 and c2 · 2**32 + c3; overwritten with the four random words in
+    the same layout. key: k1 · 2**32 + k0. spare: uint64 (2, N), a work buffer.
+
+    A round multiplies c0 and c2 by constants and uses the high and the low half of both products. With two words in one
+    uint64, a product is XORed as a whole, without splitting it into halves.
     """
     first, second = pairs
     spare_first, spare_second = spare
@@ -92,7 +114,7 @@ def philox4x32(pairs: _Words, key: int, spare: _Words) -> None:
 
 @lru_cache(maxsize=16)
 def _round_keys(key: int) -> tuple[tuple[_Words, _Words], ...]:
-    """Both halves of the key in each round, shifted to the upper half of their numbers: arrays without dimensions."""
+    """Both key words of each round, in the upper half of a uint64, as 0-dimensional arrays."""
     low, high = (
         [np.array((half + number * int(step)) % 2**32 << 32, np.uint64) for number in range(ROUNDS)]
         for half, step in zip((key, key >> 32), KEY_STEPS, strict=True)
@@ -102,7 +124,7 @@ def _round_keys(key: int) -> tuple[tuple[_Words, _Words], ...]:
 
 @lru_cache(maxsize=16)
 def _blocks_and_stream(blocks: int, stream: int) -> _Words:
-    """The second pairs of one sample's counters: uint64 (blocks,)."""
+    """Counter words (block, stream) of one sample, as block · 2**32 + stream: uint64 (blocks,)."""
     return np.arange(blocks, dtype=np.uint64) << _32 | np.uint64(stream)
 
 
@@ -115,14 +137,14 @@ def normal_table() -> npt.NDArray[np.float32]:
 
 
 class _Workspace(threading.local):
-    """Arrays for one chunk, a set for each thread, kept from call to call: fresh memory would cost page faults."""
+    """Work arrays for one chunk, per thread. Reused between calls, because new memory causes page faults."""
 
     def __init__(self) -> None:
         self._pairs = self._spare = np.empty(0, np.uint64)
         self._words, self._draws = np.empty((0, 4), np.uint32), np.empty((0, 8), np.float32)
 
     def of(self, count: int) -> tuple[_Words, _Words, npt.NDArray[np.uint32], npt.NDArray[np.float32]]:
-        """For `count` blocks: uint64 (2, count) twice, uint32 (count, 4) and float32 (count, 8), of any content."""
+        """Uninitialised arrays for `count` blocks: uint64 (2, count) twice, uint32 (count, 4), float32 (count, 8)."""
         if count > len(self._words):
             self._pairs, self._spare = np.empty((2, 2 * count), np.uint64)
             self._words, self._draws = np.empty((count, 4), np.uint32), np.empty((count, 8), np.float32)

@@ -1,4 +1,4 @@
-"""Images to latents and back, without PyTorch."""
+"""Encoding images to latents and decoding them, without PyTorch."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _Floats = npt.NDArray[np.float32]
 
 
 class Reconstructor:
-    """Encodes images, and decodes latents that are near those of images.
+    """Encodes, reconstructs and interpolates images.
 
-    Nothing is random but `sample_posterior`, and that depends on its seed alone. An image's result does not depend on
-    the other images of the call. May be used from several threads at once, and in a forked child.
+    Only `sample_posterior` is random, and it depends only on its seed. An image's result does not depend on the other
+    images of the call. May be used from several threads at once, and in a forked child.
     """
 
     def __init__(self, bundle: str | Path | Bundle, *, precision: str = "float32", threads: int | None = None) -> None:
         """bundle: a folder made by `vae-export`. precision: float32, int8 or fp16, which the bundle must hold.
-        threads: None means as many as this process may use.
+        threads: None means all CPUs that this process may use.
 
-        Raises BundleError where the bundle is missing or damaged, or its encoder and decoder are of different models.
+        Raises BundleError if the bundle is missing or damaged, or its encoder and decoder belong to different models.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         self.threads = threads or usable_cpus()
@@ -112,10 +112,10 @@ class Reconstructor:
         return self.decode(mean + np.exp(log_var / 2) * noise)
 
     def interpolate(self, a: _Pixels, b: _Pixels, steps: int, *, spherical: bool = False) -> _Pixels:
-        """From the reconstruction of `a` to that of `b`, uint8 (H, W, C) each: uint8 (steps, H, W, C).
+        """Interpolate in latent space from image `a` to image `b`, uint8 (H, W, C): uint8 (steps, H, W, C).
 
-        spherical: along the great arc between the two latents (Shoemake 1985) rather than along the straight line,
-        which passes nearer to the origin than the prior's samples lie.
+        spherical: along the great arc between the two latents (Shoemake 1985) instead of the straight line. The line
+        passes closer to the origin than samples of the prior usually are.
         """
         if steps < 2:
             raise InputError(f"steps should be at least 2, but is {steps}")
@@ -124,9 +124,9 @@ class Reconstructor:
         return self.decode(_arc(start, stop, weight) if spherical else (1 - weight) * start + weight * stop)
 
     def traverse(self, image: _Pixels, dimension: int, values: npt.ArrayLike) -> _Pixels:
-        """Reconstructions of `image`, uint8 (H, W, C), with one latent set to each of `values`: uint8 (len, H, W, C).
+        """Reconstructions of `image`, uint8 (H, W, C), with one latent set to each of `values`: uint8 (N, H, W, C).
 
-        dimension: which latent, from 0.
+        dimension: index of the latent, from 0. values: (N,).
         """
         dimension = operator.index(dimension)
         if not 0 <= dimension < self.latent_dim:
@@ -163,13 +163,13 @@ class Reconstructor:
 def _arc(
     start: npt.NDArray[np.float64], stop: npt.NDArray[np.float64], weight: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Points on the arc between two vectors (L,), their lengths interpolated too: (steps, L). weight: (steps, 1)."""
+    """Points on the arc between two vectors (L,), with interpolated lengths: (steps, L). weight: (steps, 1)."""
     norms = float(np.linalg.norm(start)), float(np.linalg.norm(stop))
     line: npt.NDArray[np.float64] = (1 - weight) * start + weight * stop
     if min(norms) == 0:
         return line
     angle = np.arccos(np.clip(start @ stop / (norms[0] * norms[1]), -1, 1))
-    if np.sin(angle) < 1e-6:  # parallel: the arc is the line; opposite: there is no one arc
+    if np.sin(angle) < 1e-6:  # parallel: the arc is the line; opposite: the arc is not unique
         return line
     direction = (np.sin((1 - weight) * angle) * start / norms[0] + np.sin(weight * angle) * stop / norms[1]) / np.sin(
         angle

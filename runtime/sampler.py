@@ -18,7 +18,8 @@ from runtime.blocks import Blocks
 from runtime.bundle import Bundle
 from runtime.errors import InputError
 from runtime.images.pixels import round_into, to_uint8
-from runtime.noise import standard_normal
+from runtime.labels import ClassNumbers, Label, Labels, class_numbers
+from runtime.prior import ANY_CLASS, prior_latents
 from runtime.session import GraphSession
 from runtime.threads import usable_cpus
 
@@ -45,6 +46,16 @@ class Sampler:
         self.threads = threads or usable_cpus()
         self._decoder = GraphSession(self.bundle, "decoder", precision=precision)
         self._blocks = Blocks.for_images_of(int(np.prod(self.image_shape)))
+        self._prior = self.bundle.prior()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that `label` may ask for; none where the training images had no labels."""
+        return () if self._prior is None else self._prior.classes
+
+    def class_number(self, label: Label) -> int:
+        """Number of a class given by its name or number. Raises InputError where there is no such class."""
+        return int(class_numbers(self._prior, [label], 1)(np.zeros(1), slice(None))[0])  # type: ignore[index]
 
     @property
     def latent_dim(self) -> int:
@@ -72,29 +83,47 @@ class Sampler:
         """Images that `stream` computes at a time; blocks begin at multiples of this index."""
         return self._blocks.rows
 
-    def sample(self, num: int, *, seed: int = 0, first: int = 0, temperature: float = 1.0) -> npt.NDArray[np.uint8]:
+    def sample(
+        self, num: int, *, seed: int = 0, first: int = 0, temperature: float = 1.0, label: Labels = None
+    ) -> npt.NDArray[np.uint8]:
         """Images `first` … `first + num - 1` of `seed`: uint8 (num, H, W, C).
 
-        temperature: standard deviation of the latents; below 1 gives more typical images, above 1 more unusual ones.
+        temperature: scales the noise around the centre of a component, or around 0; below 1 gives more typical images,
+        above 1 more unusual ones. label: a class by name or number, one for each image, or `InTurn`; None for any.
+        Raises InputError for an unknown class, and where there are none.
         """
         first, num = _check_range(first, num)
         if num < self._blocks.rows:
-            return self.sample_indices(_indices(first, first + num), seed=seed, temperature=temperature)
-        return self._draw(first, self._empty(num), self._range_latents(seed, temperature), self.threads)
+            return self.sample_indices(_indices(first, first + num), seed=seed, temperature=temperature, label=label)
+        return self._draw(
+            first, self._empty(num), self._range_latents(first, num, seed, temperature, label), self.threads
+        )
 
     def sample_indices(
-        self, indices: npt.ArrayLike, *, seed: int = 0, temperature: float = 1.0
+        self, indices: npt.ArrayLike, *, seed: int = 0, temperature: float = 1.0, label: Labels = None
     ) -> npt.NDArray[np.uint8]:
-        """Images of any indices, in their order: uint8 (N, H, W, C)."""
+        """Images of any indices, in their order: uint8 (N, H, W, C). label: as for `sample`."""
         chosen = np.asarray(indices)
         if len(chosen) < self._blocks.rows:  # one call, of just these: a whole block takes longer than a few images
-            z = self.latents(chosen, seed=seed, temperature=temperature)
+            z = self.latents(chosen, seed=seed, temperature=temperature, label=label)
             return to_uint8(self._decoder.run(z)[0]) if len(z) else self._empty(0)
-        latents = _in_turns(lambda start, stop: self.latents(chosen[start:stop], seed=seed, temperature=temperature))
+        numbers = class_numbers(self._prior, label, len(chosen))
+
+        def part(start: int, stop: int) -> npt.NDArray[np.float32]:
+            return self._latents(chosen[start:stop], seed, temperature, numbers, slice(start, stop))
+
+        latents = _in_turns(part)
         return self._draw(0, self._empty(len(chosen)), latents, self.threads)
 
     def stream(
-        self, num: int, *, seed: int = 0, first: int = 0, temperature: float = 1.0, batch_size: int | None = None
+        self,
+        num: int,
+        *,
+        seed: int = 0,
+        first: int = 0,
+        temperature: float = 1.0,
+        label: Labels = None,
+        batch_size: int | None = None,
     ) -> Iterator[npt.NDArray[np.uint8]]:
         """The same images as `sample`, in batches: uint8 (batch_size, H, W, C), the last one shorter.
 
@@ -105,17 +134,16 @@ class Sampler:
         if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size should be at least 1, but is {batch_size}")
         self.latents([], seed=seed, temperature=temperature)  # refuses a bad seed or temperature here, not at first use
-        pieces = self._pieces(first, num, seed, temperature)
+        pieces = self._pieces(first, num, self._range_latents(first, num, seed, temperature, label))
         return pieces if batch_size is None else _recut(pieces, num, batch_size)
 
-    def _pieces(self, first: int, num: int, seed: int, temperature: float) -> Iterator[npt.NDArray[np.uint8]]:
+    def _pieces(self, first: int, num: int, latents: _Latents) -> Iterator[npt.NDArray[np.uint8]]:
         """A range in pieces of one task; each is computed by one thread, and one more than that is under way.
 
         Their memory is asked for in the thread that will also let go of it. Asked for in the others, it would be
         scattered over as many heaps as there are threads, and the peak would creep up with the number of images.
         """
         tasks = iter(self._blocks.tasks(first, num, self._blocks.task))
-        latents = self._range_latents(seed, temperature)
         with ThreadPoolExecutor(self.threads) as pool:
 
             def submit(start: int, stop: int) -> Future[npt.NDArray[np.uint8]]:
@@ -131,8 +159,13 @@ class Sampler:
                 for future in under_way:  # where the caller goes no further
                     future.cancel()
 
-    def _range_latents(self, seed: int, temperature: float) -> _Latents:
-        return _in_turns(lambda start, stop: self.latents(_indices(start, stop), seed=seed, temperature=temperature))
+    def _range_latents(self, first: int, num: int, seed: int, temperature: float, label: Labels) -> _Latents:
+        numbers = class_numbers(self._prior, label, num)
+
+        def part(start: int, stop: int) -> npt.NDArray[np.float32]:
+            return self._latents(_indices(start, stop), seed, temperature, numbers, slice(start - first, stop - first))
+
+        return _in_turns(part)
 
     def _empty(self, num: int) -> npt.NDArray[np.uint8]:
         return np.empty((num, *self.pixels_shape), np.uint8)
@@ -151,12 +184,29 @@ class Sampler:
         self._blocks.run(self._decoder, first, len(pixels), threads, fill, take)
         return pixels
 
-    def latents(self, indices: npt.ArrayLike, *, seed: int = 0, temperature: float = 1.0) -> npt.NDArray[np.float32]:
-        """Prior latents of any indices: float32 (N, latent_dim), standard normal times `temperature`."""
+    def latents(
+        self, indices: npt.ArrayLike, *, seed: int = 0, temperature: float = 1.0, label: Labels = None
+    ) -> npt.NDArray[np.float32]:
+        """Latents of any indices from the bundle's prior: float32 (N, latent_dim). Arguments as for `sample`."""
+        chosen = np.asarray(indices)
+        numbers = class_numbers(self._prior, label, len(chosen))
+        return self._latents(chosen, seed, temperature, numbers, slice(None))
+
+    def _latents(
+        self, indices: npt.NDArray[Any], seed: int, temperature: float, numbers: ClassNumbers, which: slice
+    ) -> npt.NDArray[np.float32]:
         if not 0 <= temperature < np.inf:
             raise InputError(f"temperature should be a finite number of at least 0, but is {temperature}")
-        z = standard_normal(seed, indices, self.latent_dim)
-        return np.multiply(z, np.float32(temperature), out=z)
+        labels = numbers(indices, which)
+        return prior_latents(self._prior, seed, indices, self.latent_dim, labels, temperature)
+
+    def labels(self, indices: npt.ArrayLike, *, seed: int = 0, label: Labels = None) -> npt.NDArray[np.int64]:
+        """Class of each sample: int64 (N,), numbers of `classes`, -1 where there are none. label: as for `sample`."""
+        chosen = np.asarray(indices)
+        numbers = class_numbers(self._prior, label, len(chosen))(chosen, slice(None))
+        if self._prior is None:
+            return np.full(len(chosen), ANY_CLASS)
+        return self._prior.labels(seed, chosen, numbers)
 
     def decode(self, z: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Latents float32 (N, latent_dim) → images float32 (N, C, H, W) in [0, 1]."""

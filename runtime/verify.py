@@ -17,7 +17,7 @@ import numpy.typing as npt
 from runtime.bundle import Bundle
 from runtime.errors import BundleError, VaeRuntimeError
 from runtime.manifest import GOLDEN_NAME, HARD_OUTPUTS, LEVEL_LIMIT, PARITY_NAME, PRECISIONS, RELATIVE_LIMIT
-from runtime.noise import standard_normal
+from runtime.prior import prior_latents
 from runtime.sampler import Sampler
 from runtime.session import GraphSession
 
@@ -110,7 +110,11 @@ def _golden_checks(bundle: Bundle, limits: dict[tuple[str, str], float]) -> dict
     metadata = bundle.manifest.metadata
 
     def latents(golden: _Golden) -> str:
-        found = standard_normal(int(golden["seed"]), golden["index"], metadata.latent_dim)
+        labels = (golden["label"],) if "label" in golden else ()
+        prior, seed, index = bundle.prior(), int(golden["seed"]), golden["index"]
+        if prior is not None and (prior.component(seed, index, *labels) != golden["component"]).any():
+            raise _DiffersError("components differ; this processor or NumPy does not compute integers as it should")
+        found = prior_latents(prior, seed, index, metadata.latent_dim, *labels)
         if found.tobytes() != golden["latents"].astype(np.float32).tobytes():
             raise _DiffersError("latents differ; this processor or NumPy does not compute IEEE arithmetic")
         return f"{found.size} latents equal to the bit"
@@ -127,7 +131,8 @@ def _golden_checks(bundle: Bundle, limits: dict[tuple[str, str], float]) -> dict
         return check
 
     def sampler(golden: _Golden) -> str:
-        found = Sampler(bundle).sample_indices(golden["index"], seed=int(golden["seed"]))
+        labels = [None if label < 0 else label for label in golden["label"].tolist()] if "label" in golden else None
+        found = Sampler(bundle).sample_indices(golden["index"], seed=int(golden["seed"]), label=labels)
         return _compare(found, golden["sampler_image"])
 
     checks: dict[str, Callable[[_Golden], str]] = {"latents": latents}
@@ -138,7 +143,9 @@ def _golden_checks(bundle: Bundle, limits: dict[tuple[str, str], float]) -> dict
     if "encoder" in present:
         checks["encoder"] = graph("encoder", ("encoder_image",), ("encoder_mean", "encoder_log_var"))
     if "sampler" in present:
-        checks["sampler"] = graph("sampler", ("seed", "index", "temperature"), ("sampler_image",))
+        checks["sampler"] = graph(
+            "sampler", tuple(port.name for port in bundle.manifest.graphs["sampler"].inputs), ("sampler_image",)
+        )
     if "reconstructor" in present:
         checks["reconstructor"] = graph("reconstructor", ("reconstructor_image_in",), ("reconstructor_image_out",))
     return checks

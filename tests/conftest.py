@@ -1,4 +1,4 @@
-"""What many tests share: small data, a small trained model, its bundle, and MNIST where there is any."""
+"""Shared fixtures: small data, a small trained model, its bundle, and MNIST if available."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from trainer.settings import Settings
 from trainer.training.loop import fit
 from trainer.training.run_folder import Run
 
-torch.set_num_threads(1)  # the models here are so small that a second thread only gets in the way
+torch.set_num_threads(1)  # the models here are so small that a second thread slows them down
 
 TINY = Settings("tiny", hidden=(24, 16), latent_dim=5, batch_size=50, epochs=8, clip_norm=1.0, learning_rate=0.01)
 
 
 @pytest.fixture(scope="session")
 def tiny_settings() -> Settings:
-    """Settings that train in a moment: 144-24-16-5 on `blobs`."""
+    """Settings of a model that trains in under a second: 144-24-16-5 on `blobs`."""
     return TINY
 
 
 @pytest.fixture(scope="session")
 def blobs() -> ImageData:
-    """520 gray images of 12×12: one soft spot each, its place and size random, its label the quarter it lies in."""
+    """520 gray images of 12×12, each a soft spot of random position and size; the label is the spot's quadrant."""
     random = np.random.default_rng(1)
     x, y = random.uniform(2, 10, (2, 520, 1, 1))
     radius = random.uniform(1, 3, (520, 1, 1))
@@ -44,7 +44,7 @@ def blobs() -> ImageData:
 
 @pytest.fixture(scope="session")
 def tiny_run(blobs: ImageData, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The folder of a finished run: checkpoints and history."""
+    """The folder of a finished run, with checkpoints and history."""
     run = Run.create(tmp_path_factory.mktemp("trained") / "runs", None, "tiny")
     for _ in fit(TINY, blobs, run):
         pass
@@ -62,13 +62,13 @@ def _exported(tiny_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bundle(_exported: Path, tmp_path: Path) -> Path:
-    """A bundle of the tiny trained model, in all formats; a copy, to be damaged at will."""
+    """A copy of the tiny trained model's bundle, in all formats, which a test may damage."""
     return Path(shutil.copytree(_exported, tmp_path / "bundle"))
 
 
 @pytest.fixture(scope="session")
 def random_checkpoint() -> Callable[..., Checkpoint]:
-    """A function that makes the checkpoint of an untrained model of any shape."""
+    """A function that creates a checkpoint of an untrained model of any shape."""
 
     def make(
         seed: int = 0,
@@ -96,9 +96,41 @@ def random_checkpoint() -> Callable[..., Checkpoint]:
 
 @pytest.fixture(scope="session")
 def mnist_dir() -> Path:
-    """The folder with MNIST that VAE_DATA names; the test is skipped where VAE_DATA is not set."""
+    """The folder named by VAE_DATA, which contains MNIST; skips the test if VAE_DATA is not set."""
     if "VAE_DATA" not in os.environ:
         pytest.skip("VAE_DATA does not name a folder with MNIST")
     folder = Path(os.environ["VAE_DATA"]).resolve()
     assert (folder / "MNIST" / "raw").is_dir(), f"VAE_DATA is {folder}, which holds no MNIST/raw"
     return folder
+
+
+@pytest.fixture(scope="session")
+def mixture_checkpoint(tiny_run: Run, blobs: ImageData) -> Checkpoint:
+    """The tiny trained model with a mixture of four classes."""
+    from dataclasses import replace
+
+    from trainer.checkpoint import load_checkpoint
+    from trainer.prior import fit_prior
+
+    best = load_checkpoint(tiny_run.best)
+    fitted = fit_prior(
+        best.build_model(),
+        blobs.train_images,
+        blobs.train_labels,
+        seed=0,
+        class_names=("north west", "north east", "south west", "3"),
+    )
+    return replace(best, prior=fitted.prior)
+
+
+@pytest.fixture(scope="session")
+def _exported_mixture(mixture_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported-mixture") / "bundle"
+    export_bundle(mixture_checkpoint, folder)
+    return folder
+
+
+@pytest.fixture
+def mixture_bundle(_exported_mixture: Path, tmp_path: Path) -> Path:
+    """A bundle of format 2: the tiny model that draws from a mixture; a copy, to be damaged at will."""
+    return Path(shutil.copytree(_exported_mixture, tmp_path / "mixture-bundle"))

@@ -1,4 +1,4 @@
-"""The real commands, as a user types them: in a row, with their help, and with everything that can go wrong."""
+"""The commands as a user runs them: the whole workflow, the help texts, and errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(*command: object, cwd: Path, env: dict[str, str] | None = None) -> subpr
 
 
 def one_sentence(result: subprocess.CompletedProcess[str], code: int, message: str) -> None:
-    """The command ended with `code` and one clear line, no traceback."""
+    """Check that the command ended with exit code `code` and a one-line message without a traceback."""
     assert result.returncode == code, result.stderr
     *usage, error = result.stderr.strip().splitlines()
     assert error.startswith("Error: ")
@@ -71,7 +71,7 @@ def test_train_export_sample_and_reconstruct_work_in_a_row(tmp_path: Path, blobs
         assert min(image.size) >= 3 * 12
 
 
-def test_nothing_trained_here_yet_is_one_sentence(tmp_path: Path) -> None:
+def test_a_missing_run_gives_one_sentence(tmp_path: Path) -> None:
     one_sentence(run("vae-export", cwd=tmp_path), 1, "no such file; train a model with vae-train")
     one_sentence(run("vae-sample", cwd=tmp_path), 1, "make a bundle with vae-export")
     assert list(tmp_path.iterdir()) == []
@@ -86,14 +86,16 @@ def test_nothing_trained_here_yet_is_one_sentence(tmp_path: Path) -> None:
         (["--learning-rate", "0"], 2, "--learning-rate"),
         (["--data-dir", "nowhere"], 1, "the data folder nowhere does not exist"),
         (["--dataset", "nowhere.npy"], 1, r"nowhere\.npy: cannot be read"),
-        (["--dataset", "range.npy"], 1, r"floats should be in \[0, 1\] without NaN but reach from 0 to 255"),
+        (["--dataset", "range.npy"], 1, r"floats should be in \[0, 1\] without NaN but range from 0 to 255"),
         (["--dataset", "nan.npy"], 1, r"floats should be in \[0, 1\] without NaN"),
         (["--data-dir", "data"], 1, "train-images-idx3-ubyte: should hold"),
         (["--dataset", "good.npy", "--name", "../x"], 1, "plain folder name"),
         (["--dataset", "good.npy", "--runs", "good.npy"], 1, "cannot write to good.npy"),
     ],
 )
-def test_what_cannot_be_trained_is_one_sentence(tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
+def test_invalid_training_input_gives_one_sentence(
+    tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
     random = np.random.default_rng(0)
     np.save(tmp_path / "good.npy", random.integers(0, 256, (20, 4, 4), np.uint8))
     np.save(tmp_path / "range.npy", np.linspace(0, 255, 20 * 16).reshape(20, 4, 4))
@@ -106,7 +108,7 @@ def test_what_cannot_be_trained_is_one_sentence(tmp_path: Path, arguments: list[
     assert not (tmp_path / "runs").exists()
 
 
-def test_cuda_without_a_gpu_is_one_sentence(tmp_path: Path) -> None:
+def test_cuda_without_a_gpu_gives_one_sentence(tmp_path: Path) -> None:
     result = run("vae-train", "--device", "cuda", cwd=tmp_path, env={"CUDA_VISIBLE_DEVICES": ""})
     one_sentence(result, 1, "torch finds no CUDA device")
 
@@ -121,7 +123,7 @@ def test_cuda_without_a_gpu_is_one_sentence(tmp_path: Path) -> None:
         (["--output", "a.png/b.npy"], 1, "cannot write a.png/b.npy"),
     ],
 )
-def test_what_cannot_be_sampled_is_one_sentence(
+def test_invalid_sampling_input_gives_one_sentence(
     bundle: Path, tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
     (tmp_path / "a.png").write_text("no folder")
@@ -129,20 +131,20 @@ def test_what_cannot_be_sampled_is_one_sentence(
     assert {path.name for path in tmp_path.iterdir()} == {"a.png", "bundle"}
 
 
-def test_an_image_that_is_no_image_is_one_sentence(bundle: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_image_gives_one_sentence(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("no image")
     for path, message in (("a.png", "a.png: cannot be read as an image"), ("b.png", "b.png: no such file")):
         one_sentence(run("vae-reconstruct", path, "--bundle", bundle, cwd=tmp_path), 1, message)
     assert not (tmp_path / "reconstruction.png").exists()
 
 
-def test_a_manifest_that_does_not_match_its_graphs_is_one_sentence(bundle: Path, tmp_path: Path) -> None:
+def test_a_manifest_that_does_not_match_its_graphs_gives_one_sentence(bundle: Path, tmp_path: Path) -> None:
     path = bundle / "manifest.json"
     path.write_text(path.read_text().replace('"z"', '"latent"'))
     one_sentence(run("vae-sample", bundle, cwd=tmp_path), 1, "decoder.inputs should be 'z' .* but is 'latent'")
 
 
-def test_a_checkpoint_that_is_none_is_one_sentence(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_checkpoint_gives_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "a.pt").write_bytes(b"PK\x03\x04 truncated")
     one_sentence(run("vae-export", "--checkpoint", "a.pt", cwd=tmp_path), 1, "a.pt: cannot be read as a checkpoint")
     assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]

@@ -1,4 +1,4 @@
-"""What the documents name exists: files, commands, options and make targets. The README stays one screen and a map."""
+"""Files, commands, options and make targets named in the documents exist, and the README stays short."""
 
 import importlib
 import re
@@ -22,7 +22,7 @@ DOCUMENTS = sorted(path.relative_to(ROOT) for path in ROOT.glob("*.md")) + [
 
 
 def tracked() -> set[Path]:
-    """Every file of the repository, and every folder that holds one."""
+    """Every file of the repository and every folder that contains one."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
         pytest.skip("this is no clone of the repository")
@@ -43,7 +43,7 @@ def command_of(script: str) -> click.Command:
 
 
 def shell_commands(document: Path) -> list[list[str]]:
-    """Each of this project's commands in a shell block, with its arguments."""
+    """The calls of this project's commands in shell blocks, with their arguments."""
     found = []
     for block in re.findall(r"```sh\n(.*?)```", text_of(document), re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
@@ -86,7 +86,7 @@ def test_every_make_target_in_the_documents_exists(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
 def test_every_source_file_in_the_documents_exists(document: Path) -> None:
-    """A path in backticks is one of the repository, so that a page does not outlive a move."""
+    """Paths in backticks exist in the repository, so that documents are updated when files move."""
     paths = re.findall(r"`((?:benchmarks|examples|export|runtime|tests|tools|trainer)/[\w./-]+)`", text_of(document))
     missing = [path for path in paths if Path(path) not in tracked()]
     assert not missing, f"{document} names {', '.join(missing)}"

@@ -1,4 +1,4 @@
-"""The import rule `runtime ◄ trainer ◄ export` is held by import-linter, and import-linter would notice a breach."""
+"""The packages follow the import rule `runtime ◄ trainer ◄ export`, and import-linter finds violations of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = ("runtime", "trainer", "export")
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the three packages and of the contracts, to be broken at will."""
+    """A copy of the three packages and of the import contracts, in which a test may break a contract."""
     copy = tmp_path_factory.mktemp("checkout")
     shutil.copy(ROOT / "pyproject.toml", copy)
     for package in PACKAGES:

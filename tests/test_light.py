@@ -1,4 +1,4 @@
-"""Nothing heavy slips into the runtime, and importing a package has no side effect."""
+"""The runtime does not import torch, and importing a package has no side effects."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ import pytest
 
 
 def python(*arguments: str) -> str:
-    return subprocess.run([sys.executable, *arguments], check=True, capture_output=True, text=True).stdout
+    return subprocess.run([sys.executable, *arguments], check=True, capture_output=True, text=True, timeout=120).stdout
 
 
 def test_runtime_draws_an_image_where_torch_cannot_be_imported(bundle: Path) -> None:
@@ -49,3 +49,18 @@ def test_every_name_on_the_menu_can_be_had(package: str) -> None:
     assert module.__version__ == version("vae-toolchain")
     with pytest.raises(AttributeError):
         _ = module.no_such_name
+
+
+@pytest.mark.parametrize("package", ["trainer", "export"])
+@pytest.mark.parametrize("name", ["runtime/__init__.py", "runtime/other.py", "runtime.py"])
+def test_a_foreign_runtime_that_hides_ours_is_named(package: str, name: str, tmp_path: Path) -> None:
+    foreign = tmp_path / name
+    foreign.parent.mkdir(exist_ok=True)
+    foreign.write_text("")
+    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {package}"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    if name == "runtime/other.py" and result.returncode == 0:
+        return  # a folder without __init__.py hides a package only where that one is installed as editable
+    last = result.stderr.strip().splitlines()[-1]
+    assert "`runtime` of vae-toolchain is hidden by" in last
+    assert str(tmp_path / "runtime") in last

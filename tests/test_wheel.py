@@ -1,4 +1,4 @@
-"""What is installed from the wheel, without torch, is what lies in the source tree."""
+"""The installed wheel, without torch, draws the same images as the source tree."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_the_wheel_draws_the_same_images_in_an_environment_without_torch(bundle: Path, tmp_path: Path) -> None:
-    """Builds the wheel and installs it with its base dependencies alone; needs a package registry."""
+    """Builds the wheel and installs it with only its base dependencies; needs a package registry."""
 
     def run(*command: object, cwd: Path = tmp_path) -> str:
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}

@@ -1,9 +1,9 @@
-"""Run a bundle on the oldest and the newest onnxruntime that it is promised for, each in an environment of its own.
+"""Check a bundle with the oldest and the newest supported onnxruntime, each in its own virtual environment.
 
     python tools/check_hosts.py [BUNDLE]
 
-Makes .venv-hosts/<version> with numpy, pillow, click and that onnxruntime, no PyTorch, and holds every ONNX graph of
-the bundle, int8 and 16-bit variants too, against its golden values there.
+Creates .venv-hosts/<version> with numpy, pillow, click and that onnxruntime, without PyTorch. Runs every ONNX graph of
+the bundle there, int8 and float16 variants included, and compares the outputs with the golden values.
 """
 
 import subprocess
@@ -49,14 +49,14 @@ for graph, (inputs, expected) in cases.items():
         passed = file_format != "onnx" or error <= (1 if pixels else 1e-5)
         bad += not passed
         unit = "levels" if pixels else ""
-        verdict = "as promised" if passed and file_format == "onnx" else "runs" if passed else "WRONG"
+        verdict = "passed" if passed and file_format == "onnx" else "runs" if passed else "FAILED"
         print(f"onnxruntime {onnxruntime.__version__:8} {name:24} {error:10.2g} {unit:7} {verdict}")
 sys.exit(bad > 0)
 """
 
 
 def python_of(host: str) -> Path:
-    """The interpreter of a host's environment, made at the first call."""
+    """The Python interpreter of a host's environment, which is created on the first call."""
     folder = ENVIRONMENTS / host
     python = folder / "bin" / "python"
     if not python.exists():

@@ -1,4 +1,4 @@
-"""Take the screenshots of the latent explorer that the README shows, into docs/.
+"""Take the screenshots of the latent explorer for the documentation and write them to docs/.
 
     make web test-hosts
     .venv/bin/python tools/explorer_pictures.py runs/latest/bundle
@@ -20,7 +20,7 @@ from runtime.web import find_site, make_server
 DOCS = Path(__file__).parent.parent / "docs"
 DESKTOP, PHONE = (1280, 760), (390, 844)
 FIVE = [(0.68, 0.2), (0.38, 0.2), (0.34, 0.47), (0.55, 0.42), (0.67, 0.58), (0.6, 0.76), (0.45, 0.8), (0.33, 0.73)]
-"""A digit as a hand would draw it, in parts of the board."""
+"""Points of a hand-drawn digit, in fractions of the board's size."""
 
 
 def main() -> None:
@@ -70,7 +70,7 @@ def draw(page: Page) -> None:
 
 @contextmanager
 def serving(bundle: Path) -> Iterator[str]:
-    """The explorer's address while the block runs."""
+    """Serve the explorer for the duration of the block; yields its address."""
     server = make_server(Bundle.open(bundle), find_site(None), 0)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

@@ -6,12 +6,13 @@ The names below are imported when they are first used (see `runtime.lazy`).
 from typing import TYPE_CHECKING
 
 try:
+    from runtime import VaeRuntimeError as _only_ours  # noqa: F401, N813  another package of that name lacks it
     from runtime.lazy import lazy_attributes
 except ImportError as error:
     import runtime
 
     raise ImportError(
-        f"the package `runtime` of vae-toolchain is hidden by another one, {list(runtime.__path__)}; "
+        f"the package `runtime` of vae-toolchain is hidden by {runtime.__file__ or next(iter(runtime.__path__))}; "
         "run Python from another folder, or rename that one"
     ) from error
 

@@ -17,11 +17,13 @@ import torch
 from torch import Tensor
 
 from runtime.files import write_atomically
+from runtime.prior import Prior
 from trainer.errors import CheckpointError, SettingsError
 from trainer.model.vae import VAE, ModelConfig
 from trainer.settings import Settings
 
-FORMAT_VERSION = 1
+FORMAT_VERSIONS = (1, 2)
+"""1: without a fitted prior, drawn from N(0, I). 2: with a mixture, under `prior`."""
 _KEYS = (
     "format_version",
     "model_state_dict",
@@ -80,6 +82,8 @@ class Checkpoint:
     reference_images: Tensor
     """Up to 256 test images, uint8 (N, H, W, C): an export is checked on them, without the data set."""
     versions: dict[str, str]
+    prior: Prior | None = None
+    """The mixture fitted to these weights, to draw samples from; None for N(0, I)."""
 
     @property
     def epoch(self) -> int:
@@ -95,9 +99,10 @@ class Checkpoint:
     def save(self, *paths: Path) -> None:
         """Write the same bytes to each path, atomically. Raises OutputError if a file cannot be written."""
         buffer = io.BytesIO()
+        fitted = {} if self.prior is None else {"prior": _prior_state(self.prior)}
         torch.save(
             {
-                "format_version": FORMAT_VERSION,
+                "format_version": FORMAT_VERSIONS[len(fitted)],
                 "model_state_dict": self.model_state,
                 "optimizer_state_dict": self.optimizer_state,
                 "config": {
@@ -111,6 +116,7 @@ class Checkpoint:
                 "rng_state": {"seed": self.settings.seed, "epoch": self.epoch},
                 "reference_images": self.reference_images,
                 "versions": self.versions,
+                **fitted,
             },
             buffer,
         )
@@ -134,9 +140,10 @@ def checkpoint_of(content: object, path: Path) -> Checkpoint:
     """
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: not a checkpoint of vae-train, it holds a {type(content).__name__}")
-    if "format_version" in content and content["format_version"] != FORMAT_VERSION:
+    if "format_version" in content and content["format_version"] not in FORMAT_VERSIONS:
+        expected = " or ".join(map(str, FORMAT_VERSIONS))
         raise CheckpointError(
-            f"{path}: format_version should be {FORMAT_VERSION} but is {content['format_version']!r}; "
+            f"{path}: format_version should be {expected} but is {content['format_version']!r}; "
             "it was written by another version of vae-toolchain"
         )
     missing = [key for key in _KEYS if key not in content]
@@ -157,6 +164,7 @@ def checkpoint_of(content: object, path: Path) -> Checkpoint:
             history=tuple(_metrics(metrics) for metrics in content["history"]),
             reference_images=content["reference_images"],
             versions=content["versions"],
+            prior=_read_prior(content["prior"]) if "prior" in content else None,
         )
         model_state = checkpoint.build_model().state_dict()
     except (TypeError, KeyError, AttributeError, ValueError, RuntimeError, SettingsError) as error:
@@ -199,6 +207,31 @@ def current_versions() -> dict[str, str]:
     }
 
 
+def _prior_state(prior: Prior) -> dict[str, Any]:
+    """As tensors and plain types. uint32 travels as int64, which every torch can save and compare."""
+    arrays = {
+        name: torch.from_numpy(array.astype(np.int64) if array.dtype.kind == "u" else array)
+        for name, array in prior.arrays().items()
+    }
+    return {"kind": "mixture", "classes": list(prior.classes), **arrays}
+
+
+def _read_prior(content: dict[str, Any]) -> Prior:
+    """Raises KeyError, TypeError, AttributeError or ValueError where it is no prior."""
+    if content["kind"] != "mixture" or not all(isinstance(name, str) for name in content["classes"]):
+        raise ValueError(f"its prior should be a mixture with names of classes but is {content['kind']!r}")
+    arrays = {name: content[name].numpy() for name in ("shift", "scale", "component_class", "thresholds", "aliases")}
+    for name in ("component_class", "thresholds", "aliases"):
+        if arrays[name].dtype != np.int64 or (arrays[name] < -1).any() or (arrays[name] >= 2**32).any():
+            raise ValueError(f"its prior's {name} should be int64 of small numbers but is {arrays[name].dtype}")
+    for name in ("shift", "scale"):
+        if arrays[name].dtype != np.float32:
+            raise ValueError(f"its prior's {name} should be float32 but is {arrays[name].dtype}")
+    for name in ("thresholds", "aliases"):
+        arrays[name] = arrays[name].astype(np.uint32)  # -1 becomes a number that Prior refuses
+    return Prior(**arrays, classes=tuple(content["classes"]))
+
+
 def _metrics(row: dict[str, Any]) -> EpochMetrics:
     return EpochMetrics(**{**row, "test_kl_per_dimension": tuple(row["test_kl_per_dimension"])})
 
@@ -222,6 +255,11 @@ def _check_tensors(path: Path, checkpoint: Checkpoint, model_state: dict[str, Te
 
 
 def _check_records(path: Path, checkpoint: Checkpoint) -> None:
+    latent_dim = checkpoint.model_config.latent_dim
+    if checkpoint.prior is not None and checkpoint.prior.latent_dim != latent_dim:
+        raise CheckpointError(
+            f"{path}: its prior should have {latent_dim} latents but has {checkpoint.prior.latent_dim}"
+        )
     if not checkpoint.history:
         raise CheckpointError(f"{path}: its history should have at least one epoch but is empty")
     texts = {"the name of the data": checkpoint.data.name, "the hash of the data": checkpoint.data.sha256}

@@ -1,4 +1,4 @@
-"""The pictures of a run, drawn straight to PNG files: no window, no global matplotlib state."""
+"""The pictures of a training run, drawn to PNG files without a window or global matplotlib state."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from runtime.files import write_atomically
 from runtime.images import pixels
 from runtime.images.png import save_png
 from runtime.images.sheet import grid
-from runtime.noise import standard_normal
+from runtime.prior import Prior, prior_latents
 from trainer.checkpoint import Checkpoint, EpochMetrics
 from trainer.data.dataset import ImageData
 from trainer.data.pixels import to_float
 from trainer.model.vae import VAE
-from trainer.seeds import generator
 
 _DPI = 150
 _GAP = 1  # pixels between images
@@ -30,16 +29,17 @@ _PREVIEW_COLUMNS = 8
 _PREVIEW_SIDE = 96  # pixels at most to which small images are enlarged
 
 
-def draw_run(checkpoint: Checkpoint, data: ImageData, folder: Path) -> list[Path]:
-    """Draw all pictures of a run into `folder`, from the weights of `checkpoint`. Returns the files, in reading order.
+def draw_run(checkpoint: Checkpoint, best: Checkpoint, data: ImageData, folder: Path) -> list[Path]:
+    """Draw all pictures of a run into `folder`. Returns the files, in reading order.
 
-    Random samples are a function of the run's seed.
+    checkpoint: the newest state, whose history and latents are drawn. best: the state that will be exported, whose
+    samples are drawn: those of seed 0 from its prior, as `vae-sample` draws them from the bundle.
     """
     model = checkpoint.build_model()
     files = {
         "training_curves.png": training_curves(checkpoint.history, checkpoint.data.entropy_floor),
         "reconstructions.png": reconstructions(model, data.test_images[:10]),
-        "samples.png": samples(model, generator(checkpoint.settings.seed, "pictures")),
+        "samples.png": samples(best),
         "latent_space.png": latent_space(model, data),
         "interpolation.png": interpolation(model, data),
     }
@@ -49,28 +49,28 @@ def draw_run(checkpoint: Checkpoint, data: ImageData, folder: Path) -> list[Path
 
 
 def write_test_images(data: ImageData, folder: Path, count: int = 8) -> Path:
-    """Save the first test images as PNG files, to try `vae-reconstruct` on. Returns the folder."""
+    """Save the first test images as PNG files, as input for `vae-reconstruct`. Returns the folder."""
     for i, image in enumerate(data.test_images[:count]):
         save_png(folder / f"{i}.png", image)
     return folder
 
 
 @torch.no_grad()
-def preview(model: VAE, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def preview(model: VAE, images: npt.NDArray[np.uint8], prior: Prior | None = None) -> npt.NDArray[np.uint8]:
     """What the model makes of images, uint8 (N, H, W, C), as one picture uint8 (H', W', C): test images in the first
-    row, their reconstructions in the second, then samples 0 … 15 of seed 0, as `vae-sample` draws them.
+    row, their reconstructions in the second, then samples 0 … 15 of seed 0 from the prior, as `vae-sample` draws them.
     """
     shown = images[:_PREVIEW_COLUMNS]
     reconstructed, _, _ = model(to_float(torch.tensor(shown)))
     columns = len(shown)
-    z = standard_normal(0, np.arange(2 * columns), model.config.latent_dim)
+    z = prior_latents(prior, 0, np.arange(2 * columns), model.config.latent_dim)
     drawn = model.decode(torch.from_numpy(z))
     scale = max(1, _PREVIEW_SIDE // images.shape[1])
     return grid(np.concatenate([shown, to_uint8(reconstructed), to_uint8(drawn)]), columns, scale=scale)
 
 
 def training_curves(history: Sequence[EpochMetrics], entropy_floor: float | None) -> Figure:
-    """Loss, reconstruction and KL over epochs, training and test, with the floor below which no model can go."""
+    """Training and test loss, reconstruction and KL over epochs, with the lower limit of the reconstruction term."""
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     epochs = [metrics.epoch for metrics in history]
     for axes, term in zip(figure.subplots(1, 3), ("loss", "reconstruction", "kl"), strict=True):
@@ -96,14 +96,16 @@ def reconstructions(model: VAE, images: npt.NDArray[np.uint8]) -> Figure:
     return image_grid(rows, len(images), row_names=("original", "reconstructed"))
 
 
-def samples(model: VAE, noise: torch.Generator, num: int = 100) -> Figure:
-    """Images drawn from the prior, ten in a row."""
-    return image_grid(to_uint8(model.sample(num, generator=noise)), 10)
+@torch.no_grad()
+def samples(checkpoint: Checkpoint, num: int = 100) -> Figure:
+    """Samples 0 … num - 1 of seed 0 from the checkpoint's prior, ten in a row."""
+    z = prior_latents(checkpoint.prior, 0, np.arange(num), checkpoint.model_config.latent_dim)
+    return image_grid(to_uint8(checkpoint.build_model().decode(torch.from_numpy(z))), 10)
 
 
 @torch.no_grad()
 def latent_space(model: VAE, data: ImageData) -> Figure:
-    """Posterior means of test images in the two latent dimensions that vary most, coloured by label if there is one."""
+    """Posterior means of test images in the two latent dimensions that vary most, coloured by label if available."""
     mean = model.encode(to_float(torch.tensor(data.test_images[:_SCATTER_IMAGES])))[0].numpy()
     by_variance = np.argsort(-mean.var(axis=0), kind="stable")
     x, y = (by_variance[0], by_variance[1]) if len(by_variance) > 1 else (0, 0)
@@ -141,7 +143,7 @@ def latent_space(model: VAE, data: ImageData) -> Figure:
 
 @torch.no_grad()
 def interpolation(model: VAE, data: ImageData, steps: int = 10) -> Figure:
-    """On a straight line in latent space from the first test image to the first one with another label."""
+    """Images on a straight line in latent space, from the first test image to the first with a different label."""
     labels = data.test_labels
     other = 1 if labels is None else int(np.argmax(labels != labels[0])) or 1
     mean, _ = model.encode(to_float(torch.tensor(data.test_images[[0, other]])))
@@ -158,9 +160,9 @@ def image_grid(
     row_names: Sequence[str] = (),
     column_names: Mapping[int, str] | None = None,
 ) -> Figure:
-    """Images uint8 (N, H, W, C) in rows of `columns`, drawn as one picture.
+    """Images uint8 (N, H, W, C) in a grid with `columns` columns, drawn as one picture.
 
-    row_names: one for each row, written to its left. column_names: column → text above it.
+    row_names: text to the left of each row. column_names: column → text above it.
     """
     height, width = images.shape[1] + _GAP, images.shape[2] + _GAP
     sheet = grid(images, columns, gap=_GAP)
@@ -176,17 +178,17 @@ def image_grid(
 
 
 def without_gray_axis(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """One image as pictures want it: (H, W, 3) as it is, (H, W, 1) as (H, W), also where it is one pixel wide."""
+    """(H, W, 1) → (H, W), as Pillow and matplotlib expect gray images; (H, W, 3) is unchanged."""
     return image[..., 0] if image.shape[-1] == 1 else image
 
 
 def to_uint8(image: torch.Tensor) -> npt.NDArray[np.uint8]:
-    """float32 (N, C, H, W) in [0, 1] on any device → uint8 (N, H, W, C), rounded as the runtime rounds."""
+    """float32 (N, C, H, W) in [0, 1] on any device → uint8 (N, H, W, C), with the runtime's rounding."""
     return pixels.to_uint8(image.cpu().numpy())
 
 
 def to_png(figure: Figure) -> bytes:
-    """The figure as the content of a PNG file."""
+    """Render the figure as the bytes of a PNG file."""
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=_DPI)
     return png.getvalue()

@@ -103,6 +103,9 @@ class Settings:
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / self.epochs))
 
 
+PRIORS = ("mixture", "normal")
+"""What a trained model's samples are drawn from, the default first: a mixture fitted when training ends, or N(0, I)."""
+
 PRESETS = {
     # The network of Kingma & Welling's reference experiments as the PyTorch examples made it popular.
     "kingma": Settings("kingma", hidden=(400,), latent_dim=20, batch_size=32, epochs=10, clip_norm=None),

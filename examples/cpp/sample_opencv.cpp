@@ -1,7 +1,9 @@
-// Seed to picture with OpenCV's DNN module, no PyTorch anywhere: sample_opencv BUNDLE TABLE SEED INDEX OUTPUT.pgm
-// decoder.onnx turns latents into a picture; the latents come from noise.hpp, since OpenCV has no 64-bit integers.
+// Seed to picture with OpenCV's DNN module, no PyTorch anywhere: sample_opencv BUNDLE TABLE SEED INDEX OUTPUT.pgm [CLASS]
+// decoder.onnx turns latents into a picture; the latents come from noise.hpp and prior.hpp, since OpenCV has no 64-bit
+// integers. CLASS is the number of a class, for bundles that can draw classes; without one, any.
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <opencv2/core.hpp>
@@ -11,6 +13,7 @@
 
 #include "noise.hpp"
 #include "pnm.hpp"
+#include "prior.hpp"
 
 /// OpenCV's own JSON reader stops at a null, and one number is all that is needed.
 int latent_dim(const std::string& manifest) {
@@ -24,14 +27,20 @@ int latent_dim(const std::string& manifest) {
 }
 
 int main(int argc, char** argv) try {
-    if (argc != 6) {
-        std::fprintf(stderr, "usage: %s BUNDLE normal_table_v1.f32 SEED INDEX OUTPUT.pgm\n", argv[0]);
+    if (argc != 6 && argc != 7) {
+        std::fprintf(stderr, "usage: %s BUNDLE normal_table_v1.f32 SEED INDEX OUTPUT.pgm [CLASS]\n", argv[0]);
         return 2;
     }
     const std::string bundle = argv[1];
     const vae::Noise noise(argv[2]);
-    std::vector<float> z =
-        noise.latents(std::stoull(argv[3]), std::stoull(argv[4]), latent_dim(bundle + "/manifest.json"));
+    const std::uint64_t seed = std::stoull(argv[3]), index = std::stoull(argv[4]);
+    const int size = latent_dim(bundle + "/manifest.json");
+    std::vector<float> z = noise.latents(seed, index, size);
+    if (std::filesystem::exists(bundle + "/prior.npz")) {
+        z = vae::Prior(bundle + "/prior.npz", size).latents(z, seed, index, argc == 7 ? std::stoll(argv[6]) : -1);
+    } else if (argc == 7) {
+        throw std::runtime_error(bundle + ": draws no classes; leave CLASS out");
+    }
 
     cv::dnn::Net decoder = cv::dnn::readNetFromONNX(bundle + "/decoder.onnx");
     decoder.setInput(cv::Mat(1, static_cast<int>(z.size()), CV_32F, z.data()));

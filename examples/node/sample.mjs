@@ -1,15 +1,19 @@
-// Seed to PNG with onnxruntime-node: node sample.mjs BUNDLE SEED INDEX OUTPUT.png
+// Seed to PNG with onnxruntime-node: node sample.mjs BUNDLE SEED INDEX OUTPUT.png [CLASS]
+// CLASS is the number of a class, for bundles that can draw classes; without one, any.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { crc32, deflateSync } from "node:zlib";
 import * as ort from "onnxruntime-node";
 
-const [bundle, seed, index, output] = process.argv.slice(2);
+const [bundle, seed, index, output, label = "-1"] = process.argv.slice(2);
 const sampler = await ort.InferenceSession.create(join(bundle, "sampler.onnx"));
+const labelled = sampler.inputNames.includes("label");
+if (label !== "-1" && !labelled) throw new Error(`${bundle}: draws no classes; leave CLASS out`);
 const { image } = await sampler.run({
   seed: new ort.Tensor("int64", [BigInt(seed)], []),
   index: new ort.Tensor("int64", [BigInt(index)], [1]), // any number of them, for as many images
   temperature: new ort.Tensor("float32", [1], []),
+  ...(labelled ? { label: new ort.Tensor("int64", [BigInt(label)], [1]) } : {}),
 });
 writeFileSync(output, png(image.data, image.dims.slice(1)));
 

@@ -14,10 +14,12 @@ import onnx
 import torch
 from torch import nn
 
-from export.bundle.card import CARD_NAME, PICTURE_NAME, model_card
+from export.bundle.card import C_NOTE, CARD_NAME, PICTURE_NAME, model_card
 from export.bundle.certificate import certificate
 from export.bundle.golden import golden_files, golden_values
 from export.bundle.publish import check_output, staging
+from export.c_source.write import READ_FOR_C, read_networks, write_c
+from export.checks.c_engine import Generator
 from export.checks.guards import check_model, check_onnx, check_traced
 from export.checks.parity import ParityMeasurement, check_graph
 from export.checks.reference import Reference
@@ -33,17 +35,26 @@ from runtime.images.pixels import to_float
 from runtime.images.png import save_png
 from runtime.images.sheet import grid
 from runtime.manifest import (
+    C_HEADER_NAME,
+    C_SOURCE_NAME,
     FORMATS,
     MANIFEST_NAME,
+    ONNX,
     PARITY_NAME,
+    PRIOR_JSON_NAME,
+    PRIOR_NAME,
     SUFFIXES,
+    C,
+    CSource,
     FileRecord,
     Graph,
     Manifest,
     Metadata,
     OnnxVersions,
+    PriorRecord,
 )
-from runtime.noise import NOISE_VERSION, standard_normal
+from runtime.noise import NOISE_VERSION
+from runtime.prior import PRIOR_VERSION, Prior, prior_latents
 from trainer.checkpoint import Checkpoint
 
 _PICTURE_SAMPLES, _PICTURE_COLUMNS, _PICTURE_SCALE = 64, 8, 3
@@ -63,7 +74,7 @@ def export_bundle(
 ) -> list[ParityMeasurement]:
     """Write a bundle to `output` if every graph passes the parity check. An existing bundle there is replaced.
 
-    formats: onnx, torchscript and pt2, or some of them. opset: of the ONNX files. force: accept a folder with other
+    formats: onnx, torchscript, pt2 and c, or some of them. opset: of the ONNX files. force: accept a folder with other
     files, which are kept, and variants of low quality. strict_engines: also check OpenVINO and OpenCV, where they are
     installed. variants: onnx-int8, onnx-fp16 or both, smaller ONNX files beside the float32 ones.
     report: called with one line about each step.
@@ -101,23 +112,30 @@ class _BundleWriter:
         check_model(
             model,
             torch.from_numpy(to_float(images[:_GUARD_ROWS])),
-            torch.from_numpy(standard_normal(0, np.arange(_GUARD_ROWS), metadata.latent_dim)),
+            torch.from_numpy(prior_latents(self.source.prior, 0, np.arange(_GUARD_ROWS), metadata.latent_dim)),
         )
-        specs = graphs_of(model)
+        specs = graphs_of(model, self.source.prior)
         graphs = {spec.name: Graph(spec.inputs, spec.outputs, self._export(spec, metadata)) for spec in specs}
         notes = [self._make_variant(variant, metadata, graphs) for variant in self.variants]
-        reference = Reference(model)
+        generator = self._write_c_source(specs, metadata) if C in self.formats else None
+        if generator:
+            notes.append(C_NOTE)
+        reference = Reference(model, self.source.prior)
+        self._write_prior()
         self._write_golden(reference, metadata)
-        measurements = self._check(specs, reference, metadata, graphs)
-        self._write_file(PARITY_NAME, (json.dumps(certificate(measurements), indent=2, sort_keys=True) + "\n").encode())
-        self._write_file(CARD_NAME, model_card(metadata, graphs, self._onnx, measurements, notes).encode())
+        measurements = self._check(specs, reference, metadata, graphs, generator)
+        content = certificate(measurements, generator.checked_by if generator else None)
+        self._write_file(PARITY_NAME, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
+        self._write_file(
+            CARD_NAME, model_card(metadata, graphs, self._onnx, measurements, notes, self.source.prior).encode()
+        )
         self._write_manifest(metadata, graphs)
         return measurements
 
     def _export(self, spec: GraphSpec, metadata: Metadata) -> dict[str, str]:
         """Write one graph in every format. Returns format → file name."""
         files = {}
-        for file_format in self.formats:
+        for file_format in (name for name in self.formats if name != C):
             name = f"{spec.name}{SUFFIXES[file_format]}"
             self.report(name)
             with _named(f"{spec.name} as {file_format}"):
@@ -136,18 +154,39 @@ class _BundleWriter:
         check_onnx(spec, model)
         return onnx_bytes(model)
 
+    def _write_c_source(self, specs: Sequence[GraphSpec], metadata: Metadata) -> Generator:
+        """Write both files of the C source, and compile them where there is a compiler."""
+        self.report("C source")
+        with _named("the generator as C source"):
+            graphs = {spec.name: self._onnx_bytes(spec, metadata) for spec in specs if spec.name in READ_FOR_C}
+            networks = read_networks(*(graphs[name] for name in READ_FOR_C))
+            sources = write_c(networks, metadata, self.source.prior)
+            self._write_file(C_HEADER_NAME, sources.header.encode())
+            self._write_file(C_SOURCE_NAME, sources.source.encode())
+            generator = Generator.of_files(self.folder, networks, self.source.prior)
+        self.report(f"C source checked by {generator.checked_by}")
+        return generator
+
+    def _onnx_bytes(self, spec: GraphSpec, metadata: Metadata) -> bytes:
+        """A graph in ONNX: the bundle's file where it has one."""
+        if ONNX in self.formats:
+            return (self.folder / f"{spec.name}{SUFFIXES[ONNX]}").read_bytes()
+        return onnx_bytes(to_onnx(spec, metadata))
+
     def _make_variant(self, variant: str, metadata: Metadata, graphs: dict[str, Graph]) -> str:
         """Write a smaller file of every graph and list it in `graphs`. Returns a paragraph for the model card."""
         self.report(f"the graphs as {variant}")
         images, latent_dim = self.source.reference_images, metadata.latent_dim
         files = {name: (self.folder / graph.files["onnx"]).read_bytes() for name, graph in graphs.items()}
-        small = make_variant(variant, files, images, latent_dim)
+        prior = self.source.prior
+        small = make_variant(variant, files, images, latent_dim, prior)
         result = measure_variant(
             variant,
             files,
             small,
             images,
             latent_dim,
+            prior,
             likelihood=self.source.likelihood,
             log_variance=self.source.model.log_variance,
             force=self.force,
@@ -159,9 +198,15 @@ class _BundleWriter:
         self.report(f"{variant}: {result.speed()}")
         return f"`*{SUFFIXES[variant]}`: {result.quality()}. Latents are bit-identical to float32."
 
+    def _write_prior(self) -> None:
+        """The arrays of the mixture, for hosts that draw latents themselves."""
+        if self.source.prior is not None:
+            self._write_file(PRIOR_NAME, self.source.prior.to_npz())
+            self._write_file(PRIOR_JSON_NAME, self.source.prior.to_json())
+
     def _write_golden(self, reference: Reference, metadata: Metadata) -> None:
         self.report("golden values and a picture")
-        golden = golden_values(reference, metadata.latent_dim, self.source.reference_images)
+        golden = golden_values(reference, self.source.reference_images)
         for name, content in golden_files(golden).items():
             self._write_file(name, content)
         (pixels,) = reference.sampler(np.array(0), np.arange(_PICTURE_SAMPLES), np.array(1, np.float32))
@@ -169,7 +214,12 @@ class _BundleWriter:
         save_png(self.folder / PICTURE_NAME, picture)
 
     def _check(
-        self, specs: Sequence[GraphSpec], reference: Reference, metadata: Metadata, graphs: dict[str, Graph]
+        self,
+        specs: Sequence[GraphSpec],
+        reference: Reference,
+        metadata: Metadata,
+        graphs: dict[str, Graph],
+        generator: Generator | None,
     ) -> list[ParityMeasurement]:
         # The check opens the bundle as a user does, so it needs a manifest, here without the files still to come.
         self._write_manifest(metadata, graphs)
@@ -177,8 +227,9 @@ class _BundleWriter:
         measurements = []
         for spec in specs:
             self.report(f"parity of {spec.name}")
+            more = [generator.engine(spec)] if generator else []
             measurements += check_graph(
-                spec, reference, bundle, self.source.reference_images, strict=self.strict_engines
+                spec, reference, bundle, self.source.reference_images, strict=self.strict_engines, more=more
             )
         return measurements
 
@@ -190,7 +241,12 @@ class _BundleWriter:
         (self.folder / name).write_bytes(content)
 
     def _write_manifest(self, metadata: Metadata, graphs: dict[str, Graph]) -> None:
-        manifest = Manifest(metadata, self._onnx, graphs, _records(self.folder))
+        prior = self.source.prior
+        record = None
+        if prior is not None:
+            record = PriorRecord(PRIOR_VERSION, "mixture", prior.components, prior.slots, prior.classes)
+        c = CSource(C_HEADER_NAME, C_SOURCE_NAME) if C in self.formats else None
+        manifest = Manifest(metadata, self._onnx, graphs, _records(self.folder), prior=record, c=c)
         self._write_file(MANIFEST_NAME, manifest.to_json().encode())
 
 
@@ -208,7 +264,7 @@ def _named(what: str) -> Iterator[None]:
 def _metadata(source: Source) -> Metadata:
     versions = {"torch": str(torch.__version__), "onnx": onnx.__version__}
     return Metadata(
-        pair_id=_pair_id(source.model),
+        pair_id=_pair_id(source.model, source.prior),
         noise_version=NOISE_VERSION,
         latent_dim=source.model.config.latent_dim,
         image_shape=source.model.config.image_shape,
@@ -216,11 +272,13 @@ def _metadata(source: Source) -> Metadata:
     )
 
 
-def _pair_id(model: nn.Module) -> str:
+def _pair_id(model: nn.Module, prior: Prior | None) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(tensor.contiguous().numpy().data)
+    if prior is not None:
+        digest.update(prior.to_npz())
     return digest.hexdigest()[:16]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from export.bundle.certificate import as_markdown, table
 from export.checks.parity import ParityMeasurement
 from runtime.manifest import Graph, Metadata, OnnxVersions, Port
+from runtime.prior import Prior
 
 CARD_NAME = "README.md"
 PICTURE_NAME = "samples.png"
@@ -20,6 +21,11 @@ _PARITY = (
     "Largest error w.r.t. the model in float64, over all inputs and batch sizes 1, 2, 7 and 64: relative error for "
     "floats, grey levels for pixels. `parity.json` has every measurement with its tolerance. `vae-verify .` checks the "
     "files and the golden values again, on the machine where it runs."
+)
+C_NOTE = (
+    "`generator.h` and `generator.c` are the whole generator in C99, with no library, no heap and no global state: "
+    "`cc -O2 -c generator.c`, then `vae_sample(seed, index, -1, 1.0f, pixels)`. Images are the same to the bit with "
+    "every compiler and processor that has IEEE float32, unless `-ffast-math` is given, which the file refuses."
 )
 _LICENCE = (
     "Written by vae-toolchain (MIT licence). The licence of the weights is up to those who trained them, within the "
@@ -35,11 +41,12 @@ _JAVASCRIPT = """```javascript
 const session = await ort.InferenceSession.create("sampler.onnx");   // onnxruntime-web or onnxruntime-node
 const index = new ort.Tensor("int64", BigInt64Array.from({{length: 64}}, (_, i) => BigInt(i)), [64]);
 const {{image}} = await session.run({{seed: new ort.Tensor("int64", [7n], []), index, \
-temperature: new ort.Tensor("float32", [1], [])}});
+temperature: new ort.Tensor("float32", [1], []){js_label}}});
 ```"""
 _CPP = """```cpp
 auto sampler = torch::jit::load("sampler.pt");                       // libtorch
-auto inputs = std::vector<c10::IValue>{{torch::tensor(int64_t{{7}}), torch::arange(64), torch::tensor(1.0f)}};
+auto inputs = std::vector<c10::IValue>{{torch::tensor(int64_t{{7}}), torch::arange(64), \
+torch::tensor(1.0f){cpp_label}}};
 auto image = sampler.forward(inputs).toTensor();                     // uint8 (64, {height}, {width}, {channels})
 ```"""
 
@@ -50,10 +57,21 @@ def model_card(
     onnx_versions: OnnxVersions | None,
     measurements: Sequence[ParityMeasurement],
     notes: Sequence[str],
+    prior: Prior | None = None,
 ) -> str:
-    """The text of the card; the same text for the same bundle. notes: paragraphs on variants such as int8."""
+    """The text of the card; the same text for the same bundle.
+
+    notes: paragraphs on variants such as int8. prior: what is sampled from; None for N(0, I).
+    """
     channels, height, width = metadata.image_shape
-    sizes = {"channels": channels, "height": height, "width": width}
+    labelled = prior is not None and bool(prior.classes)
+    sizes = {
+        "channels": channels,
+        "height": height,
+        "width": width,
+        "js_label": ', label: new ort.Tensor("int64", new BigInt64Array(64).fill(-1n), [64])' if labelled else "",
+        "cpp_label": ", torch::full(64, -1, torch::kInt64)" if labelled else "",
+    }
     formats = {file_format for graph in graphs.values() for file_format in graph.files}
     snippets = [
         ("Python", _PYTHON, "onnx"),
@@ -65,9 +83,10 @@ def model_card(
         f"![{_PICTURE_NOTE}]({PICTURE_NAME})",
         f"{_PICTURE_NOTE} {_PROMISE}",
         "## Model",
-        *_provenance(metadata),
+        *_provenance(metadata, prior),
         "## Usage",
         *(f"{name}:\n\n{text.format(**sizes)}" for name, text, needed in snippets if needed in formats),
+        *(["`label` is the number of a class, its place in the list above, or -1 for any."] if labelled else []),
         "## Inputs and outputs",
         "\n".join(_ports_table(graphs)),
         "`N` is the batch size; any value works. " + (_hosts(onnx_versions) if onnx_versions else ""),
@@ -81,7 +100,7 @@ def model_card(
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
-def _provenance(metadata: Metadata) -> list[str]:
+def _provenance(metadata: Metadata, prior: Prior | None) -> list[str]:
     provenance = metadata.provenance
     lines = [
         f"- encoder layers, from pixels to latents: {provenance['architecture']}",
@@ -102,6 +121,9 @@ def _provenance(metadata: Metadata) -> list[str]:
         lines.append(f"- origin: {provenance['origin']}")
     if "pruned" in provenance:
         lines.append(f"- pruned: {provenance['pruned']}")
+    if prior is not None:
+        classes = f", for the classes {', '.join(prior.classes)}" if prior.classes else ""
+        lines.append(f"- prior: a mixture of {prior.components} Gaussians fitted to the posterior{classes}")
     lines.append(f"- pair id: {metadata.pair_id}, the same in all files of this model")
     return ["\n".join(lines)]
 

@@ -22,8 +22,11 @@ from export.checks.parity import (
 from runtime.manifest import HARD_OUTPUTS, LEVEL_LIMIT, RELATIVE_LIMIT
 
 
-def certificate(measurements: Sequence[ParityMeasurement]) -> dict[str, Any]:
-    """The content of `parity.json`: the rule, the measurements, and the versions and CPU they were made with."""
+def certificate(measurements: Sequence[ParityMeasurement], c_checked_by: str | None = None) -> dict[str, Any]:
+    """The content of `parity.json`: the rule, the measurements, and the versions and CPU they were made with.
+
+    c_checked_by: the compiler that made the C source a program, or what stood in for one.
+    """
     return {
         "rule": {
             "reference": "the model in PyTorch float64, its noise from NumPy",
@@ -54,6 +57,7 @@ def certificate(measurements: Sequence[ParityMeasurement]) -> dict[str, Any]:
             "numpy": np.__version__,
             "machine": platform.machine(),
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            **({"c": c_checked_by} if c_checked_by else {}),
         },
     }
 

@@ -4,9 +4,11 @@
 | --- | --- | --- |
 | `seed` | int64 () | seed of the samples |
 | `index` | int64 (G,) | indices of the samples: small ones, and some above 2**32 and 2**53 |
+| `label` | int64 (G,) | classes asked for, -1 for any; only in bundles of a mixture with classes |
+| `component` | int64 (G,) | components of the samples, only in bundles of a mixture |
 | `latents` | float32 (G, L) | latents of the samples at temperature 1, to be matched bit for bit |
 | `decoder_image` | float32 (G, C, H, W) | output of the decoder for `latents` |
-| `sampler_image` | uint8 (G, H, W, C) | output of the sampler for `seed` and `index` at temperature 1 |
+| `sampler_image` | uint8 (G, H, W, C) | output of the sampler for `seed`, `index` (and `label`) at temperature 1 |
 | `encoder_image` | float32 (K, C, H, W) | a few test images |
 | `encoder_mean`, `encoder_log_var` | float32 (K, L) | output of the encoder for `encoder_image` |
 | `reconstructor_image_in` | uint8 (K, H, W, C) | the same images as pixels |
@@ -31,7 +33,7 @@ from export.checks.reference import Reference
 from export.formats.archive import zip_bytes
 from runtime.images.pixels import to_float
 from runtime.manifest import GOLDEN_JSON_NAME, GOLDEN_NAME
-from runtime.noise import standard_normal
+from runtime.noise import component_words
 
 _SEED = 7
 _INDICES = (0, 1, 2, 5, 2**31, 2**32 + 5, 2**53 + 1, 2**63 - 1)
@@ -40,20 +42,29 @@ _IMAGES = 4
 Golden = dict[str, npt.NDArray[Any]]
 
 
-def golden_values(reference: Reference, latent_dim: int, reference_images: npt.NDArray[np.uint8]) -> Golden:
+def golden_values(reference: Reference, reference_images: npt.NDArray[np.uint8]) -> Golden:
     """The arrays of the table above, by name. reference_images: uint8 (N, H, W, C), test images."""
     index = np.array(_INDICES, np.int64)
-    latents = standard_normal(_SEED, index, latent_dim)
+    seed = np.array(_SEED, np.int64)
+    prior = reference.prior
+    chosen = {}
+    label = None
+    if prior is not None:
+        if prior.classes:
+            label = np.arange(len(index)) % (len(prior.classes) + 1) - 1
+            chosen["label"] = label
+        chosen["component"] = reference.component(component_words(_SEED, index), label)
+    latents = reference.latents(seed, index, label)
     pixels = np.ascontiguousarray(reference_images[:_IMAGES])
     image = to_float(pixels)
-    seed = np.array(_SEED, np.int64)
     (decoder_image,) = reference.decoder(latents)
-    (sampler_image,) = reference.sampler(seed, index, np.array(1, np.float32))
+    (sampler_image,) = reference.sampler(seed, index, np.array(1, np.float32), label)
     mean, log_var = reference.encoder(image)
     (reconstruction,) = reference.reconstructor(pixels)
     return {
         "seed": seed,
         "index": index,
+        **chosen,
         "latents": latents,
         "decoder_image": decoder_image.astype(np.float32),
         "sampler_image": sampler_image.astype(np.uint8),

@@ -13,9 +13,10 @@ import onnx
 import torch
 
 from export.checks.other_engines import other_engines
+from export.checks.parts import component_of_program, component_part, latents_of_program, latents_part
 from export.formats.to_pt2 import load_pt2
 from export.formats.to_torchscript import load_torchscript
-from export.graphs import GraphSpec, Sampler
+from export.graphs import GraphSpec
 from runtime.bundle import Bundle
 from runtime.manifest import Port
 from runtime.session import GraphSession, open_session
@@ -31,16 +32,17 @@ class Engine:
     run: Callable[[Arrays], Arrays]
     """Inputs → outputs, both in the graph's order."""
     latents: Callable[[Arrays], npt.NDArray[Any]] | None = None
-    """Samplers only: seed (), index (N,) → float32 (N, L), the latents at temperature 1, as the graph computes them."""
+    """Samplers only: seed (), index (N,), perhaps label (N,) → float32 (N, L), the latents at temperature 1, as the
+    graph computes them."""
+    component: Callable[[Arrays], npt.NDArray[Any]] | None = None
+    """Samplers of a mixture only: random words int64 (N,), perhaps label (N,) → components int64 (N,), likewise."""
     ports: tuple[list[Port], list[Port]] | None = None
     """Inputs and outputs as the file declares them, without ranges; None for formats that declare none."""
 
 
 def eager(spec: GraphSpec) -> Engine:
     """PyTorch in float32, running the module before export."""
-    module = spec.module
-    latents = (lambda inputs: _run(module.latents, inputs)[0]) if isinstance(module, Sampler) else None
-    return Engine("PyTorch eager", lambda inputs: _run(module, inputs), latents)
+    return _of_module("PyTorch eager", spec.module)
 
 
 def exported(spec: GraphSpec, bundle: Bundle, *, strict: bool = False) -> list[Engine]:
@@ -48,7 +50,7 @@ def exported(spec: GraphSpec, bundle: Bundle, *, strict: bool = False) -> list[E
     files = bundle.manifest.graphs[spec.name].files
     engines = []
     if "torchscript" in files:
-        engines.append(_torchscript(bundle.read(files["torchscript"])))
+        engines.append(_of_module("TorchScript", load_torchscript(bundle.read(files["torchscript"]))))
     if "pt2" in files:
         engines.append(_pt2(bundle.read(files["pt2"])))
     if "onnx" in files:
@@ -61,75 +63,76 @@ def exported(spec: GraphSpec, bundle: Bundle, *, strict: bool = False) -> list[E
         ]
         if strict:
             ports = _declared(model)
-            engines += [Engine(name, run, None, ports) for name, run in other_engines(spec, content)]
+            engines += [Engine(name, run, ports=ports) for name, run in other_engines(spec, content)]
     return engines
 
 
-def _torchscript(content: bytes) -> Engine:
-    module = load_torchscript(content)
-    latents = (lambda inputs: _run(module.latents, inputs)[0]) if hasattr(module, "latents") else None
-    return Engine("TorchScript", lambda inputs: _run(module, inputs), latents)
+def _of_module(name: str, module: torch.nn.Module) -> Engine:
+    """A module, with the methods of a sampler if it has them."""
+    latents, component = (
+        (lambda inputs, method=method: _run(getattr(module, method), inputs)[0]) if hasattr(module, method) else None
+        for method in ("latents", "component")
+    )
+    return Engine(name, lambda inputs: _run(module, inputs), latents, component)
 
 
 def _pt2(content: bytes) -> Engine:
     module = load_pt2(content)
-    noise = _noise_of_program(load_pt2(content))
-    latents = None
-    if noise is not None:
-
-        def latents(inputs: Arrays) -> npt.NDArray[Any]:
-            unused_temperature = torch.ones(())
-            seed, index = (torch.from_numpy(np.asarray(array)) for array in inputs)
-            result: tuple[torch.Tensor] = noise.run(seed, index, unused_temperature, enable_io_processing=False)
-            return result[0].numpy()
-
-    return Engine("torch.export", lambda inputs: _run(module, inputs), latents)
-
-
-def _noise_of_program(module: torch.fx.GraphModule) -> torch.fx.Interpreter | None:
-    """The noise of a sampler: its graph up to the latents, before their product with the temperature. Else None."""
-    scaling = next((node for node in module.graph.nodes if _takes_temperature(node)), None)
-    if scaling is None:
-        return None
-    (latents,) = (node for node in scaling.args if node.name != "temperature")
-    module.graph.output_node().args = ((latents,),)
-    module.graph.eliminate_dead_code()
-    return torch.fx.Interpreter(module)
-
-
-def _takes_temperature(node: torch.fx.Node) -> bool:
-    return node.op == "call_function" and any(
-        isinstance(argument, torch.fx.Node) and argument.name == "temperature" for argument in node.args
+    return Engine(
+        "torch.export",
+        lambda inputs: _run(module, inputs),
+        _on_arrays(latents_of_program(module)),
+        _on_arrays(component_of_program(module)),
     )
+
+
+def _on_arrays(function: Callable[..., torch.Tensor] | None) -> Callable[[Arrays], npt.NDArray[Any]] | None:
+    """A function of tensors as one of arrays."""
+    return None if function is None else lambda inputs: _run(function, inputs)[0]
 
 
 def _onnxruntime(name: str, spec: GraphSpec, bundle: Bundle, model: onnx.ModelProto, *, optimize: bool) -> Engine:
     """onnxruntime through `runtime.session`, the code that users run. optimize: with its graph optimisations."""
-    noise = noise_part(model)
-    latents = None
-    if noise is not None:
-        session = open_session(noise.SerializeToString(), optimize=optimize)
 
-        def latents(inputs: Arrays) -> npt.NDArray[Any]:
-            result: npt.NDArray[Any] = session.run(None, dict(zip(("seed", "index"), inputs, strict=True)))[0]
+    def open_part(part: onnx.ModelProto | None) -> Callable[[Arrays], npt.NDArray[Any]] | None:
+        if part is None:
+            return None
+        session = open_session(part.SerializeToString(), optimize=optimize)
+        names = [port.name for port in part.graph.input]
+
+        def run(inputs: Arrays) -> npt.NDArray[Any]:
+            result: npt.NDArray[Any] = session.run(None, dict(zip(names, inputs, strict=True)))[0]
             return result
+
+        return run
 
     # Opened at the first run: GraphSession itself refuses wrong names, but NamesError should report them.
     open_graph = cache(lambda: GraphSession(bundle, spec.name, optimize=optimize))
-    return Engine(name, lambda inputs: open_graph().run(*inputs), latents, _declared(model))
+    return Engine(
+        name,
+        lambda inputs: open_graph().run(*inputs),
+        open_part(latents_part(model)),
+        open_part(component_part(model)),
+        _declared(model),
+    )
 
 
 def _onnx_reference(model: onnx.ModelProto) -> Engine:
     """The NumPy evaluator of the onnx package."""
-    noise = noise_part(model)
-    latents = None
-    if noise is not None:
-        run_noise = _evaluator(noise)
 
-        def latents(inputs: Arrays) -> npt.NDArray[Any]:
-            return run_noise(inputs)[0]
+    def open_part(part: onnx.ModelProto | None) -> Callable[[Arrays], npt.NDArray[Any]] | None:
+        if part is None:
+            return None
+        run = _evaluator(part)
+        return lambda inputs: run(inputs)[0]
 
-    return Engine("ONNX reference", _evaluator(model), latents, _declared(model))
+    return Engine(
+        "ONNX reference",
+        _evaluator(model),
+        open_part(latents_part(model)),
+        open_part(component_part(model)),
+        _declared(model),
+    )
 
 
 def _evaluator(model: onnx.ModelProto) -> Callable[[Arrays], Arrays]:
@@ -143,32 +146,6 @@ def _evaluator(model: onnx.ModelProto) -> Callable[[Arrays], Arrays]:
             return list(evaluator.run(None, dict(zip(names, inputs, strict=True))))
 
     return run
-
-
-def noise_part(model: onnx.ModelProto) -> onnx.ModelProto | None:
-    """The noise of a sampler as a model of its own: seed (), index (N,) → latents at temperature 1, float32 (N, L).
-
-    It has the same nodes and tables, up to the latents, which are multiplied by the temperature next. None for a graph
-    without temperature.
-    """
-    graph = model.graph
-    scaling = next((node for node in graph.node if "temperature" in node.input), None)
-    if scaling is None:
-        return None
-    (latents,) = (name for name in scaling.input if name != "temperature")
-    needed, nodes = {latents}, []
-    for node in reversed(graph.node):
-        if needed & set(node.output):
-            needed |= set(node.input)
-            nodes.append(node)
-    noise = onnx.helper.make_graph(
-        nodes[::-1],
-        "noise",
-        [port for port in graph.input if port.name in needed],
-        [onnx.helper.make_empty_tensor_value_info(latents)],
-        [tensor for tensor in graph.initializer if tensor.name in needed],
-    )
-    return onnx.helper.make_model(noise, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
 def _declared(model: onnx.ModelProto) -> tuple[list[Port], list[Port]]:

@@ -7,17 +7,19 @@ values is the model in float64 with noise from NumPy (`export.checks.reference`)
   and batch sizes. The tolerance is 4 times the error of eager PyTorch in float32, but at least 1e-6, and at most 1e-5
   for images and means.
 - Pixels: within one grey level.
-- Latents of the sampler: bit-identical, for enough latents that every entry of the normal table is used.
+- Latents of the sampler: bit-identical, for enough latents that every entry of the normal table is used, and every
+  component of a mixture.
+- Components of a mixture: identical, on both sides of the threshold of every slot of every table.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from export.checks import engines
 from export.checks.engines import Arrays, Engine
@@ -28,12 +30,13 @@ from runtime.bundle import Bundle
 from runtime.images.pixels import to_float
 from runtime.manifest import HARD_OUTPUTS, LEVEL_LIMIT, RELATIVE_LIMIT
 from runtime.noise import normal_table, standard_normal
+from runtime.prior import ANY_CLASS, FULL, Prior
 
 BATCHES = (1, 2, 7, 64)
 EAGER_FACTOR = 4.0
 SMALLEST_LIMIT = 1e-6
 RELATIVE, LEVELS, DIFFERING = "relative error", "grey levels", "differing values"
-LATENTS = "latents"
+LATENTS, COMPONENT = "latents", "component"
 _SEED = 0
 _LARGE_SEED = 2**62 + 12_345  # with _LARGE_INDEX: the high words of key and counter are used too
 _LARGE_INDEX = 2**40
@@ -68,10 +71,12 @@ def check_graph(
     reference_images: npt.NDArray[np.uint8],
     *,
     strict: bool = False,
+    more: Sequence[Engine] = (),
 ) -> list[ParityMeasurement]:
     """Compare one graph of `bundle` with the reference, in every engine that can run one of its files.
 
     reference_images: uint8 (N, H, W, C), test images. strict: also run OpenVINO and OpenCV, where they are installed.
+    more: engines that have loaded the graph already.
     Raises NamesError, ShapesError, TypesError or ValuesError at the first difference, naming graph, engine, output and
     input.
     """
@@ -82,14 +87,14 @@ def check_graph(
         for batch in BATCHES
     }
     eager = engines.eager(spec)
-    measurements = _measure(spec, eager, cases, expected, eager_errors=None)
+    measurements = _measure(spec, eager, reference, cases, expected, eager_errors=None)
     # The maximum over all inputs: on one of them eager PyTorch may happen to be exact, and no other engine could pass.
     eager_errors = {
         port.name: max((entry.max_error for entry in measurements if entry.output == port.name), default=0.0)
         for port in spec.outputs
     }
-    for engine in engines.exported(spec, bundle, strict=strict):
-        measurements += _measure(spec, engine, cases, expected, eager_errors)
+    for engine in (*engines.exported(spec, bundle, strict=strict), *more):
+        measurements += _measure(spec, engine, reference, cases, expected, eager_errors)
     return measurements
 
 
@@ -107,10 +112,11 @@ def _input_cases(spec: GraphSpec, bundle: Bundle, reference_images: npt.NDArray[
         }
     if spec.name == "sampler":
         one, cold = np.array(1, np.float32), np.array(0.5, np.float32)
+        labels = _labels(spec, rows)
         return {
-            "seed 0": [np.array(_SEED), np.arange(rows), one],
-            "large seed and indices": [np.array(_LARGE_SEED), _LARGE_INDEX + np.arange(rows)[::-1], one],
-            "temperature 0.5": [np.array(_SEED), np.arange(rows), cold],
+            "seed 0": [np.array(_SEED), np.arange(rows), one, *labels],
+            "large seed and indices": [np.array(_LARGE_SEED), _LARGE_INDEX + np.arange(rows)[::-1], one, *labels],
+            "temperature 0.5": [np.array(_SEED), np.arange(rows), cold, *labels],
         }
     pixels = {
         "test images": reference_images[np.arange(rows) % len(reference_images)],
@@ -120,6 +126,16 @@ def _input_cases(spec: GraphSpec, bundle: Bundle, reference_images: npt.NDArray[
     return {case: [images if spec.name == "reconstructor" else to_float(images)] for case, images in pixels.items()}
 
 
+def _labels(spec: GraphSpec, count: int) -> Arrays:
+    """Labels int64 (count,), every class and -1 in turn, for a sampler that takes them; otherwise nothing."""
+    port = next((port for port in spec.inputs if port.name == "label"), None)
+    if port is None:
+        return []
+    assert port.range is not None
+    lowest, highest = map(int, port.range)
+    return [lowest + np.arange(count) % (highest - lowest + 1)]
+
+
 def _first(spec: GraphSpec, inputs: Arrays, batch: int) -> Arrays:
     return [array[:batch] if "N" in port.shape else array for port, array in zip(spec.inputs, inputs, strict=True)]
 
@@ -127,13 +143,16 @@ def _first(spec: GraphSpec, inputs: Arrays, batch: int) -> Arrays:
 def _measure(
     spec: GraphSpec,
     engine: Engine,
+    reference: Reference,
     cases: dict[str, Arrays],
     expected: dict[tuple[str, int], Arrays],
     eager_errors: Errors | None,
 ) -> list[ParityMeasurement]:
     """Measure one engine on all inputs. Raises at the first difference. eager_errors: None for eager PyTorch itself."""
     _check_declared(spec, engine)
-    measurements = [] if engine.latents is None else [_measure_latents(spec, engine)]
+    measurements = [] if engine.latents is None else [_measure_latents(spec, engine, reference)]
+    if engine.component is not None:
+        measurements.append(_measure_components(spec, engine, reference))
     for case, inputs in cases.items():
         errors = dict.fromkeys((port.name for port in spec.outputs), 0.0)
         for batch in BATCHES:
@@ -151,25 +170,57 @@ def _measure(
     return measurements
 
 
-def _measure_latents(spec: GraphSpec, engine: Engine) -> ParityMeasurement:
-    """Count the latents that are not bit-identical to those of `runtime.noise`."""
+def _measure_latents(spec: GraphSpec, engine: Engine, reference: Reference) -> ParityMeasurement:
+    """Count the latents that are not bit-identical to those of the reference."""
     assert engine.latents is not None
-    latent_dim = spec.module.latents(*(torch.zeros(shape, dtype=torch.int64) for shape in ((), (1,)))).shape[1]  # type: ignore[operator]
-    count = -(-len(normal_table()) * _LOOKUPS_PER_ENTRY // (2 * latent_dim))
+    count = -(-len(normal_table()) * _LOOKUPS_PER_ENTRY // (2 * reference.latent_dim))
+    if reference.prior is not None:
+        count = max(count, reference.prior.slots * _LOOKUPS_PER_ENTRY)
     differing = 0
     for seed, index in (
         (_SEED, np.arange(count)),
         (_LARGE_SEED, _LARGE_INDEX + np.arange(max(BATCHES))[::-1]),
         *((_SEED, np.arange(batch)) for batch in BATCHES),
     ):
-        exact = standard_normal(seed, index, latent_dim)
-        latents = engine.latents([np.array(seed), np.ascontiguousarray(index)])
+        inputs = [np.array(seed), np.ascontiguousarray(index), *_labels(spec, len(index))]
+        exact = reference.latents(*inputs)
+        latents = engine.latents(inputs)
         if latents.shape != exact.shape:
             raise ShapesError(f"{_place(spec, engine, LATENTS)} should be {exact.shape} but are {latents.shape}")
         differing += int((latents.view(np.uint32) != exact.view(np.uint32)).sum())
     return _require_passed(
         ParityMeasurement(spec.name, engine.name, LATENTS, "seeds and indices", DIFFERING, differing, 0)
     )
+
+
+def _measure_components(spec: GraphSpec, engine: Engine, reference: Reference) -> ParityMeasurement:
+    """Count the components that differ from those of the reference, for words just below and at every threshold, and
+    the lowest and highest word of every slot. Random draws would have to be billions to come so near.
+    """
+    assert engine.component is not None
+    assert reference.prior is not None
+    word, label = _words_at_thresholds(reference.prior)
+    inputs = [word.astype(np.int64), *([label] if reference.prior.classes else [])]
+    found, exact = engine.component(inputs), reference.component(word, label)
+    if found.shape != exact.shape:
+        raise ShapesError(f"{_place(spec, engine, COMPONENT)} should be {exact.shape} but is {found.shape}")
+    differing = int((found != exact).sum())
+    return _require_passed(
+        ParityMeasurement(spec.name, engine.name, COMPONENT, "words at thresholds", DIFFERING, differing, 0)
+    )
+
+
+def _words_at_thresholds(prior: Prior) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+    """Words uint32 (N,) with their labels int64 (N,), four for each slot of each table."""
+    rows, slots = prior.thresholds.shape
+    threshold = prior.thresholds.astype(np.int64)
+    low = np.stack(
+        [np.maximum(threshold - 1, 0), np.minimum(threshold, FULL - 1), 0 * threshold, 0 * threshold + FULL - 1]
+    )
+    between = 0xFFFF0000 >> (slots.bit_length() - 1) & 0xFFFF0000  # bits that say nothing are set in every other word
+    slot = np.arange(slots) << prior.slot_shift | np.where(np.arange(slots) % 2, between, 0)
+    label = np.broadcast_to(np.arange(rows)[:, None] + ANY_CLASS, low.shape)
+    return (low | slot).astype(np.uint32).ravel(), label.ravel()
 
 
 def _run(spec: GraphSpec, engine: Engine, inputs: Arrays, batch: int) -> Arrays:

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from runtime.noise import standard_normal
+from runtime.noise import component_words, standard_normal
+from runtime.prior import Prior
 from trainer.model.vae import VAE
 
 Arrays = Sequence[npt.NDArray[Any]]
@@ -19,9 +20,15 @@ Arrays = Sequence[npt.NDArray[Any]]
 class Reference:
     """The four graphs in float64 on NumPy arrays. Pixels are integral but also float64."""
 
-    def __init__(self, model: VAE) -> None:
-        """model: in evaluation mode, on the CPU. It is copied."""
+    def __init__(self, model: VAE, prior: Prior | None = None) -> None:
+        """model: in evaluation mode, on the CPU. It is copied. prior: what is sampled from; None for N(0, I)."""
         self._model = copy.deepcopy(model).double()
+        self.prior = prior
+
+    @property
+    def latent_dim(self) -> int:
+        """L."""
+        return self._model.config.latent_dim
 
     def run(self, graph: str, inputs: Arrays) -> Arrays:
         """Run the graph of that name. inputs and outputs are in the order of its `GraphSpec`."""
@@ -45,11 +52,44 @@ class Reference:
         return [mean.numpy(), log_var.numpy()]
 
     def sampler(
-        self, seed: npt.NDArray[np.int64], index: npt.NDArray[np.int64], temperature: npt.NDArray[np.float32]
+        self,
+        seed: npt.NDArray[np.int64],
+        index: npt.NDArray[np.int64],
+        temperature: npt.NDArray[np.float32],
+        label: npt.NDArray[np.int64] | None = None,
     ) -> Arrays:
-        """seed (), index (N,), temperature () → pixels (N, H, W, C), integers from 0 to 255."""
-        z = standard_normal(int(seed), index, self._model.config.latent_dim) * temperature
-        return [_grey_levels(self.decoder(z)[0])]
+        """seed (), index (N,), temperature () and perhaps label (N,) → pixels (N, H, W, C), integers from 0 to 255."""
+        return [_grey_levels(self.decoder(self.latents(seed, index, label, temperature))[0])]
+
+    def latents(
+        self,
+        seed: npt.NDArray[np.int64],
+        index: npt.NDArray[np.int64],
+        label: npt.NDArray[np.int64] | None = None,
+        temperature: npt.NDArray[np.float32] | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Latents float32 (N, L) by the definition in `runtime.prior`, not by its code."""
+        z = standard_normal(int(seed), index, self._model.config.latent_dim)
+        if temperature is not None:
+            z = z * temperature
+        if self.prior is not None:
+            k = self.component(component_words(int(seed), index), label)
+            z = (z + self.prior.shift[k]) * self.prior.scale[k]
+        return z
+
+    def component(
+        self, word: npt.NDArray[np.uint32], label: npt.NDArray[np.int64] | None = None
+    ) -> npt.NDArray[np.int64]:
+        """Components int64 (N,) of random words uint32 (N,), one by one in Python's integers."""
+        assert self.prior is not None
+        slots = self.prior.slots
+        thresholds, aliases = self.prior.thresholds.tolist(), self.prior.aliases.tolist()
+        labels = [-1] * len(word) if label is None else label.tolist()
+        chosen = []
+        for w, c in zip(word.tolist(), labels, strict=True):
+            slot = w * slots // 2**32
+            chosen.append(slot if w % 2**16 < thresholds[c + 1][slot] else aliases[c + 1][slot])
+        return np.array(chosen, np.int64)
 
     def reconstructor(self, pixels: npt.NDArray[np.uint8]) -> Arrays:
         """pixels (N, H, W, C) → pixels (N, H, W, C), integers from 0 to 255."""

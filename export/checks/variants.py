@@ -14,12 +14,13 @@ import onnx
 import onnxruntime
 import torch
 
-from export.checks.engines import noise_part
+from export.checks.parts import latents_part
 from export.errors import ExportError, ValuesError
 from export.formats.quantize import to_fp16_weights, to_int8
 from runtime.images.pixels import to_float
 from runtime.manifest import ONNX_FP16
 from runtime.noise import POSTERIOR_STREAM, standard_normal
+from runtime.prior import ANY_CLASS, Prior, prior_latents
 from runtime.session import open_session
 from runtime.threads import usable_cpus
 from trainer.objective.bound import negative_elbo
@@ -70,12 +71,16 @@ class VariantReport:
 
 
 def make_variant(
-    file_format: str, files: Mapping[str, bytes], reference_images: Pixels, latent_dim: int
+    file_format: str,
+    files: Mapping[str, bytes],
+    reference_images: Pixels,
+    latent_dim: int,
+    prior: Prior | None = None,
 ) -> dict[str, bytes]:
     """Convert every graph to `file_format`, ONNX_INT8 or ONNX_FP16. files: graph → content of its float32 ONNX file."""
     if file_format == ONNX_FP16:
         return {graph: to_fp16_weights(content) for graph, content in files.items()}
-    calibration = _calibration(files["encoder"], reference_images, latent_dim)
+    calibration = _calibration(files["encoder"], reference_images, latent_dim, prior)
     return {graph: to_int8(content, calibration[graph]) for graph, content in files.items()}
 
 
@@ -85,6 +90,7 @@ def measure_variant(
     variants: Mapping[str, bytes],
     reference_images: Pixels,
     latent_dim: int,
+    prior: Prior | None = None,
     *,
     likelihood: str,
     log_variance: torch.Tensor | None = None,
@@ -96,9 +102,9 @@ def measure_variant(
     `trainer.objective.likelihood.nll_of`. Raises ValuesError where an image depends on its batch or a latent differs,
     and ExportError where PSNR is below SMALLEST_PSNR_DB, unless force is set.
     """
-    _check_latents(file_format, variants["sampler"], latent_dim)
+    _check_latents(file_format, variants["sampler"], latent_dim, prior)
     decoder, small_decoder = _session(files["decoder"]), _session(variants["decoder"])
-    z = standard_normal(_TEST_SEED, np.arange(_ROWS), latent_dim)
+    z = prior_latents(prior, _TEST_SEED, np.arange(_ROWS), latent_dim)
     image, small_image = _run(decoder, z)[0], _run(small_decoder, z)[0]
     _check_batch_independence(file_format, small_decoder, z, small_image)
     psnr = -10 * np.log10(np.square(image.astype(np.float64) - small_image).mean())
@@ -122,27 +128,35 @@ def measure_variant(
     )
 
 
-def _calibration(encoder: bytes, reference_images: Pixels, latent_dim: int) -> dict[str, dict[str, npt.NDArray[Any]]]:
+def _calibration(
+    encoder: bytes, reference_images: Pixels, latent_dim: int, prior: Prior | None
+) -> dict[str, dict[str, npt.NDArray[Any]]]:
     """Typical inputs of each graph: test images, their posterior means, and latents from the prior."""
     pixels = reference_images[:_CALIBRATION_ROWS]
     image = to_float(pixels)
     index = np.arange(_CALIBRATION_ROWS)
     mean = _run(_session(encoder), image)[0]
-    latents = np.concatenate([standard_normal(0, index, latent_dim), mean])
+    latents = np.concatenate([prior_latents(prior, 0, index, latent_dim), mean])
+    labels = {"label": np.full(len(index), ANY_CLASS)} if prior is not None and prior.classes else {}
     return {
         "decoder": {"z": latents},
         "encoder": {"image": image},
-        "sampler": {"seed": np.array(0), "index": index, "temperature": np.array(1, np.float32)},
+        "sampler": {"seed": np.array(0), "index": index, "temperature": np.array(1, np.float32), **labels},
         "reconstructor": {"image": pixels},
     }
 
 
-def _check_latents(file_format: str, sampler: bytes, latent_dim: int) -> None:
-    noise = noise_part(onnx.load_from_string(sampler))
-    assert noise is not None
+def _check_latents(file_format: str, sampler: bytes, latent_dim: int, prior: Prior | None) -> None:
+    part = latents_part(onnx.load_from_string(sampler))
+    assert part is not None
     index = np.arange(_ROWS)
-    latents = _run(_session(noise.SerializeToString()), np.array(_TEST_SEED), index)[0]
-    if (latents != standard_normal(_TEST_SEED, index, latent_dim)).any():
+    labels: list[npt.NDArray[Any]] = []
+    label: npt.NDArray[Any] | int = ANY_CLASS
+    if prior is not None and prior.classes:
+        label = index % (len(prior.classes) + 1) + ANY_CLASS
+        labels = [label]
+    latents = _run(_session(part.SerializeToString()), np.array(_TEST_SEED), index, *labels)[0]
+    if (latents != prior_latents(prior, _TEST_SEED, index, latent_dim, label)).any():
         raise ValuesError(f"sampler as {file_format}: its latents differ from those of float32; nothing was published")
 
 

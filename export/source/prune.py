@@ -58,7 +58,7 @@ def prune_latents(source: Source) -> PrunedSource:
     summary = f"{len(kept)} of {model.config.latent_dim} latents kept, the others are dead"
     provenance = {**source.provenance, "architecture": smaller.architecture, "pruned": summary}
     return PrunedSource(
-        replace(source, model=smaller, provenance=provenance),
+        replace(source, model=smaller, provenance=provenance, prior=source.prior and source.prior.only(kept.numpy())),
         tuple(kept.tolist()),
         model.config.latent_dim,
         _nll(smaller, image, source.likelihood) - _nll(model, image, source.likelihood),

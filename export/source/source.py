@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from runtime.prior import Prior
 from trainer.checkpoint import Checkpoint
 from trainer.model.vae import VAE
 
@@ -24,6 +25,8 @@ class Source:
     """Pixel likelihood, a key of `trainer.objective.likelihood.NLL`; used to measure changes in ELBO and NLL."""
     provenance: dict[str, Any]
     """What was trained, on which data, with which versions; JSON types only."""
+    prior: Prior | None = None
+    """The mixture that samples are drawn from; None for N(0, I)."""
 
     @classmethod
     def of_checkpoint(cls, checkpoint: Checkpoint) -> Source:
@@ -48,4 +51,5 @@ class Source:
                 },
                 "trained_with": checkpoint.versions,
             },
+            checkpoint.prior,
         )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _STDOUT = Path("-")
 _MOST_IN_GRID = 10_000
+_IN_SHEET, _IN_ROW = 64, 10  # images by default
 _RESUMABLE = (".npy", "")
 
 
@@ -32,7 +33,7 @@ def _parse_shard(ctx: click.Context, param: click.Parameter, value: str) -> tupl
 
 @click.command(cls=RuntimeCommand)
 @bundle_argument
-@click.option("--num", type=click.IntRange(min=1), default=64, show_default=True, help="Number of images.")
+@click.option("--num", type=click.IntRange(min=1), help="Number of images.  [default: 64; 10 in a row with --by-class]")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the noise.")
 @click.option(
     "--first", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Index of the first image."
@@ -57,9 +58,17 @@ def _parse_shard(ctx: click.Context, param: click.Parameter, value: str) -> tupl
     type=click.Path(path_type=Path),
     default=Path("samples.png"),
     show_default=True,
-    help="NAME.png: a grid. NAME.npy: uint8 (num, H, W, C). NAME.npz: images, latents and indices. "
+    help="NAME.png: a grid. NAME.npy: uint8 (num, H, W, C). NAME.npz: images, latents, indices and classes. "
     "NAME without an ending: a folder of numbered PNGs; with --engine ray, of Parquet files. -: raw pixels on stdout.",
 )
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="CLASS",
+    help="Draw this class, by name or number; given several times, the images are of these classes in turn.",
+)
+@click.option("--by-class", is_flag=True, help="A .png with one row for each class, --num images in each.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted .npy or folder, or start where there is none.")
 @precision_option
 @scale_option
@@ -79,12 +88,14 @@ def _parse_shard(ctx: click.Context, param: click.Parameter, value: str) -> tupl
 )
 def sample(
     bundle: Path,
-    num: int,
+    num: int | None,
     seed: int,
     first: int,
     shard: tuple[int, int],
     temperature: float,
     output: Path,
+    labels: tuple[str, ...],
+    by_class: bool,
     resume: bool,
     precision: str,
     scale: int,
@@ -96,7 +107,10 @@ def sample(
 
     Image I of a seed is the same picture for every --num and --first, on every machine and in every language.
     """
+    num = num or (_IN_ROW if by_class else _IN_SHEET)
     _check(output, num, first, resume, engine)
+    if by_class and (labels or output.suffix != ".png" or shard != (0, 1)):
+        raise click.BadParameter("goes with a .png, without --label or --shard", param_hint="--by-class")
     from runtime.job import SampleJob
     from runtime.sampler import Sampler
 
@@ -112,13 +126,20 @@ def sample(
             first=first,
             temperature=temperature,
             shard=shard,
+            labels=labels,
             resume=resume,
             threads=threads or 1,
             images_per_file=batch_size,
         )
         return
-    job = SampleJob.of(sampler, num, seed=seed, first=first, temperature=temperature, shard=shard)
+    job = SampleJob.of(sampler, num, seed=seed, first=first, temperature=temperature, shard=shard, labels=labels)
     started = time.perf_counter()
+    if by_class:
+        from runtime.outputs.picture import write_classes
+
+        write_classes(sampler, job, output, scale=scale)
+        click.echo(f"{output}: {job.num} of each class, from the top: {', '.join(sampler.classes)}")
+        return
     drawn = _write(sampler, job, output, resume=resume, scale=scale, batch_size=batch_size)
     rate = f"{drawn / (time.perf_counter() - started):,.0f} images/s" if drawn else "all present already"
     click.echo(

@@ -20,6 +20,7 @@ def sample_on_ray(
     first: int,
     temperature: float,
     shard: tuple[int, int],
+    labels: tuple[str, ...],
     resume: bool,
     threads: int,
     images_per_file: int | None,
@@ -29,7 +30,7 @@ def sample_on_ray(
     from runtime.ray.folder import fill_folder
     from runtime.ray.job import ParquetJob
 
-    part = SampleJob.of(sampler, num, seed=seed, first=first, temperature=temperature, shard=shard)
+    part = SampleJob.of(sampler, num, seed=seed, first=first, temperature=temperature, shard=shard, labels=labels)
     job = ParquetJob.of(
         sampler,
         num,
@@ -37,6 +38,7 @@ def sample_on_ray(
         first=first,
         temperature=temperature,
         shard=shard,
+        labels=labels,
         images_per_file=images_per_file,
     )
     try:

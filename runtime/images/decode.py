@@ -1,15 +1,16 @@
-"""Pixels, version 1: how an image of any kind becomes uint8 of the model's shape, in training and at inference.
+"""Pixels, version 1: conversion of image files to uint8 arrays of the model's shape, for training and inference.
 
-1. Decode the first frame and turn it upright, as its EXIF orientation says.
-2. 16-bit gray to 8 bits: rint(x / 257). Gray of 32 bits is refused, since its black and white are unknown.
+1. Decode the first frame and rotate or flip it according to its EXIF orientation.
+2. Convert 16-bit gray to 8 bits: rint(x / 257). 32-bit gray is an error, since its black and white are unknown.
 3. Transparency is composited onto black.
 4. Convert to Pillow's `L` (ITU-R 601-2 luma) for a model with one channel, to `RGB` for one with three.
 5. Crop the largest centred area with the model's proportions and resample it with Pillow's Lanczos filter, first along
-   rows, then along columns, rounded to 8 bits in between. (`ImageOps.fit`, but for the order: Pillow 13 chooses it by
-   size, older ones do not, and where an overshoot is clipped in between the results differ by tens of grey levels.)
+   rows, then along columns, rounded to 8 bits in between. (Like `ImageOps.fit`, but with a fixed order: Pillow 13
+   chooses the order by size, older versions do not, and where an overshoot is clipped in between, the results differ
+   by tens of grey levels.)
 
-`manifest.json` names this version. The trainer and `vae-reconstruct` call the functions below, so a file has the same
-pixels in both; `web/src/resample.js` follows the same steps in the browser.
+`manifest.json` records this version. The trainer and `vae-reconstruct` both call the functions below, so they read the
+same pixels from a file; `web/src/resample.js` follows the same steps in the browser.
 """
 
 from __future__ import annotations
@@ -41,13 +42,13 @@ _SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
 
 
 def images_in(paths: Iterable[Path]) -> list[Path]:
-    """Those of `paths` that count as images, sorted; hidden files do not."""
+    """The image files among `paths`, sorted, without hidden files."""
     return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
 
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What is known of an image file before its pixels are converted."""
+    """Properties of an image file before its pixels are converted."""
 
     size: tuple[int, int]
     """Width and height in pixels, upright."""
@@ -83,7 +84,7 @@ def fit_pixels(pixels: npt.NDArray[np.uint8], image_shape: tuple[int, int, int])
 
 
 def middle_crop(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, float, float, float]:
-    """The largest centred box in an image of `size` with the proportions of `target`, both (width, height).
+    """The largest centred box with the proportions of `target` in an image of `size`, both (width, height).
 
     Returns left, top, right, bottom in pixels, not rounded.
     """
@@ -98,7 +99,7 @@ def middle_crop(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, 
 
 @contextmanager
 def pillow_warnings_ignored() -> Iterator[None]:
-    """Silence Pillow's remarks on odd metadata and large images, which `load_image` judges itself.
+    """Silence Pillow's warnings about odd metadata and large images; `load_image` does its own checks.
 
     Enter it once around all calls, in the main thread: warning filters belong to the process, not to a thread.
     """
@@ -112,7 +113,7 @@ def pillow_warnings_ignored() -> Iterator[None]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image]:
-    """The file, opened but not decoded. Whatever fails inside the block becomes an InputError."""
+    """Open the file without decoding it. Errors raised inside the block are converted to InputError."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -128,13 +129,13 @@ def _opened(path: Path) -> Iterator[Image]:
         raise
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: cannot be read as an image: its format is unknown or not supported") from error
-    except Exception as error:  # damaged files make Pillow's decoders raise nearly anything
+    except Exception as error:  # for damaged files, Pillow's decoders raise many classes of exceptions
         reason = " ".join(str(error).replace(str(path), "it").split())
         raise InputError(f"{path}: cannot be read as an image ({type(error).__name__}: {reason})") from error
 
 
 def _flatten(file: Image, path: Path) -> tuple[Image, list[str]]:
-    """Steps 1 to 3: upright, 8 bits, opaque. Returns the image and what was converted."""
+    """Steps 1 to 3: upright, 8 bits, opaque. Returns the image and a list of the conversions made."""
     from PIL import Image
 
     changes = []
@@ -159,7 +160,7 @@ def _flatten(file: Image, path: Path) -> tuple[Image, list[str]]:
 
 
 def _to_eight_bits(image: Image, transparent: int | None) -> Image:
-    """16-bit gray as mode L: rint(x / 257), and black where x is the value that stands for transparency."""
+    """16-bit gray as mode L: rint(x / 257). Pixels with the value `transparent` become black."""
     from PIL import Image
 
     values = np.asarray(image).astype(np.int64)
@@ -170,7 +171,7 @@ def _to_eight_bits(image: Image, transparent: int | None) -> Image:
 
 
 def _fit(image: Image, image_shape: tuple[int, int, int]) -> tuple[npt.NDArray[np.uint8], list[str]]:
-    """Steps 4 and 5. Returns uint8 (H, W, C) and what was converted."""
+    """Steps 4 and 5. Returns uint8 (H, W, C) and a list of the conversions made."""
     from PIL import Image
 
     channels, height, width = image_shape
@@ -189,7 +190,7 @@ def _fit(image: Image, image_shape: tuple[int, int, int]) -> tuple[npt.NDArray[n
 
 
 def _upright() -> dict[int, Transpose]:
-    """EXIF orientation → the operation that undoes it; absent where nothing is to be done."""
+    """EXIF orientation → the operation that turns the image upright; orientation 1 needs none."""
     from PIL.Image import Transpose
 
     return {

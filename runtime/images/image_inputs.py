@@ -1,4 +1,4 @@
-"""What a user names as images: files, folders of them, and `.npy` arrays, all brought to the model's shape."""
+"""Loads images from files, folders and `.npy` arrays and converts them to the model's shape."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ import numpy.typing as npt
 from runtime.errors import InputError
 from runtime.images.decode import SUFFIXES, images_in, load_image, pillow_warnings_ignored
 
-_MOST_BYTES = 2**30  # of all images together, once they are of the model's shape
+_MOST_BYTES = 2**30  # total size of all images after conversion to the model's shape
 
 
 @dataclass(frozen=True)
 class ImageInputs:
-    """Images, each with a name and with what had to be changed."""
+    """Images with their names and the conversions made."""
 
     pixels: npt.NDArray[np.uint8]
     """(N, H, W, C)."""
     names: list[str]
     changes: list[str]
-    """"" where the image is as it was."""
+    """For each image the conversions made, "" if none."""
 
 
 def load_images(paths: Sequence[Path], image_shape: tuple[int, int, int], *, strict: bool = False) -> ImageInputs:
-    """All images of `paths`, in order, those of a folder by name.
+    """Load all images of `paths`, in order; the files of a folder are sorted by name.
 
-    image_shape: (C, H, W) of the model. strict: refuse what would have to be converted. Raises InputError, naming the
-    file, where one is no image or there are none.
+    image_shape: (C, H, W) of the model. strict: raise an error for images that need conversion. Raises InputError,
+    naming the file, if one is not an image or a folder has none.
     """
     pixels: list[npt.NDArray[np.uint8]] = []
     names: list[str] = []
@@ -40,7 +40,7 @@ def load_images(paths: Sequence[Path], image_shape: tuple[int, int, int], *, str
     with pillow_warnings_ignored():
         for name, image, change in (found for path in paths for found in _images(path, image_shape)):
             if change and strict:
-                raise InputError(f"{name}: would have to be converted ({change}), which --strict forbids")
+                raise InputError(f"{name}: needs conversion ({change}), which --strict forbids")
             size += image.nbytes
             if size > _MOST_BYTES:
                 raise InputError(f"{name}: more than {_MOST_BYTES:,} bytes of images in one call; give fewer at a time")
@@ -54,7 +54,7 @@ def _images(path: Path, image_shape: tuple[int, int, int]) -> Iterator[tuple[str
     if path.is_dir():
         files = images_in(path.iterdir())
         if not files:
-            raise InputError(f"{path}: holds no image; images end in {', '.join(SUFFIXES)}")
+            raise InputError(f"{path}: contains no image; image file names end in {', '.join(SUFFIXES)}")
         for file in files:
             yield (str(file), *load_image(file, image_shape))
     elif path.suffix == ".npy":
@@ -67,9 +67,9 @@ def _images(path: Path, image_shape: tuple[int, int, int]) -> Iterator[tuple[str
 def _load_array(path: Path, image_shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
     channels, height, width = image_shape
     try:
-        # Mapped, so that a header that claims terabytes is found out instead of allocated.
+        # Memory-mapped, so that a header that claims terabytes gives an error instead of an allocation.
         array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # NumPy lets through whatever a damaged header makes its parser run into
+    except Exception as error:  # for a damaged header, NumPy raises many classes of exceptions
         raise InputError(f"{path}: cannot be read as an array ({' '.join(str(error).split())})") from error
     if array.ndim == 3 and channels == 1:
         array = array[..., np.newaxis]

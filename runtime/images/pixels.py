@@ -1,7 +1,6 @@
-"""Pixels: between uint8 arrays and float arrays.
+"""Conversion between uint8 and float images.
 
-uint8 images are (N, H, W, C), ready for a canvas or a PNG; float images are (N, C, H, W) in [0, 1], as the graphs take
-and give them.
+uint8 images are (N, H, W, C), as in image files; float images are (N, C, H, W) in [0, 1], the graphs' layout.
 """
 
 from __future__ import annotations
@@ -26,11 +25,10 @@ def to_uint8(image: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
 
 
 def round_into(pixels: npt.NDArray[np.uint8], image: npt.NDArray[np.float32]) -> None:
-    """`to_uint8` without any new memory: fills `pixels` (N, H, W, C) and overwrites `image` (N, C, H, W)."""
+    """`to_uint8` without allocations: writes to `pixels` (N, H, W, C) and overwrites `image` (N, C, H, W)."""
     np.multiply(image, np.float32(255), out=image)
     np.rint(image, out=image)
-    if (
-        image.view(np.uint32).max() > _BITS_OF_255
-    ):  # so are a negative number's, and NaN's; a third of the cost of np.clip
+    # As uint32, negative numbers and NaN exceed 255 too. This check takes a third of the time of np.clip.
+    if image.view(np.uint32).max() > _BITS_OF_255:
         np.clip(image, 0, 255, out=image)
     np.copyto(pixels.transpose(0, 3, 1, 2), image, casting="unsafe")

@@ -1,4 +1,4 @@
-"""uint8 arrays to PNG files."""
+"""Writes uint8 arrays as PNG files."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _PNG_COMPRESSION = 6
 
 
 def save_png(path: Path, pixels: npt.NDArray[np.uint8], *, text: dict[str, str] | None = None) -> None:
-    """Write uint8 (H, W, C), C = 1 or 3, as a PNG: complete or not at all. text: notes to keep in the file."""
+    """Write uint8 (H, W, C), C = 1 or 3, as a PNG, atomically. text: keywords and texts stored in the file."""
     with replacing(path) as temporary:
         write_png(temporary, pixels, text=text)
 
 
 def write_png(path: Path, pixels: npt.NDArray[np.uint8], *, text: dict[str, str] | None = None) -> None:
-    """Write uint8 (H, W, C), C = 1 or 3, as a PNG, straight to its place: `save_png` without its care."""
+    """Write uint8 (H, W, C), C = 1 or 3, as a PNG directly to `path`; unlike `save_png`, not atomic."""
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()

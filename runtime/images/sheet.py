@@ -1,4 +1,4 @@
-"""Several images as one picture: a grid, or originals above their reconstructions with the error under each."""
+"""Arranges images in one picture: as a grid, or as originals above reconstructions with the error below."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _MOST_COLUMNS = 16
 
 
 def grid(images: npt.NDArray[np.uint8], columns: int, *, gap: int = 2, scale: int = 1) -> npt.NDArray[np.uint8]:
-    """Images uint8 (N, H, W, C) in rows of `columns`, `gap` black pixels apart and around: uint8 (H', W', C).
+    """Images uint8 (N, H, W, C) as a grid with `columns` columns and `gap` black pixels around each: uint8 (H', W', C).
 
-    scale: every pixel becomes a square of that many.
+    scale: every pixel becomes a square of `scale` × `scale` pixels, gaps included.
     """
     count, height, width, channels = images.shape
     rows = -(-count // columns)
@@ -38,7 +38,7 @@ def comparison(
 ) -> npt.NDArray[np.uint8]:
     """Each original above its reconstruction, in columns, with the mean absolute error below: uint8 (H', W', C).
 
-    Both uint8 (N, H, W, C). scale: every pixel becomes a square of that many.
+    Both uint8 (N, H, W, C). scale: every pixel of the images becomes a square of `scale` × `scale` pixels.
     """
     from PIL import Image, ImageDraw, ImageFont
 

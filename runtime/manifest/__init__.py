@@ -1,14 +1,21 @@
 """`manifest.json`: the contract between export and every host, as data, with its reader and writer.
 
 {
-  "format_version": 1,
+  "format_version": 1,                 2 where there is a mixture to draw from, under "prior"
+  "prior": {                           only in format 2; the arrays are in prior.npz and prior.json
+    "version": 1,
+    "kind": "mixture",
+    "components": 500,
+    "slots": 512,                      of each alias table, a power of two
+    "classes": ["0", "1", …]           names; their places are the numbers that `label` takes; [] without classes
+  },
   "pixels": 1,                         how image files become pixels (runtime/images/decode.py); absent in old bundles
   "metadata": {                        the same JSON sits inside every graph file
     "pair_id": "9f86d081884c7d65",     one model's weights; all graphs of a bundle share it
     "noise_version": 1,
     "latent_dim": 32,
     "image_shape": [1, 28, 28],        channels, height, width
-    "provenance": {...}                what was trained, on what, by which versions; free form
+    "provenance": {...}                architecture, training data and versions; free form
   },
   "onnx": {"opset": 18, "ir_version": 8, "oldest_onnxruntime": "1.18"},
   "graphs": {
@@ -18,13 +25,16 @@
       "files": {"onnx": "decoder.onnx", "torchscript": "decoder.pt"}
     }                                  formats: onnx, torchscript, pt2; and smaller ONNX files of the same graph:
   },                                   onnx-int8 (8-bit weights and activations), onnx-fp16 (16-bit weights)
+  "c": {"header": "generator.h", "source": "generator.c"},    only where the bundle holds C source
   "files": {"decoder.onnx": {"bytes": 1092035, "sha256": "…"}}
 }
 """
 
 from runtime.manifest.contract import (
+    C_HEADER_NAME,
+    C_SOURCE_NAME,
     DTYPES,
-    FORMAT_VERSION,
+    FORMAT_VERSIONS,
     FORMATS,
     GOLDEN_JSON_NAME,
     GOLDEN_NAME,
@@ -38,19 +48,26 @@ from runtime.manifest.contract import (
     PARITY_NAME,
     PIXELS_VERSION,
     PRECISIONS,
+    PRIOR_JSON_NAME,
+    PRIOR_NAME,
     PT2,
     RELATIVE_LIMIT,
     SIGNATURES,
     SUFFIXES,
     TORCHSCRIPT,
+    C,
 )
 from runtime.manifest.manifest import Manifest
-from runtime.manifest.records import FileRecord, Graph, Metadata, OnnxVersions, Port
+from runtime.manifest.records import CSource, FileRecord, Graph, Metadata, OnnxVersions, Port, PriorRecord
 
 __all__ = [
+    "C",
+    "CSource",
+    "C_HEADER_NAME",
+    "C_SOURCE_NAME",
     "DTYPES",
     "FORMATS",
-    "FORMAT_VERSION",
+    "FORMAT_VERSIONS",
     "FileRecord",
     "GOLDEN_JSON_NAME",
     "GOLDEN_NAME",
@@ -68,6 +85,9 @@ __all__ = [
     "PARITY_NAME",
     "PIXELS_VERSION",
     "PRECISIONS",
+    "PRIOR_JSON_NAME",
+    "PRIOR_NAME",
+    "PriorRecord",
     "PT2",
     "Port",
     "RELATIVE_LIMIT",

@@ -1,18 +1,24 @@
-"""The contract between export and every host: names, formats, ports and numeric limits, each said once."""
+"""The contract between export and every host: file names, formats, graph signatures and numeric limits."""
 
 MANIFEST_NAME = "manifest.json"
 PARITY_NAME = "parity.json"
 """The certificate: what the parity check measured at export, and the limit of each output."""
 GOLDEN_NAME = "golden.npz"
-"""Inputs with the outputs of the float64 reference, for a host to check itself against."""
+"""Inputs with the outputs of the float64 reference; a host can check itself against them."""
 GOLDEN_JSON_NAME = "golden.json"
 """The same values for hosts without NumPy."""
 METADATA_KEY = "vae_toolchain"
 """Name under which the metadata JSON is kept in ONNX `metadata_props` and in TorchScript extra files."""
 
-FORMAT_VERSION = 1
+PRIOR_NAME = "prior.npz"
+"""The arrays of a mixture (`runtime.prior`), in bundles of format 2."""
+PRIOR_JSON_NAME = "prior.json"
+"""The same for hosts without NumPy."""
+
+FORMAT_VERSIONS = (1, 2)
+"""1: samples are drawn from N(0, I). 2: from a mixture, which the manifest describes."""
 PIXELS_VERSION = 1
-"""How image files become pixels: the recipe at the top of `runtime/images/decode.py`."""
+"""Version of the conversion of image files to pixels, described in `runtime/images/decode.py`."""
 
 ONNX, ONNX_INT8, ONNX_FP16, TORCHSCRIPT, PT2 = "onnx", "onnx-int8", "onnx-fp16", "torchscript", "pt2"
 SUFFIXES = {
@@ -23,10 +29,13 @@ SUFFIXES = {
     PT2: ".pt2",
 }
 """Format → ending of its files' names. int8: 8-bit weights and activations; fp16: 16-bit weights."""
+C = "c"
+"""Format of the whole generator as C source, two files for all graphs together."""
+C_HEADER_NAME, C_SOURCE_NAME = "generator.h", "generator.c"
 FORMATS = (ONNX, TORCHSCRIPT, PT2)
-"""Formats in which a graph is exported; the others are made from its ONNX file."""
+"""Formats exported from PyTorch; the others are converted from the ONNX file."""
 PRECISIONS = {"float32": ONNX, "int8": ONNX_INT8, "fp16": ONNX_FP16}
-"""What `--precision` calls a format that onnxruntime runs → that format."""
+"""Value of `--precision` → the ONNX format that it selects."""
 
 DTYPES = ("float32", "int64", "uint8")
 _IMAGE = ("image", "float32", "NCHW")
@@ -35,16 +44,19 @@ SIGNATURES = {
     "decoder": ([("z", "float32", "NL")], [_IMAGE]),
     "encoder": ([_IMAGE], [("mean", "float32", "NL"), ("log_var", "float32", "NL")]),
     "sampler": (
-        [("seed", "int64", ""), ("index", "int64", "N"), ("temperature", "float32", "")],
+        [("seed", "int64", ""), ("index", "int64", "N"), ("temperature", "float32", ""), ("label", "int64", "N")],
         [("image", *_PIXELS)],
     ),
     "reconstructor": ([("image", *_PIXELS)], [("reconstruction", *_PIXELS)]),
 }
-"""Graph → its inputs and outputs: name, dtype, and a letter for each dimension (L is latent_dim)."""
+"""Graph → its inputs and outputs: name, dtype, and a letter for each dimension (L is latent_dim).
+
+Only the sampler of a mixture with classes has the input `label`.
+"""
 
 RELATIVE_LIMIT = 1e-5
-"""Largest |x - reference| / max(1, |reference|) of images and means, in every engine."""
+"""Largest allowed |x - reference| / max(1, |reference|) of images and means, in every engine."""
 HARD_OUTPUTS = ("image", "mean")
-"""Float outputs that never may exceed RELATIVE_LIMIT; the limit of others follows PyTorch's own error."""
+"""Float outputs that must never exceed RELATIVE_LIMIT; the limit of others depends on PyTorch's float32 error."""
 LEVEL_LIMIT = 1
-"""Largest difference of a uint8 pixel from the reference, in grey levels."""
+"""Largest allowed difference of a uint8 pixel from the reference, in grey levels."""

@@ -1,4 +1,4 @@
-"""Fields of `manifest.json`, each proven when it is taken. Every function raises BundleError, naming the place."""
+"""Reads and validates fields of `manifest.json`. Every function raises BundleError, naming the field."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _T = TypeVar("_T")
 
 
 def parse(text: bytes) -> dict[str, Any]:
-    """The JSON object in `text`, all of which can be written again."""
+    """Parse the JSON object in `text`. Values that could not be written back as JSON are errors."""
 
     def refuse_constant(constant: str) -> None:
-        raise ValueError(f"{constant} is no number of JSON")
+        raise ValueError(f"{constant} is not a JSON number")
 
     try:
         root = json.loads(text.decode("utf-8"), parse_constant=refuse_constant)
-        # An escaped half of a surrogate pair, or 1e999, comes through the parser but can never be written again.
+        # The parser accepts an escaped lone surrogate and 1e999, but neither can be written back.
         json.dumps(root, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise BundleError(f"{MANIFEST_NAME}: not valid JSON in UTF-8: {error}") from error
@@ -31,7 +31,7 @@ def parse(text: bytes) -> dict[str, Any]:
 
 
 def take(content: dict[str, Any], key: str, of: type[_T], *, where: str = "") -> _T:
-    """content[key], which must be of the type `of`. where: its place in the file, for the message."""
+    """content[key], checked to be of type `of`. where: its place in the file, for the message."""
     value = content.get(key)
     if not isinstance(value, of):
         found = "is missing" if key not in content else f"is {kind(value)}"
@@ -40,14 +40,14 @@ def take(content: dict[str, Any], key: str, of: type[_T], *, where: str = "") ->
 
 
 def integer(value: object, where: str, lowest: int, highest: int) -> int:
-    """`value`, which must be an integer from `lowest` to `highest`."""
+    """`value`, checked to be an integer from `lowest` to `highest`."""
     if type(value) is not int or not lowest <= value <= highest:
         raise BundleError(f"{MANIFEST_NAME}: {where} should be an integer from {lowest} to {highest} but is {value!r}")
     return value
 
 
 def plain_name(name: object, where: str) -> str:
-    """`name`, which must be a file name of plain letters: no path, not hidden, nothing that confuses a terminal."""
+    """`name`, checked to be a plain file name: ASCII letters, digits, `.`, `_`, `-`; no path, not hidden."""
     if not isinstance(name, str) or not _PLAIN_NAME.fullmatch(name):
         raise BundleError(f"{MANIFEST_NAME}: {where} should hold plain names but holds {name!r}")
     return name
@@ -57,5 +57,5 @@ _KIND_NAMES: dict[type, str] = {dict: "an object", list: "an array", str: "a str
 
 
 def kind(value: object) -> str:
-    """What JSON calls the type of `value`, with its article."""
+    """The JSON type of `value` with its article, for messages."""
     return _KIND_NAMES.get(type(value), repr(value))

@@ -1,4 +1,4 @@
-"""The manifest itself, with its reader and its writer side by side."""
+"""The manifest class with its JSON reader and writer."""
 
 from __future__ import annotations
 
@@ -9,42 +9,58 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from runtime.errors import BundleError
-from runtime.manifest.contract import DTYPES, FORMAT_VERSION, MANIFEST_NAME, PIXELS_VERSION, SIGNATURES, SUFFIXES
+from runtime.manifest.contract import (
+    DTYPES,
+    FORMAT_VERSIONS,
+    MANIFEST_NAME,
+    PIXELS_VERSION,
+    PRIOR_JSON_NAME,
+    PRIOR_NAME,
+    SIGNATURES,
+    SUFFIXES,
+)
 from runtime.manifest.fields import integer, kind, parse, plain_name, take
-from runtime.manifest.records import FileRecord, Graph, Metadata, OnnxVersions, Port
+from runtime.manifest.records import CSource, FileRecord, Graph, Metadata, OnnxVersions, Port, PriorRecord
 
+_MAX_SLOTS = 65_536
 _MAX_BYTES = 2**31 - 1  # the most that a protobuf, and so an ONNX file, can hold
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything that a host needs to know of a bundle before it opens a graph."""
+    """Everything that a host needs to know about a bundle before it opens a graph."""
 
     metadata: Metadata
     onnx: OnnxVersions | None
-    """None where the bundle holds no ONNX file."""
+    """None if the bundle has no ONNX file."""
     graphs: dict[str, Graph]
     files: dict[str, FileRecord]
     pixels: int | None = PIXELS_VERSION
     """Version of the recipe by which image files become pixels; None in bundles that name none."""
+    prior: PriorRecord | None = None
+    """The mixture to draw from, in format 2; None for N(0, I)."""
+    c: CSource | None = None
+    """None where the bundle holds no C source."""
 
     def to_json(self) -> str:
         """The text of `manifest.json`, the same for the same manifest."""
-        content = {"format_version": FORMAT_VERSION, **asdict(self)}
-        if self.pixels is None:
-            del content["pixels"]
+        content = {"format_version": 1 if self.prior is None else 2, **asdict(self)}
+        for optional in ("prior", "pixels", "c"):
+            if content[optional] is None:
+                del content[optional]
         return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: bytes) -> Manifest:
-        """Read `manifest.json` and prove its form. Raises BundleError, naming the place, for anything unexpected."""
+        """Read and validate `manifest.json`. Raises BundleError, naming the field, for anything unexpected."""
         root = parse(text)
-        if root.get("format_version") != FORMAT_VERSION:
+        if root.get("format_version") not in FORMAT_VERSIONS or isinstance(root["format_version"], bool):
+            expected = " or ".join(map(str, FORMAT_VERSIONS))
             raise BundleError(
-                f"{MANIFEST_NAME}: format_version should be {FORMAT_VERSION} but is {root.get('format_version')!r}; "
+                f"{MANIFEST_NAME}: format_version should be {expected} but is {root.get('format_version')!r}; "
                 "it was written by another version of vae-toolchain: run vae-export again, or update the runtime"
             )
-        onnx = root.get("onnx")
+        onnx, c = root.get("onnx"), root.get("c")
         manifest = cls(
             metadata=_read_metadata(take(root, "metadata", dict)),
             onnx=None if onnx is None else _read_onnx(take(root, "onnx", dict)),
@@ -61,7 +77,16 @@ class Manifest:
                 for name in files
             },
             pixels=integer(root["pixels"], "pixels", 1, 2**31) if "pixels" in root else None,
+            prior=None if root["format_version"] == 1 else _read_prior(take(root, "prior", dict)),
+            c=None if c is None else _read_c(take(root, "c", dict)),
         )
+        for file_name in (manifest.c.header, manifest.c.source) if manifest.c else ():
+            if file_name not in manifest.files:
+                raise BundleError(f"{MANIFEST_NAME}: c names {file_name}, which files leaves out")
+        if manifest.prior is not None:
+            for name in (PRIOR_NAME, PRIOR_JSON_NAME):
+                if name not in manifest.files:
+                    raise BundleError(f"{MANIFEST_NAME}: has a prior but files leaves out {name}")
         for graph_name, graph in manifest.graphs.items():
             for file_name in graph.files.values():
                 if file_name not in manifest.files:
@@ -71,9 +96,7 @@ class Manifest:
 
 
 def _check_signature(name: str, graph: Graph, metadata: Metadata) -> None:
-    """Decoder and encoder, which this runtime computes with, must have the ports of the contract at the sizes of the
-    metadata.
-    """
+    """Check the inputs and outputs of decoder and encoder, the graphs that this runtime uses, against the contract."""
     if name not in ("decoder", "encoder"):
         return
     channels, height, width = metadata.image_shape
@@ -108,6 +131,22 @@ def _read_metadata(content: dict[str, Any]) -> Metadata:
     )
 
 
+def _read_prior(content: dict[str, Any]) -> PriorRecord:
+    if content.get("kind") != "mixture":
+        raise BundleError(f"{MANIFEST_NAME}: prior.kind should be 'mixture' but is {content.get('kind')!r}")
+    slots = integer(content.get("slots"), "prior.slots", 2, _MAX_SLOTS)
+    if slots & (slots - 1):
+        raise BundleError(f"{MANIFEST_NAME}: prior.slots should be a power of two but is {slots}")
+    components = integer(content.get("components"), "prior.components", 1, slots)
+    classes = take(content, "classes", list, where="prior.classes")
+    if not all(isinstance(name, str) for name in classes) or len(set(classes)) < len(classes):
+        raise BundleError(f"{MANIFEST_NAME}: prior.classes should be different strings but is {classes!r}")
+    if len(classes) > components:
+        raise BundleError(f"{MANIFEST_NAME}: prior.classes names {len(classes)} for {components} components")
+    version = integer(content.get("version"), "prior.version", 1, 2**31)
+    return PriorRecord(version, "mixture", components, slots, tuple(classes))
+
+
 def _read_onnx(content: dict[str, Any]) -> OnnxVersions:
     oldest = content.get("oldest_onnxruntime")
     return OnnxVersions(
@@ -117,6 +156,10 @@ def _read_onnx(content: dict[str, Any]) -> OnnxVersions:
         if oldest is None
         else take(content, "oldest_onnxruntime", str, where="onnx.oldest_onnxruntime"),
     )
+
+
+def _read_c(content: dict[str, Any]) -> CSource:
+    return CSource(plain_name(content.get("header"), "c.header"), plain_name(content.get("source"), "c.source"))
 
 
 def _read_graph(content: dict[str, Any], where: str) -> Graph:

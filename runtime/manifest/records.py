@@ -9,15 +9,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Port:
-    """An input or an output of a graph."""
+    """An input or output of a graph."""
 
     name: str
     dtype: str
     """float32, int64 or uint8."""
     shape: tuple[int | str, ...]
-    """Sizes; "N" where any size will do."""
+    """Sizes of the dimensions; "N" for a dynamic size."""
     range: tuple[float, float] | None
-    """Lowest and highest value, both included; None where unbounded."""
+    """Lowest and highest value, both included; None if unbounded."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,16 @@ class Graph:
 
 
 @dataclass(frozen=True)
+class CSource:
+    """The generator as C source: names of the two files in the bundle's folder."""
+
+    header: str
+    source: str
+
+
+@dataclass(frozen=True)
 class FileRecord:
-    """What a file of the bundle must be."""
+    """Expected size and hash of a file of the bundle."""
 
     bytes: int
     sha256: str
@@ -40,20 +48,34 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class OnnxVersions:
-    """What an ONNX host must understand."""
+    """Versions that an ONNX host must support."""
 
     opset: int
     ir_version: int
     oldest_onnxruntime: str | None = None
-    """The oldest onnxruntime that files of this opset are tested on; None where nobody tried."""
+    """The oldest onnxruntime that files of this opset are tested on; None if untested."""
+
+
+@dataclass(frozen=True)
+class PriorRecord:
+    """What the arrays in `prior.npz` must be."""
+
+    version: int
+    kind: str
+    """mixture."""
+    components: int
+    slots: int
+    """Of each alias table, a power of two."""
+    classes: tuple[str, ...]
+    """Names of the classes; the place of a name is the number that the sampler's input `label` takes."""
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What every graph file says of itself."""
+    """The metadata stored in every graph file."""
 
     pair_id: str
-    """First 16 hexadecimal digits of the sha256 of the weights: equal in all files of one model."""
+    """First 16 hexadecimal digits of the sha256 of the weights and the mixture: equal in all files of one model."""
     noise_version: int
     latent_dim: int
     image_shape: tuple[int, int, int]

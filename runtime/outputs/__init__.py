@@ -1,1 +1,1 @@
-"""Writers of many images in constant memory, one module for each kind of output."""
+"""Writers that stream any number of images in constant memory; one module per kind of output."""

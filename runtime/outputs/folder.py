@@ -1,7 +1,8 @@
-"""A folder of numbered PNGs, one for each image, named by its index, so that shards can share one folder."""
+"""Output to a folder of PNG files named by image index, so several shards can write to one folder."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from runtime.outputs.space import require_space
 from runtime.sampler import Sampler
 
 RECORD_NAME = "vae-sample.json"
-_BYTES_ON_DISK = 4096  # the least that a file takes on common file systems
+_BYTES_ON_DISK = 4096  # minimum size of a file on common file systems
 _FILES_IN_TASK = 64
 
 
@@ -31,6 +32,8 @@ def write_folder(
 ) -> int:
     """Write image I of `job` to `folder`/I.png, I with at least eight digits, in several threads.
 
+    Where classes are asked for, the name of its class follows the number of an image, as in 00000012-dog.png.
+
     resume: leave out the files that are there, each of which is complete. Returns how many this call drew. Raises
     OutputError where the disk is too small or refuses, or where the folder holds something else.
     """
@@ -39,19 +42,25 @@ def write_folder(
     if record.exists():
         check_same(job, record, ignoring=("first", "num"))
     elif any(not path.name.startswith(".") for path in folder.iterdir()):
-        raise OutputError(f"{folder}: holds something that vae-sample did not write; choose another --output")
+        raise OutputError(f"{folder}: contains files that vae-sample did not write; choose another --output")
     else:
         write_record(job, record)
-    start, stop = _first_missing(job, folder) if resume else job.first, job.first + job.num
+    path_of = _naming(sampler, job, folder)
+    start, stop = _first_missing(job, path_of) if resume else job.first, job.first + job.num
     advance(start - job.first)
     if start == stop:
         return 0
     at = start
     try:
         for pixels in sampler.stream(
-            stop - start, seed=job.seed, first=start, temperature=job.temperature, batch_size=batch_size
+            stop - start,
+            seed=job.seed,
+            first=start,
+            temperature=job.temperature,
+            label=job.label,
+            batch_size=batch_size,
         ):
-            _write_all(folder, at, pixels, sampler.threads)
+            _write_all(path_of, at, pixels, sampler.threads)
             at += len(pixels)
             advance(len(pixels))
     except OSError as error:
@@ -62,17 +71,17 @@ def write_folder(
     return stop - start
 
 
-def _first_missing(job: SampleJob, folder: Path) -> int:
+def _first_missing(job: SampleJob, path_of: Callable[[int], Path]) -> int:
     """Index of the first image that is not there; images are written in order, but for the last few of a batch."""
     indices = range(job.first, job.first + job.num)
-    return next((index for index in indices if not _file(folder, index).exists()), indices.stop)
+    return next((index for index in indices if not path_of(index).exists()), indices.stop)
 
 
-def _write_all(folder: Path, first: int, pixels: npt.NDArray[np.uint8], threads: int) -> None:
+def _write_all(path_of: Callable[[int], Path], first: int, pixels: npt.NDArray[np.uint8], threads: int) -> None:
     def work(starts: Iterator[int]) -> None:
         for start in starts:
             for i in range(start, min(start + _FILES_IN_TASK, len(pixels))):
-                path = _file(folder, first + i)
+                path = path_of(first + i)
                 temporary = path.with_name(f".{path.name}")  # renamed when whole: a file that is there is complete
                 write_png(temporary, pixels[i])
                 temporary.replace(path)
@@ -80,5 +89,12 @@ def _write_all(folder: Path, first: int, pixels: npt.NDArray[np.uint8], threads:
     in_threads(work, range(0, len(pixels), _FILES_IN_TASK), threads)
 
 
-def _file(folder: Path, index: int) -> Path:
-    return folder / f"{index:08d}.png"
+def _naming(sampler: Sampler, job: SampleJob, folder: Path) -> Callable[[int], Path]:
+    """Index → file."""
+    names = [re.sub(r"[^\w.-]+", "_", sampler.classes[number]) for number in job.labels or ()]
+
+    def path_of(index: int) -> Path:
+        name = f"-{names[index % len(names)]}" if names else ""
+        return folder / f"{index:08d}{name}.png"
+
+    return path_of

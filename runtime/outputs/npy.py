@@ -1,8 +1,8 @@
-"""A `.npy` of any length, written in order, that can be interrupted at any moment and resumed to the same bytes.
+"""Output to a `.npy` file of any length, which can be interrupted at any moment and resumed to the same bytes.
 
-While it grows, the file is called `NAME.npy.part`, with the job in `NAME.npy.part.json`; a finished one is `NAME.npy`,
-with the job in `NAME.npy.json`. It is appended to rather than mapped into memory: pages of a mapped file count as the
-process's own and would grow with it.
+An unfinished file is called `NAME.npy.part`, with the job in `NAME.npy.part.json`; a finished one is `NAME.npy`, with
+the job in `NAME.npy.json`. Images are appended instead of using a memory map, whose pages would count towards the
+process's memory.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def write_npy(
 ) -> int:
     """Write the images of `job` to `path` as uint8 (num, H, W, C).
 
-    resume: go on with what an interrupted call left; where it left nothing, begin. advance: told how many images more
-    are in the file. Returns how many this call drew. Raises OutputError where the disk is full or refuses, or where
-    there is an interrupted file that `resume` does not ask for, that is of another job, or that another process is
-    writing; what was written then stays, to be resumed.
+    resume: continue the unfinished file of an interrupted call, if there is one. advance: called with the number of
+    images added. Returns the number of images drawn by this call. Raises OutputError if the disk is full or writing
+    fails, or if there is an unfinished file and `resume` is False, it belongs to another job, or another process is
+    writing it. An unfinished file is never removed, so it can be resumed.
     """
     part, record = path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.json")
     part_record = part.with_name(f"{part.name}.json")
@@ -45,7 +45,7 @@ def write_npy(
         advance(job.num)
         return 0
     if part.exists() and not resume:
-        raise OutputError(f"{part}: an interrupted run left it; add --resume to go on with it, or remove it")
+        raise OutputError(f"{part}: left by an interrupted run; continue it with --resume, or remove it")
     present = _size(part)
     require_space(path, job.num * job.image_bytes - present)
     try:
@@ -63,6 +63,7 @@ def write_npy(
                     seed=job.seed,
                     first=job.first + done,
                     temperature=job.temperature,
+                    label=job.label,
                     batch_size=batch_size,
                 ):
                     file.write(pixels.data)
@@ -73,7 +74,7 @@ def write_npy(
         part.replace(path)
         return job.num - done
     except OSError as error:
-        left = f"; {part} stays, and --resume goes on with it once there is room" if _size(part) else ""
+        left = f"; {part} is kept, and --resume continues it once there is space" if _size(part) else ""
         raise OutputError(f"cannot write {path}: {error.strerror or error}{left}") from error
 
 
@@ -82,16 +83,16 @@ def _size(path: Path) -> int:
 
 
 def _prepare(file: BinaryIO, sampler: Sampler, job: SampleJob, path: Path) -> int:
-    """Put the file's position where the next image goes, and say how many images are before it.
+    """Seek to the position of the next image and return the number of images before it.
 
-    What follows the last whole block is cut off, and that block is drawn again: where it differs, this machine does not
-    continue what another began.
+    Images after the last whole block are cut off, and that block is drawn again for comparison. If it differs, the file
+    was begun on a machine or with versions that round differently, and continuing it is an error.
     """
     file.seek(0)
     header = _header(job)
     found = file.read(len(header))
     if found != header[: len(found)]:
-        raise OutputError(f"{path}: does not begin as an array of these images; remove it and begin again")
+        raise OutputError(f"{path}: is not an array of images of this job; remove it and start again")
     if len(found) < len(header):
         file.seek(0)
         file.truncate()
@@ -108,12 +109,13 @@ def _prepare(file: BinaryIO, sampler: Sampler, job: SampleJob, path: Path) -> in
             seed=job.seed,
             first=job.first + check,
             temperature=job.temperature,
+            label=job.label,
             batch_size=done - check,
         )
         if file.read(again.nbytes) != again.tobytes():
             raise OutputError(
-                f"{path}: its last images differ from what this machine draws for the same indices; "
-                "resume on the machine and with the versions that began it, or remove it and begin again"
+                f"{path}: its last images differ from those that this machine draws for the same indices; "
+                "resume on the machine and with the versions that began it, or remove it and start again"
             )
     file.seek(len(header) + done * job.image_bytes)
     file.truncate()
@@ -121,7 +123,7 @@ def _prepare(file: BinaryIO, sampler: Sampler, job: SampleJob, path: Path) -> in
 
 
 def _header(job: SampleJob) -> bytes:
-    """The first bytes of the `.npy`, the same for the same job."""
+    """The header of the `.npy` file."""
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         buffer, {"descr": "|u1", "fortran_order": False, "shape": (job.num, *job.image_shape)}

@@ -1,4 +1,4 @@
-"""A `.npz` with the images, their latents and their indices: complete or not at all, in flat memory."""
+"""Output to a `.npz` file with images, latents and indices; atomic, in constant memory."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ def write_npz(
     batch_size: int | None = None,
     advance: Callable[[int], object] = lambda count: None,
 ) -> int:
-    """Write `images` uint8 (num, H, W, C), `latents` float32 (num, L) and `indices` int64 (num,). Returns num.
+    """Write `images` uint8 (num, H, W, C), `latents` float32 (num, L) and `indices` int64 (num,), and where the
+    prior has classes `labels` int64 (num,), the class of each image. Returns num.
 
-    Raises OutputError where the disk is too small or refuses; `path` then stays as it was.
+    Raises OutputError if the disk is too small or writing fails; `path` is then unchanged.
     """
     require_space(path, job.num * (job.image_bytes + 4 * sampler.latent_dim + 8))
     batch = batch_size or _BATCH
@@ -37,7 +38,12 @@ def write_npz(
 
         def images() -> Iterable[npt.NDArray[Any]]:
             for pixels in sampler.stream(
-                job.num, seed=job.seed, first=job.first, temperature=job.temperature, batch_size=batch_size
+                job.num,
+                seed=job.seed,
+                first=job.first,
+                temperature=job.temperature,
+                label=job.label,
+                batch_size=batch_size,
             ):
                 yield pixels
                 advance(len(pixels))
@@ -48,11 +54,14 @@ def write_npz(
 
         def latents() -> Iterable[npt.NDArray[Any]]:
             for chosen in indices():
-                yield sampler.latents(chosen, seed=job.seed, temperature=job.temperature)
+                yield sampler.latents(chosen, seed=job.seed, temperature=job.temperature, label=job.label)
 
         _add(archive, "images", "|u1", (job.num, *job.image_shape), images())
         _add(archive, "latents", "<f4", (job.num, sampler.latent_dim), latents())
         _add(archive, "indices", "<i8", (job.num,), indices())
+        if sampler.classes:
+            found = (sampler.labels(chosen, seed=job.seed, label=job.label) for chosen in indices())
+            _add(archive, "labels", "<i8", (job.num,), found)
     write_record(job, path.with_name(f"{path.name}.json"))
     return job.num
 
@@ -60,7 +69,7 @@ def write_npz(
 def _add(
     archive: zipfile.ZipFile, name: str, dtype: str, shape: tuple[int, ...], parts: Iterable[npt.NDArray[Any]]
 ) -> None:
-    """One array, part by part. ZipInfo's own date is a fixed one, so equal arrays give equal files."""
+    """Add an array in parts. ZipInfo's default date is constant, so equal arrays give equal files."""
     with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
         np.lib.format.write_array_header_1_0(member, {"descr": dtype, "fortran_order": False, "shape": shape})
         for part in parts:

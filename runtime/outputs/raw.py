@@ -1,4 +1,4 @@
-"""Raw uint8 pixels into an open stream, for another program to read."""
+"""Output of raw uint8 pixels to an open stream, for another program to read."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ def write_raw(
     batch_size: int | None = None,
     advance: Callable[[int], object] = lambda count: None,
 ) -> int:
-    """Write the images of `job` to `stream`, (H, W, C) each, one after the other, with nothing around them.
-    Returns num.
+    """Write the images of `job` to `stream` as (H, W, C) bytes, one after the other, without headers. Returns num.
 
-    Raises BrokenPipeError where the reader stops reading, and OutputError where writing fails otherwise.
+    Raises BrokenPipeError if the reader closes the stream, and OutputError if writing fails for another reason.
     """
     try:
         for pixels in sampler.stream(
-            job.num, seed=job.seed, first=job.first, temperature=job.temperature, batch_size=batch_size
+            job.num, seed=job.seed, first=job.first, temperature=job.temperature, label=job.label, batch_size=batch_size
         ):
             stream.write(pixels.data)
             advance(len(pixels))

@@ -1,4 +1,4 @@
-"""Whether an output fits on its disk, asked before anything is written."""
+"""Checks before writing that an output fits on its disk."""
 
 import shutil
 from pathlib import Path
@@ -7,7 +7,7 @@ from runtime.errors import OutputError
 
 
 def require_space(path: Path, needed: int) -> None:
-    """Make the folder that `path` is to lie in, and raise OutputError where its disk has less than `needed` bytes."""
+    """Create the parent folder of `path`, and raise OutputError if its disk has less than `needed` bytes free."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(path.parent).free

@@ -1,6 +1,6 @@
-"""Images on Ray Data, on one machine or on a cluster. Needs the extra `ray`; nothing else imports it.
+"""Drawing images with Ray Data, on one machine or a cluster. Needs the extra `ray`; only this package imports Ray.
 
-samples   a bundle and a number of images → a `ray.data.Dataset` with the rows (index, image)
+samples   a bundle and a number of images → a `ray.data.Dataset` with rows (index, image)
 """
 
 from runtime.errors import EngineError

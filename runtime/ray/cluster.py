@@ -1,4 +1,4 @@
-"""Connects quietly to Ray: to the cluster that RAY_ADDRESS names, or to a local Ray that it starts."""
+"""Connects to the Ray cluster named by RAY_ADDRESS, or starts a local one; suppresses Ray's log output."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _ADDRESS = "RAY_ADDRESS"
 
 @contextmanager
 def connected() -> Iterator[None]:
-    """Ray, for the length of the block. Where this process is connected already, it stays so.
+    """Connect to Ray for the duration of the block. If this process is already connected, that connection is used.
 
-    Raises EngineError where the cluster does not answer or Ray cannot start.
+    Raises EngineError if the cluster does not answer or Ray cannot start.
     """
     if ray.is_initialized():
         yield
@@ -53,10 +53,10 @@ def connected() -> Iterator[None]:
 
 
 def _require_answer(address: str) -> None:
-    """Raise EngineError where no Ray answers at `address`, host:port.
+    """Raise EngineError if no Ray answers at `address`, host:port.
 
-    Asked in a process of its own: `ray.init` waits for two minutes, writes to stderr from C++ and then ends the process
-    (Ray 2.60). Other kinds of address are Ray's to judge, which it does at once.
+    Uses a child process, because without an answer `ray.init` waits for two minutes, writes to stderr from C++ and then
+    ends the process (Ray 2.60). Other forms of address are not checked here: Ray rejects wrong ones at once.
     """
     if "://" in address or ":" not in address:
         return
@@ -74,7 +74,7 @@ def _require_answer(address: str) -> None:
 
 @contextmanager
 def _stderr_aside() -> Iterator[None]:
-    """Nothing on stderr while Ray starts: its C++ part announces there that it was told to be quiet."""
+    """Discard stderr while Ray starts: its C++ part prints a message there even if logging is turned off."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
@@ -86,8 +86,8 @@ def _stderr_aside() -> Iterator[None]:
 
 
 def _silence() -> None:
-    """Ray's progress stays on the screen; its logs stay in its own files."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere unless the user turns it on
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's own advice against a warning
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ part writes errors to stderr that are none
+    """Keep Ray's progress bars, but write its logs only to its own log files."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage statistics are sent unless the user enables them
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a warning, as its text recommends
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ part writes harmless messages to stderr as errors
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)

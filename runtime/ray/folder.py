@@ -1,4 +1,4 @@
-"""A folder of Parquet files, filled by Ray: resumable, in shards, and no file there that is not complete."""
+"""Output to a folder of Parquet files with Ray: resumable, in shards, and every file in it is complete."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from runtime.ray.shipped import ShippedBundle
 from runtime.ray.worker import Draw, DrawIntoFiles
 from runtime.sampler import Sampler
 
-_RANGES_AHEAD = 3  # of each worker: the one that it is at and two more
+_RANGES_AHEAD = 3  # ranges assigned to a worker: the current one and two more
 
 
 @dataclass(frozen=True)
 class Filled:
-    """What `fill_folder` did."""
+    """The result of `fill_folder`."""
 
     images: int
-    """How many were drawn."""
+    """Number of images drawn."""
     starting_s: float
-    """Seconds until the first worker began to draw: of Ray itself, where it did not run, and of the workers."""
+    """Seconds until the first worker began to draw: start of the workers, and of Ray if it was not running."""
     drawing_s: float
-    """Seconds from then on."""
+    """Seconds from then to the end."""
 
 
 def fill_folder(
@@ -46,10 +46,10 @@ def fill_folder(
 ) -> Filled:
     """Write the images of `part` of `job` to `folder`, in files named by their indices.
 
-    resume: leave out the files that are there, each of which is complete. threads: CPUs of a worker.
+    resume: skip existing files; they are always complete. threads: CPUs per worker.
 
-    Raises OutputError where the disk is too small or refuses, or where the folder holds something else, and EngineError
-    where Ray cannot be had or gives up.
+    Raises OutputError if the disk is too small, writing fails, or the folder has other content, and EngineError if Ray
+    is not available or fails.
     """
     started = time.time()
     require_space(folder / RECORD_NAME, part.num * _bytes_on_disk(sampler, part))
@@ -58,10 +58,10 @@ def fill_folder(
     if not len(files):
         return Filled(0, 0.0, 0.0)
     with _staging(folder, part) as staging, connected():
-        draw = Draw(ray.put(ShippedBundle.of(sampler)), sampler.precision, job.seed, job.temperature)
+        draw = Draw(ray.put(ShippedBundle.of(sampler)), sampler.precision, job.seed, job.temperature, job.label)
         written = numbered(files).map_batches(
             DrawIntoFiles,
-            fn_constructor_args=(draw, ParquetFolder(job, folder, staging)),
+            fn_constructor_args=(draw, ParquetFolder(job, folder, staging, labelled=bool(sampler.classes))),
             batch_size=None,
             num_cpus=threads,
             compute=ray.data.ActorPoolStrategy(
@@ -71,12 +71,14 @@ def fill_folder(
         try:
             began = _first_began(written, folder)
         except ray.exceptions.RayError as error:
-            raise EngineError(f"{folder}: Ray gave up: {' '.join(str(error).split())}; --resume goes on") from error
+            raise EngineError(
+                f"{folder}: Ray failed: {' '.join(str(error).split())}; continue with --resume"
+            ) from error
         return Filled(files.images, began - started, time.time() - began)
 
 
 def _first_began(written: ray.data.Dataset, folder: Path) -> float:
-    """Let Ray write everything, and say when the first worker began. Raises OutputError where a file fails."""
+    """Write all files with Ray. Returns when the first worker began. Raises OutputError if a file cannot be written."""
     began = math.inf
     for row in written.iter_rows():
         if row["error"]:
@@ -89,7 +91,7 @@ def _first_began(written: ray.data.Dataset, folder: Path) -> float:
 
 
 def _room_for(threads: int) -> int:
-    """Workers of `threads` CPUs that the cluster has room for. Raises EngineError where it has none."""
+    """Number of workers with `threads` CPUs that fit on the cluster. Raises EngineError if none does."""
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     cpus = [int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]]
     workers = sum(count // threads for count in cpus)
@@ -102,7 +104,7 @@ def _room_for(threads: int) -> int:
 
 @contextmanager
 def _staging(folder: Path, part: SampleJob) -> Iterator[Path]:
-    """A hidden folder for files that are not yet whole; also clears away what a killed job of this part left."""
+    """Create a hidden folder for unfinished files; removes leftovers of an interrupted job of this part."""
     staging = folder / f".{part.first}-{part.num}"
     shutil.rmtree(staging, ignore_errors=True)
     try:
@@ -116,8 +118,8 @@ def _staging(folder: Path, part: SampleJob) -> Iterator[Path]:
 
 
 def _bytes_on_disk(sampler: Sampler, part: SampleJob) -> int:
-    """Estimated bytes of one image on disk, from compressing the first few."""
+    """Estimated bytes per image on disk, measured by compressing the first few."""
     few = min(part.num, sampler.block)
-    pixels = sampler.sample(few, seed=part.seed, first=part.first, temperature=part.temperature)
+    pixels = sampler.sample(few, seed=part.seed, first=part.first, temperature=part.temperature, label=part.label)
     compressed: int = pa.Codec(COMPRESSION, COMPRESSION_LEVEL).compress(pixels).size
     return max(1, compressed // few)

@@ -1,7 +1,8 @@
-"""What a folder of Parquet files is to hold, and in which files: the same for every shard and for every resumption."""
+"""The contents of a Parquet folder: which images in which file, identical for every shard and resumed job."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -9,26 +10,27 @@ import numpy as np
 
 from runtime.errors import OutputError
 from runtime.job import SampleJob, check_same, write_record
+from runtime.labels import Label
 from runtime.noise import NOISE_VERSION
 from runtime.ray.ranges import Ranges, power_of_two
 from runtime.ray.shipped import ShippedBundle
 from runtime.sampler import Sampler
 
 RECORD_NAME = "_vae-sample.json"
-"""Readers of Parquet folders pass over names with an underscore."""
+"""Name of the record. Parquet readers ignore files whose names begin with an underscore."""
 _BYTES_IN_FILE = 2**27
-"""Bytes of pixels that a worker holds at a time."""
+"""Bytes of pixels that a worker holds in memory at a time."""
 
 
 @dataclass(frozen=True)
 class ParquetJob(SampleJob):
-    """A folder of Parquet files. `first` and `num` are of all its images, whichever shard draws them."""
+    """A folder of Parquet files. `first` and `num` describe the images of all shards together."""
 
     manifest_sha256: str
     noise_version: int
     images_per_file: int
     shards: int
-    """Parts into which the images are divided. No file reaches over from one part into another."""
+    """Number of shards. Every file belongs to exactly one."""
 
     @classmethod
     def of(
@@ -40,13 +42,14 @@ class ParquetJob(SampleJob):
         first: int,
         temperature: float,
         shard: tuple[int, int] = (0, 1),
+        labels: Sequence[Label] = (),
         images_per_file: int | None = None,
     ) -> ParquetJob:
-        """The folder that the parts of these images fill together. images_per_file: None means about 100 MB of pixels.
+        """The job of all shards together. images_per_file: None means about 100 MB of pixels.
 
-        Raises InputError where there are more parts than images.
+        Raises InputError where there are more parts than images, or a class is unknown.
         """
-        whole = SampleJob.of(sampler, num, seed=seed, first=first, temperature=temperature)
+        whole = SampleJob.of(sampler, num, seed=seed, first=first, temperature=temperature, labels=labels)
         return cls(
             **asdict(whole),
             manifest_sha256=ShippedBundle.of(sampler).manifest_sha256,
@@ -56,7 +59,7 @@ class ParquetJob(SampleJob):
         )
 
     def files(self, part: SampleJob) -> Ranges:
-        """The images of each file of one part of this job."""
+        """The range of images in each file of one shard."""
         return Ranges.of(part.first, part.num, self.images_per_file)
 
 
@@ -66,19 +69,19 @@ def file_name(start: int, stop: int) -> str:
 
 
 def claim(job: ParquetJob, folder: Path) -> None:
-    """Note in `folder`, which exists, that it is this job's. Raises OutputError where it is anything else's."""
+    """Write the job's record to the existing `folder`. Raises OutputError if it belongs to another job."""
     record = folder / RECORD_NAME
     if record.exists():
         check_same(job, record)
     elif any(not path.name.startswith(".") for path in folder.iterdir()):
         raise OutputError(
-            f"{folder}: holds something that vae-sample --engine ray did not write; choose another --output"
+            f"{folder}: contains files that vae-sample --engine ray did not write; choose another --output"
         )
     else:
         write_record(job, record)
 
 
 def missing(files: Ranges, folder: Path) -> Ranges:
-    """Those of `files` that are not in `folder`. Each that is there is complete."""
+    """The `files` that do not exist in `folder`; existing files are complete."""
     present = {path.name for path in folder.iterdir()}
     return files.only(np.array([file_name(*file) not in present for file in files], dtype=np.bool_))

@@ -1,8 +1,8 @@
-"""Rows into Parquet files by Ray's own writer: each file appears under its name when it is complete.
+"""Writes rows to Parquet files with Ray's writer; each file is renamed to its final name when complete.
 
-`index` is int64; `image` is a fixed number of bytes, the pixels in the order H, W, C. A tensor column would be a list
-of numbers, and Parquet notes two levels for every number of a list: five times slower (of MNIST's images, 118,000
-against 604,000 a second in one thread).
+`index` is int64; `image` is a fixed-size binary with the pixels in the order H, W, C. A tensor column would be stored
+as a list, for which Parquet writes two levels per number: 118,000 instead of 604,000 MNIST images per second in one
+thread.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -26,47 +25,59 @@ from runtime.files import flush_to_disk
 from runtime.manifest import METADATA_KEY
 from runtime.ray.job import RECORD_NAME, ParquetJob, file_name
 
-# Of MNIST's digits zstd leaves 300 bytes, snappy 357, at 604,000 and 830,000 images/s in one thread; drawing them takes
-# three times as long as either.
+# A MNIST image takes 300 bytes with zstd and 357 with snappy, at 604,000 and 830,000 images/s in one thread. Drawing
+# takes three times as long as either.
 COMPRESSION = "zstd"
 COMPRESSION_LEVEL = 1
 
 
-def schema_of(job: ParquetJob) -> pa.Schema:
-    """Schema of the files, with the job as JSON in its metadata."""
+def schema_of(job: ParquetJob, *, labelled: bool = False) -> pa.Schema:
+    """Schema of the files, with the job as JSON in its metadata. labelled: with the class of each image."""
     image = pa.field("image", pa.binary(job.image_bytes), nullable=False)
-    described = json.dumps(asdict(job), sort_keys=True)
+    described = json.dumps(job.described(), sort_keys=True)
     return pa.schema(
-        [pa.field("index", pa.int64(), nullable=False), image.with_metadata({"shape": json.dumps(job.image_shape)})],
+        [
+            pa.field("index", pa.int64(), nullable=False),
+            image.with_metadata({"shape": json.dumps(job.image_shape)}),
+            *([pa.field("label", pa.int64(), nullable=False)] if labelled else []),
+        ],
         metadata={METADATA_KEY: described},
     )
 
 
 class ParquetFolder:
-    """Ray's Parquet writer into a folder, but through files that are renamed when they are whole.
+    """Ray's Parquet writer, but files are written elsewhere and renamed when complete.
 
-    Ray writes in place, and a worker may die at any moment; or be given up for dead and go on, while another repeats
-    its work. Each attempt has a file of its own in `staging`, and the last rename wins, with the same bytes.
+    Ray writes in place, and a worker may die while writing, or be considered dead and continue while another repeats
+    its task. Each attempt therefore writes its own temporary file in `staging`; the last rename wins, with the same
+    bytes.
     """
 
-    def __init__(self, job: ParquetJob, folder: Path, staging: Path) -> None:
-        """staging: a folder on the same disk as `folder`; both exist, and every worker sees them."""
+    def __init__(self, job: ParquetJob, folder: Path, staging: Path, *, labelled: bool = False) -> None:
+        """staging: a folder on the same disk as `folder`; both exist, and every worker sees them. labelled: whether the
+        images have classes.
+        """
+        self._labelled = labelled
         self._job = job
         self._folder = folder.resolve()
         self._staging = staging.resolve()
 
-    def write(self, index: npt.NDArray[np.int64], image: npt.NDArray[np.uint8]) -> None:
-        """Write one file: consecutive indices (N,) and their images (N, H, W, C). Raises OutputError where `folder` is
-        not to be seen here.
+    def write(
+        self, index: npt.NDArray[np.int64], image: npt.NDArray[np.uint8], label: npt.NDArray[np.int64] | None = None
+    ) -> None:
+        """Write one file: consecutive indices (N,), their images (N, H, W, C) and perhaps their classes (N,).
+
+        Raises OutputError where `folder` is not to be seen here.
         """
         if not (self._folder / RECORD_NAME).exists():
             raise OutputError(
                 f"{self._folder}: cannot be seen by a worker on the machine {os.uname().nodename}; "
                 "choose an --output on storage that all machines of the cluster share"
             )
-        schema = schema_of(self._job)
+        schema = schema_of(self._job, labelled=self._labelled)
         pixels = [None, pa.py_buffer(np.ascontiguousarray(image))]
         images = pa.FixedSizeBinaryArray.from_buffers(schema.field("image").type, len(image), pixels)
+        labels = [] if label is None else [pa.array(label)]
         name = file_name(int(index[0]), int(index[-1]) + 1)
         attempt = _Attempt(f"{name}.{secrets.token_hex(8)}")
         writer = ParquetDatasink(
@@ -80,10 +91,10 @@ class ParquetFolder:
             },
         )
         threads = pa.cpu_count()
-        pa.set_cpu_count(1)  # Arrow writes the batches of a file in any order where it has two threads
+        pa.set_cpu_count(1)  # with more threads, Arrow may write the batches of a file in any order
         try:
             context = TaskContext(task_idx=0, op_name="Write", kwargs={WRITE_UUID_KWARG_NAME: attempt.stem})
-            writer.write([pa.table([pa.array(index), images], schema=schema)], context)
+            writer.write([pa.table([pa.array(index), images, *labels], schema=schema)], context)
         finally:
             pa.set_cpu_count(threads)
         written = self._staging / attempt.file
@@ -92,7 +103,7 @@ class ParquetFolder:
 
 
 class _Attempt(FilenameProvider):
-    """The name of the one file of one attempt."""
+    """File name for one attempt."""
 
     def __init__(self, stem: str) -> None:
         self.stem = stem

@@ -1,4 +1,4 @@
-"""A long range of images cut into pieces that are the same whoever cuts it, and whatever of it is left to do."""
+"""Cuts a range of images into pieces at fixed boundaries, independent of shard, resume and number of workers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Ranges:
     """Pieces of a range of indices, cut at multiples of `size`."""
 
     starts: npt.NDArray[np.int64]
-    """Index of the first image of each piece, ascending. An array, because a job may have millions of pieces."""
+    """Index of the first image of each piece, ascending, int64; a job may have millions of pieces."""
     stop: int
-    """Index after the last image of all."""
+    """Index after the last image of the range."""
     size: int
 
     @classmethod
@@ -40,7 +40,7 @@ class Ranges:
 
     @property
     def images(self) -> int:
-        """How many images the pieces hold together."""
+        """Total number of images in the pieces."""
         return sum(stop - start for start, stop in self)
 
     def only(self, wanted: npt.NDArray[np.bool_]) -> Ranges:
@@ -49,7 +49,7 @@ class Ranges:
 
 
 def power_of_two(most_bytes: int, sampler: Sampler) -> int:
-    """The largest power of two of images that fit into `most_bytes`, but at least one of the sampler's blocks."""
+    """Largest power of two of images that fits into `most_bytes`, but at least one block of the sampler."""
     height, width, channels = sampler.pixels_shape
     fitting = max(1, most_bytes // (height * width * channels))
     return max(sampler.block, 1 << fitting.bit_length() - 1)

@@ -1,4 +1,4 @@
-"""A bundle that travels to the workers by value, so that they need no folder in common with whoever asks for images."""
+"""A bundle that is sent to the workers by value, so that they need no shared file system."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ import hashlib
 from dataclasses import dataclass
 
 from runtime.bundle import Bundle
+from runtime.manifest import PRIOR_NAME
 from runtime.sampler import Sampler
 
 
 @dataclass(frozen=True)
 class ShippedBundle(Bundle):
-    """A bundle's manifest and the files that drawing takes, once they are proven."""
+    """A bundle's manifest and the verified files that are needed for drawing."""
 
     contents: dict[str, bytes]
 
     @classmethod
     def of(cls, sampler: Sampler) -> ShippedBundle:
-        """What `sampler` draws with. Raises BundleError where the file has changed since."""
+        """The bundle that `sampler` uses. Raises BundleError if its file has changed since it was opened."""
         bundle = sampler.bundle
-        return cls(bundle.folder, bundle.manifest, {sampler.decoder_file: bundle.read(sampler.decoder_file)})
+        names = [sampler.decoder_file, *([PRIOR_NAME] if bundle.manifest.prior else [])]
+        return cls(bundle.folder, bundle.manifest, {name: bundle.read(name) for name in names})
 
     def read(self, name: str) -> bytes:
-        """The content of one file, proven when it was shipped."""
+        """The content of one file, verified before it was sent."""
         return self.contents[name]
 
     @property
     def manifest_sha256(self) -> str:
-        """sha256 of the manifest, which names that of every other file and so identifies the whole bundle."""
+        """sha256 of the manifest. It identifies the bundle, because the manifest contains the sha256 of every file."""
         return hashlib.sha256(self.manifest.to_json().encode("utf-8")).hexdigest()

@@ -1,4 +1,4 @@
-"""What the tests of other hosts share: the hosts that this machine has, the built examples, a served explorer."""
+"""Fixtures for the tests of other hosts: available hosts, built examples, a served explorer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.hosts.helpers import NODE_EXAMPLE, ROOT, WEB, Served, missing, run
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-# Debian's Chromium as root in a container, and silent: no sandbox, no GPU, no traffic of its own.
+# For Debian's Chromium as root in a container: no sandbox, no GPU, no background network traffic.
 _CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -30,15 +30,17 @@ _table: list[str] = []
 _figures: list[str] = []
 
 
-@pytest.fixture(scope="session")
-def host_bundle(_exported: Path) -> Path:
-    """The bundle that the hosts run: the tiny one of the tests, or the one that VAE_BUNDLE names."""
-    return Path(os.environ["VAE_BUNDLE"]).resolve() if "VAE_BUNDLE" in os.environ else _exported
+@pytest.fixture(scope="session", params=["mixture"] if "VAE_BUNDLE" in os.environ else ["N(0, I)", "mixture"])
+def host_bundle(request: pytest.FixtureRequest, _exported: Path, _exported_mixture: Path) -> Path:
+    """The bundle that the hosts run: both tiny ones of the tests in turn, or the one that VAE_BUNDLE names."""
+    if "VAE_BUNDLE" in os.environ:
+        return Path(os.environ["VAE_BUNDLE"]).resolve()
+    return _exported_mixture if request.param == "mixture" else _exported
 
 
 @pytest.fixture(scope="session")
 def node() -> str:
-    """Node, with onnxruntime-node beside the example."""
+    """The path of Node; skips if onnxruntime-node is not installed in the example's folder."""
     found = shutil.which("node")
     if found is None:
         missing("Node is not installed")
@@ -49,7 +51,7 @@ def node() -> str:
 
 @pytest.fixture(scope="session")
 def cpp_build() -> Path:
-    """The folder with the built examples and probes in C++; kept, so that only the first run compiles."""
+    """The folder with the compiled C++ examples and probes; kept, so that only the first run compiles."""
     for program in ("cmake", "c++"):
         if shutil.which(program) is None:
             missing(f"{program} is not installed")
@@ -88,7 +90,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def explorer(host_bundle: Path, site: Path) -> Iterator[str]:
-    """Address of the explorer with `host_bundle`."""
+    """Address of the explorer, which shows `host_bundle`."""
     served = Served(host_bundle, site)
     yield served.address
     served.close()
@@ -109,8 +111,8 @@ def figures() -> list[str]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _table:
         terminalreporter.section("conformance of the hosts")
-        terminalreporter.line("| host | latents | largest image difference | one image |")
-        terminalreporter.line("| --- | --- | --- | --- |")
+        terminalreporter.line("| host | prior | latents | largest image difference | one image |")
+        terminalreporter.line("| --- | --- | --- | --- | --- |")
         for row in _table:
             terminalreporter.line(row)
     if _figures:

@@ -1,7 +1,7 @@
-"""Plain helpers of the tests of other hosts.
+"""Helpers for the tests of other hosts.
 
-A host that is missing skips its tests and says why; with VAE_REQUIRE_HOSTS=1, which `make test-hosts` sets, it fails
-them.
+If a host is missing, its tests are skipped with the reason; with VAE_REQUIRE_HOSTS=1, which `make test-hosts` sets,
+they fail.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WEB = ROOT / "web"
 
 
 def missing(what: str) -> NoReturn:
-    """This machine lacks a host: skips the test, or fails it where hosts are required."""
+    """Report a missing host: skip the test, or fail it if hosts are required."""
     if os.environ.get("VAE_REQUIRE_HOSTS"):
         pytest.fail(f"{what}; VAE_REQUIRE_HOSTS forbids skipping")
     pytest.skip(f"{what}; `make test-hosts` installs it")

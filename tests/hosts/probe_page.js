@@ -16,10 +16,12 @@ async (request) => {
       seed: new ort.Tensor("int64", [seed], []),
       index: new ort.Tensor("int64", indices, [indices.length]),
       temperature: new ort.Tensor("float32", [1], []),
+      ...(request.labels ? { label: new ort.Tensor("int64", request.labels.map(BigInt), [indices.length]) } : {}),
     });
     answer.graph += hex(found[request.latents].data);
     answer.images += hex(found.image.data);
-    const z = model.latents(seed, indices);
+    const rows = indices.flatMap((index, i) => [...model.latents(seed, [index], 1, request.labels?.[i])]);
+    const z = Float32Array.from(rows);
     answer.own += hex(z);
     const pictures = await model.decode(z);
     for (let i = 0; i < indices.length; i++) {

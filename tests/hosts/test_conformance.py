@@ -1,4 +1,4 @@
-"""The same seed draws the same picture in every host: latents to the bit as NumPy's, images to one grey level."""
+"""The same seed draws the same picture in every host: latents bit-identical to NumPy's, images to one grey level."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import base64
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxruntime
 import pytest
 
+from export.checks.parts import latents_part
 from runtime import Bundle, Sampler
-from runtime.noise import standard_normal
 from tests.hosts.helpers import NODE_EXAMPLE, ROOT, WEB, missing, run
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ INDICES = (0, 1, 5, 2**31, 2**32 + 5, 2**53 + 1, 2**63 - 1)
 
 @dataclass
 class Drawn:
-    """What a host made of SEEDS and INDICES, seed by seed."""
+    """The results of a host for SEEDS and INDICES, one entry per seed."""
 
     version: str
     latents: bytes
@@ -45,17 +45,24 @@ class Drawn:
 def open_sampler(host_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The bundle's sampler.onnx with its latents as a second output, and their name."""
     model = onnx.load(host_bundle / "sampler.onnx")
-    (scaling,) = (node for node in model.graph.node if "temperature" in node.input)
-    (latents,) = (name for name in scaling.input if name != "temperature")
+    part = latents_part(model)
+    assert part is not None
+    (latents,) = (port.name for port in part.graph.output)
     model.graph.output.append(onnx.helper.make_tensor_value_info(latents, onnx.TensorProto.FLOAT, None))
     path = tmp_path_factory.mktemp("open") / "sampler.onnx"
     onnx.save(model, path)
     return path, latents
 
 
+def labels_of(folder: Path) -> list[int] | None:
+    """A class, or -1 for any, for each of INDICES; None where the bundle has no classes."""
+    classes = Sampler(folder).classes
+    return [i % (len(classes) + 1) - 1 for i in range(len(INDICES))] if classes else None
+
+
 @pytest.fixture(scope="session")
 def request_file(host_bundle: Path, open_sampler: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the hosts in JavaScript are asked for; numbers as text, since theirs are exact up to 2**53 only."""
+    """The request to JavaScript hosts; integers as text, since JavaScript's are exact only up to 2**53."""
     path = tmp_path_factory.mktemp("request") / "request.json"
     sampler, latents = open_sampler
     path.write_text(
@@ -67,6 +74,8 @@ def request_file(host_bundle: Path, open_sampler: tuple[Path, str], tmp_path_fac
                 "latentDim": Bundle.open(host_bundle).manifest.metadata.latent_dim,
                 "seeds": [str(seed) for seed in SEEDS],
                 "indices": [str(index) for index in INDICES],
+                "labels": labels_of(host_bundle),
+                "prior": str(host_bundle / "prior.json") if (host_bundle / "prior.json").exists() else None,
             }
         )
     )
@@ -74,16 +83,19 @@ def request_file(host_bundle: Path, open_sampler: tuple[Path, str], tmp_path_fac
 
 
 def check(name: str, drawn: Drawn, folder: Path, table: list[str]) -> None:
-    """Hold a host against NumPy's noise and this project's own sampler, and note its row of the table."""
+    """Compare a host with NumPy's noise and this project's sampler, and record its row of the table."""
     sampler = Sampler(folder)
-    expected = np.concatenate([standard_normal(seed, INDICES, sampler.latent_dim) for seed in SEEDS])
+    numbers = labels_of(folder)
+    label = None if numbers is None else [None if number < 0 else number for number in numbers]
+    expected = np.concatenate([sampler.latents(INDICES, seed=seed, label=label) for seed in SEEDS])
     found = np.frombuffer(drawn.latents, "<u4").reshape(expected.shape)
     equal = found == expected.view("<u4")
-    pictures = np.concatenate([sampler.sample_indices(INDICES, seed=seed) for seed in SEEDS])
+    pictures = np.concatenate([sampler.sample_indices(INDICES, seed=seed, label=label) for seed in SEEDS])
     pixels = np.frombuffer(drawn.images, np.uint8).reshape(pictures.shape)
     levels = int(np.abs(pixels.astype(int) - pictures).max())
     bits = "bit-identical" if equal.all() else f"{np.mean(~equal):.1%} differ"
-    table.append(f"| {name}: {drawn.version} | {bits} | {levels} of 255 | {drawn.ms:.2f} ms |")
+    prior = "N(0, I)" if numbers is None else "mixture, with and without a class"
+    table.append(f"| {name}: {drawn.version} | {prior} | {bits} | {levels} of 255 | {drawn.ms:.2f} ms |")
     assert equal.all()
     assert levels <= 1
 
@@ -94,8 +106,12 @@ def test_python_with_onnxruntime_alone(
     path, latents = open_sampler
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
-    def draw(seed: int, indices: npt.ArrayLike) -> list[Any]:
+    labels = labels_of(host_bundle)
+
+    def draw(seed: int, indices: Sequence[int]) -> list[Any]:
         numbers = {"seed": np.array(seed), "index": np.array(indices), "temperature": np.array(1, np.float32)}
+        if labels is not None:
+            numbers["label"] = np.array(labels[: len(indices)])
         return session.run([latents, "image"], numbers)
 
     found = [draw(seed, INDICES) for seed in SEEDS]
@@ -128,7 +144,7 @@ def test_chromium(
     request_file: Path,
     conformance_table: list[str],
 ) -> None:
-    """The page's own modules: its noise, the sampler's noise in WebAssembly, and pictures by both ways."""
+    """Test the page's modules: noise in JavaScript, noise of the sampler graph in WebAssembly, pictures from both."""
     page = browser.new_page()
     page.goto(explorer)
     page.wait_for_selector("#badge[data-state=passed]")
@@ -147,7 +163,7 @@ def test_chromium(
 
 def test_cpp_with_libtorch(cpp_build: Path, host_bundle: Path, tmp_path: Path, conformance_table: list[str]) -> None:
     program = cpp_build / "probe_libtorch"
-    drawn = draw_in_cpp([program, host_bundle / "sampler.pt"], tmp_path)
+    drawn = draw_in_cpp([program, host_bundle / "sampler.pt"], tmp_path, labels_of(host_bundle))
     check("C++", drawn, host_bundle, conformance_table)
 
 
@@ -156,7 +172,7 @@ def test_cpp_with_opencv(cpp_build: Path, host_bundle: Path, tmp_path: Path, con
     if not program.exists():
         missing("OpenCV is not installed (Debian: libopencv-dnn-dev)")
     latent_dim = Bundle.open(host_bundle).manifest.metadata.latent_dim
-    drawn = draw_in_cpp([program, host_bundle / "decoder.onnx", TABLE, latent_dim], tmp_path)
+    drawn = draw_in_cpp([program, host_bundle, TABLE, latent_dim], tmp_path, labels_of(host_bundle))
     check("C++", drawn, host_bundle, conformance_table)
 
 
@@ -164,7 +180,7 @@ def test_the_noise_in_cpp_gives_its_known_answers(cpp_build: Path) -> None:
     assert "to the bit" in run(cpp_build / "examples" / "noise_test", TABLE)
 
 
-def draw_in_cpp(command: list[object], folder: Path) -> Drawn:
+def draw_in_cpp(command: list[object], folder: Path, labels: list[int] | None) -> Drawn:
     files = folder / "latents", folder / "images"
-    answer = json.loads(run(*command, *files, *SEEDS, "--", *INDICES))
+    answer = json.loads(run(*command, *files, *SEEDS, "--", *INDICES, "--", *(labels or [])))
     return Drawn(answer["version"], files[0].read_bytes(), files[1].read_bytes(), answer["ms"])

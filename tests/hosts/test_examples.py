@@ -1,4 +1,4 @@
-"""Every example runs from a clean checkout with the commands of its own README."""
+"""Every example runs from a clean checkout with the commands in its README."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PICTURES = {"python-minimal": ["digit.pgm"], "node": ["digit.png"], "cpp": ["dig
 
 @pytest.fixture
 def clean_checkout(tmp_path: Path, bundle: Path) -> Path:
-    """What git tracks and nothing else, with a trained bundle and the environment of `make`."""
+    """A copy of the files tracked by git, with a trained bundle and the environment of `make`."""
     checkout = tmp_path / "checkout"
     for name in run("git", "ls-files", "-z").split("\0"):
         if name and (ROOT / name).is_file():
@@ -35,7 +35,7 @@ def clean_checkout(tmp_path: Path, bundle: Path) -> Path:
 
 @pytest.mark.parametrize("example", PICTURES)
 def test_an_example_runs_with_the_commands_of_its_readme(clean_checkout: Path, bundle: Path, example: str) -> None:
-    """Installs from package registries and compiles, so it runs where hosts are required."""
+    """Installs from package registries and compiles, so it only runs if hosts are required."""
     if not os.environ.get("VAE_REQUIRE_HOSTS"):
         pytest.skip("installs packages and compiles for minutes; `make test-hosts` runs it")
     readme = (clean_checkout / "examples" / example / "README.md").read_text()

@@ -1,4 +1,4 @@
-"""The latent explorer in Debian's Chromium: what a visitor sees, does, and is told when something is wrong."""
+"""The latent explorer in Debian's Chromium: pictures, controls, links and error messages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.runtime.children import child
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-# Through a copy: Chromium writes into the console of a page whose own canvases are read often.
+# Reads a copy, because Chromium prints a warning to the console if a page's canvas is read often.
 _PIXELS = """canvas => {
     const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", {willReadFrequently: true});
     copy.drawImage(canvas, 0, 0);
@@ -34,7 +34,7 @@ _PIXELS = """canvas => {
 
 @pytest.fixture
 def page(browser: Browser, explorer: str) -> Iterator[Page]:
-    """A fresh visitor, whose console must stay empty and whose requests must stay on the origin."""
+    """A page in a new browser context; its console must stay empty and its requests on the origin."""
     with Visitor(browser, explorer) as page:
         yield page
 
@@ -73,13 +73,13 @@ def opened(page: Page, address: str) -> Page:
 
 
 def pixels(page: Page, selector: str) -> npt.NDArray[np.uint8]:
-    """What a canvas shows: uint8 (H, W, 3)."""
+    """The pixels of a canvas: uint8 (H, W, 3)."""
     width, height, *data = page.locator(selector).first.evaluate(_PIXELS)
     return np.array(data, np.uint8).reshape(height, width, 4)[..., :3]
 
 
 def settled(page: Page, selector: str, before: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """What a canvas shows once it differs from `before`."""
+    """The pixels of a canvas, as soon as they differ from `before`."""
     for _ in range(100):
         now = pixels(page, selector)
         if now.shape != before.shape or (now != before).any():
@@ -150,7 +150,7 @@ def test_the_first_picture_comes_soon_and_costs_few_bytes(page: Page, explorer: 
     sizes = page.evaluate("() => performance.getEntriesByType('resource').map(entry => entry.encodedBodySize)")
     figures.append(f"page to first picture: {first:.0f} ms; {sum(sizes):,} bytes in {len(sizes)} requests")
     assert sum(sizes) < 25_000_000
-    assert first < 10_000  # a bound for a busy machine; the figure that is promised is printed above
+    assert first < 10_000  # a loose limit for a busy machine; the documented figure is printed above
 
 
 def test_dragging_over_the_plane_moves_two_latents(page: Page, explorer: str) -> None:
@@ -181,7 +181,7 @@ def test_a_link_shows_the_same_picture_to_another_visitor(page: Page, explorer: 
     before = pixels(page, "#explore-picture")
     set_range(page, "#sliders input", -2.25)
     shown = settled(page, "#explore-picture", before)
-    page.wait_for_timeout(300)  # the address follows a fifth of a second behind
+    page.wait_for_timeout(300)  # the address is updated 0.2 s later
     with Visitor(browser, explorer) as other:
         opened(other, page.url)
         assert (pixels(other, "#explore-picture") == shown).all()
@@ -259,11 +259,11 @@ def test_nothing_is_cut_off_on_a_phone(browser: Browser, explorer: str, scheme: 
 
 
 class TestWithAnotherBundle:
-    """A bundle that is not as it should be: a sentence, never a blank page."""
+    """A damaged or missing bundle gives a message, never a blank page."""
 
     @pytest.fixture
     def told(self, browser: Browser, site: Path, bundle: Path) -> Iterator[Any]:
-        """A function that serves `bundle` as it now is and returns the message that the page shows."""
+        """A function that serves the current `bundle` and returns the message that the page shows."""
         served = Served(bundle, site)
         context = browser.new_context()
 
@@ -282,7 +282,7 @@ class TestWithAnotherBundle:
         assert "manifest.json cannot be loaded (404)" in told("?bundle=elsewhere")
 
     def test_another_origin(self, told: Any) -> None:
-        assert "lies on another origin" in told("?bundle=http://localhost:1/bundle")
+        assert "is on another origin" in told("?bundle=http://localhost:1/bundle")
 
     def test_a_damaged_file(self, told: Any, bundle: Path) -> None:
         content = bytearray((bundle / "decoder.onnx").read_bytes())

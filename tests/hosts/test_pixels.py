@@ -1,4 +1,4 @@
-"""The latent explorer reads an image file as the trainer and `vae-reconstruct` do."""
+"""The latent explorer reads image files in the same way as the trainer and `vae-reconstruct`."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def test_crop_and_resampling_in_javascript_are_pillows_to_the_bit(tmp_path: Path
         ("gray", 0),
         ("RGB", 0),
         ("palette", 0),
-        ("LA", 2),  # a canvas multiplies by alpha in its own way
+        ("LA", 2),  # canvases round differently when they premultiply alpha
         ("RGBA", 2),
-        ("16-bit", 1),  # the browser drops the low byte, where Pillow's part is rounded
-        ("RGB JPEG", 3),  # decoders differ in how they scale up the colour channels
+        ("16-bit", 1),  # the browser drops the low byte, the runtime rounds
+        ("RGB JPEG", 3),  # decoders differ in chroma upsampling
     ],
 )
 @pytest.mark.parametrize("channels", [1, 3])

@@ -1,4 +1,4 @@
-"""Child processes that no test waits for without a limit."""
+"""Child processes with a time limit, so that no test can hang."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ LIMIT_S = 120.0
 
 
 def _default_sigint() -> None:
-    """A shell that starts a job in the background makes it ignore Ctrl-C, and its children inherit that."""
+    """Restore the default SIGINT handler: shells start background jobs with SIGINT ignored, and children inherit it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager
 def child(command: Sequence[object], **options: Any) -> Iterator[subprocess.Popen[Any]]:
-    """A process that reacts to SIGINT, killed when the block ends or after LIMIT_S, so reading from it ends too."""
+    """Start a process that reacts to SIGINT; it is killed at the end of the block or after LIMIT_S seconds."""
     process = subprocess.Popen([str(part) for part in command], preexec_fn=_default_sigint, **options)
     timer = threading.Timer(LIMIT_S, process.kill)
     timer.start()

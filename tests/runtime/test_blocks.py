@@ -1,4 +1,4 @@
-"""Whole aligned blocks: image i is the same bytes wherever a range begins, however it is cut, whoever computes it."""
+"""Aligned blocks: image i is bit-identical for every start, batch size and number of threads of a range."""
 
 import os
 import threading
@@ -21,7 +21,7 @@ def sampler(bundle: Path) -> Sampler:
 
 @pytest.mark.parametrize(("first", "num"), [(0, 1), (1, 700), (127, 2), (128, 128), (300, 5000)])
 @pytest.mark.parametrize("batch_size", [None, 1000, 37])
-def test_a_stream_is_the_same_bytes_wherever_it_begins_and_however_it_is_cut(
+def test_a_stream_has_the_same_bytes_for_every_start_and_batch_size(
     sampler: Sampler, first: int, num: int, batch_size: int | None
 ) -> None:
     whole = np.concatenate(list(sampler.stream(5300, seed=5)))
@@ -37,7 +37,7 @@ def test_the_number_of_threads_changes_no_byte(bundle: Path) -> None:
 
 
 def test_sample_stream_and_chosen_indices_agree(sampler: Sampler) -> None:
-    """Few images take another path than many; on one machine even these agree to the bit."""
+    """Few images take a different path than many; on one machine, both are bit-identical."""
     whole = np.concatenate(list(sampler.stream(600, seed=1)))
     assert (sampler.sample(600, seed=1) == whole).all()
     assert all((sampler.sample(1, seed=1, first=i)[0] == whole[i]).all() for i in range(0, 600, 61))
@@ -47,7 +47,7 @@ def test_sample_stream_and_chosen_indices_agree(sampler: Sampler) -> None:
 
 
 class RecordingGraph:
-    """A graph that adds the row's number to its input and remembers the batches that it was called with."""
+    """A fake graph that adds the row number to its input and records the batches that it is called with."""
 
     def __init__(self) -> None:
         self.inputs: list[np.ndarray] = []
@@ -65,7 +65,7 @@ class RecordingGraph:
 
 @pytest.mark.parametrize(("first", "num"), [(0, 5), (3, 1), (6, 30), (8, 8)])
 def test_image_i_is_always_row_i_modulo_the_block_of_a_whole_block(first: int, num: int) -> None:
-    """What makes the bytes independent of the range on any engine, not just on one that happens not to care."""
+    """This makes the bytes independent of the range on every engine, not only on those that sum in a fixed order."""
     graph = RecordingGraph()
     found: dict[int, float] = {}
 
@@ -98,7 +98,7 @@ def test_an_error_in_one_thread_reaches_the_caller_and_stops_the_others() -> Non
     assert len(seen) < 1000
 
 
-def test_a_caller_who_stops_listening_leaves_no_threads_behind(sampler: Sampler) -> None:
+def test_a_caller_that_stops_early_leaves_no_threads(sampler: Sampler) -> None:
     before = threading.active_count()
     stream = sampler.stream(10**9)
     next(stream)
@@ -131,7 +131,7 @@ def test_several_threads_may_share_a_sampler(sampler: Sampler) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # which is what is tried here
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # the test forks on purpose
 def test_a_sampler_works_in_a_forked_child(sampler: Sampler) -> None:
     expected = sampler.sample(3000, seed=3)
     child = os.fork()
@@ -159,6 +159,6 @@ def test_a_stream_refuses_bad_arguments_when_it_is_made(
         sampler.stream(**arguments)  # type: ignore[arg-type]
 
 
-def test_the_last_index_of_all_can_be_drawn(sampler: Sampler) -> None:
+def test_the_largest_index_can_be_drawn(sampler: Sampler) -> None:
     assert sampler.sample(1, first=2**63 - 1).shape == (1, 12, 12, 1)
     assert sum(map(len, sampler.stream(200, first=2**63 - 200))) == 200

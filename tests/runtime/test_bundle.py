@@ -1,4 +1,4 @@
-"""A bundle proves that it is whole, and that its files belong together, before anything is computed with it."""
+"""Opening a bundle checks that its files are complete and belong to one model."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from runtime import Bundle, BundleError, Reconstructor, Sampler
 from trainer.checkpoint import Checkpoint
 
 
-def test_a_sound_bundle_gives_up_its_files(bundle: Path) -> None:
+def test_a_valid_bundle_returns_its_files(bundle: Path) -> None:
     opened = Bundle.open(bundle)
     for name, record in opened.manifest.files.items():
         assert len(opened.read(name)) == record.bytes
@@ -48,12 +48,12 @@ def test_one_flipped_bit_is_refused(bundle: Path) -> None:
 
 def test_a_missing_file_is_refused(bundle: Path) -> None:
     (bundle / "encoder.onnx").unlink()
-    Sampler(bundle)  # needs the decoder alone
+    Sampler(bundle)  # needs only the decoder
     with pytest.raises(BundleError, match=r"encoder\.onnx: No such file"):
         Reconstructor(bundle)
 
 
-def test_a_file_that_leads_out_of_the_folder_is_refused(bundle: Path, tmp_path: Path) -> None:
+def test_a_file_outside_the_folder_is_refused(bundle: Path, tmp_path: Path) -> None:
     shutil.move(bundle / "decoder.onnx", tmp_path / "decoder.onnx")
     (bundle / "decoder.onnx").symlink_to(tmp_path / "decoder.onnx")
     with pytest.raises(BundleError, match="leads out of the bundle's folder"):
@@ -76,7 +76,7 @@ def test_a_huge_manifest_is_not_read(bundle: Path) -> None:
 
 
 def adopt(bundle: Path, name: str, source: Path) -> None:
-    """Put another bundle's file in place and make the manifest's size and hash agree with it."""
+    """Copy a file from another bundle and set its size and hash in the manifest."""
     shutil.copy(source / name, bundle / name)
     path = bundle / "manifest.json"
     content = json.loads(path.read_text())
@@ -111,7 +111,7 @@ def test_a_manifest_that_describes_another_name_is_refused(bundle: Path) -> None
         Reconstructor(bundle)
 
 
-def test_a_file_that_is_no_graph_is_refused(bundle: Path) -> None:
+def test_a_file_that_is_not_a_graph_is_refused(bundle: Path) -> None:
     import hashlib
 
     garbage = b"not a graph"

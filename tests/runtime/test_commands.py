@@ -1,4 +1,4 @@
-"""What every command shares: `--version`, and one sentence where a package is missing."""
+"""Behaviour common to all commands: `--version`, and a one-sentence error for a missing package."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text
 
 
 @pytest.mark.parametrize("name", PROJECT["scripts"])
-def test_every_command_says_its_version(name: str) -> None:
+def test_every_command_prints_its_version(name: str) -> None:
     module, attribute = PROJECT["scripts"][name].split(":")
     command = getattr(import_module(module), attribute)
     assert isinstance(command, click.Command)
@@ -45,7 +45,7 @@ def test_a_missing_package_ends_in_one_sentence_that_says_how_to_install_it(
     assert done.stderr == f"Error: the package {missing} is not installed; {install}\n"
 
 
-def test_every_extra_that_a_sentence_names_is_one_of_the_distribution() -> None:
+def test_every_extra_named_in_a_message_exists() -> None:
     for module in ("torch", "torchvision", "matplotlib", "onnx.helper", "safetensors.torch", "tensorboard", "ray.data"):
         sentence = how_to_install(module)
         assert sentence is not None

@@ -1,4 +1,4 @@
-"""Pixels, version 1: image files have the same pixels in training and at inference, and they are the right ones."""
+"""Pixels, version 1: training and inference read the same pixels from image files, and they are correct."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _EXIF_ORIENTATION = 0x0112
 
 
 def stored(upright: npt.NDArray[np.generic], orientation: int) -> npt.NDArray[np.generic]:
-    """The rows and columns of a file with this EXIF orientation whose upright view is `upright`, (H, W, …).
+    """The array to store in a file with this EXIF orientation, so that it is shown as `upright`, (H, W, …).
 
-    From the table of the standard (EXIF 2.3, 4.6.4): where the stored row 0 and column 0 are in the upright view.
+    From the standard's table (EXIF 2.3, 4.6.4), which gives the position of stored row 0 and column 0 when shown.
     """
     row, column = {
         1: ("top", "left"), 2: ("top", "right"), 3: ("bottom", "right"), 4: ("bottom", "left"),
@@ -39,7 +39,7 @@ def stored(upright: npt.NDArray[np.generic], orientation: int) -> npt.NDArray[np
 
 
 def save(folder: Path, name: str, kind: str, pixels: npt.NDArray[np.uint8], orientation: int) -> Path:
-    """Write uint8 (H, W, 3), seen upright, as a file of `kind`; gray kinds take the first channel."""
+    """Write upright pixels, uint8 (H, W, 3), as a file of `kind`; gray kinds use the first channel."""
     pixels = stored(pixels, orientation)  # type: ignore[assignment]
     exif = Image.Exif()
     exif[_EXIF_ORIENTATION] = orientation
@@ -63,7 +63,7 @@ def save(folder: Path, name: str, kind: str, pixels: npt.NDArray[np.uint8], orie
 
 
 def scene(width: int, height: int, seed: int = 0) -> npt.NDArray[np.uint8]:
-    """A soft random picture, uint8 (H, W, 3)."""
+    """A smooth random picture, uint8 (H, W, 3)."""
     corners = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), np.uint8)
     return np.asarray(Image.fromarray(corners).resize((width, height), Image.Resampling.BICUBIC))
 
@@ -100,7 +100,7 @@ def test_training_and_inference_read_every_kind_of_file_to_the_same_bits(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_orientation_is_turned_to_the_same_picture(tmp_path: Path, kind: str) -> None:
-    """A mark at the top, left of the middle, is there in every file, and the sides are cropped equally."""
+    """A mark at the top, left of the centre, appears there in every file, and both sides are cropped equally."""
     drawn = np.zeros((60, 100, 3), np.uint8)
     drawn[..., 1] = 255  # opaque where green is the alpha channel
     drawn[5:15, 35:45] = 255
@@ -135,7 +135,7 @@ def lanczos(pixels: npt.NDArray[np.float64], start: float, stop: float, size: in
 
 @pytest.mark.parametrize("size", [(31, 47), (300, 100), (20, 60), (100, 100), (7, 5)])
 @pytest.mark.parametrize("shape", [(28, 28), (16, 24), (9, 5)])
-def test_crop_and_resampling_are_those_of_the_recipe_computed_in_float64(
+def test_crop_and_resampling_agree_with_the_definition_in_float64(
     size: tuple[int, int], shape: tuple[int, int]
 ) -> None:
     (width, height), (rows, columns) = size, shape
@@ -181,7 +181,7 @@ def test_32_bit_gray_is_refused_in_training_and_at_inference(
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "16-bit", "1"])
-def test_a_colour_that_stands_for_transparency_becomes_black(tmp_path: Path, mode: str) -> None:
+def test_a_transparent_colour_becomes_black(tmp_path: Path, mode: str) -> None:
     """The tRNS chunk of a PNG without an alpha channel names one colour as transparent."""
     white: int | tuple[int, int, int]
     if mode == "16-bit":
@@ -208,7 +208,7 @@ def test_half_transparent_pixels_are_dimmed_alike_with_straight_and_premultiplie
     assert np.abs(pixels.astype(int) - again).max() <= 1
 
 
-def test_the_manifest_names_the_recipe_and_bundles_without_the_name_still_open(bundle: Path) -> None:
+def test_the_manifest_has_the_pixels_version_and_bundles_without_it_still_open(bundle: Path) -> None:
     path = bundle / "manifest.json"
     content = json.loads(path.read_text())
     assert content["pixels"] == 1
@@ -233,6 +233,6 @@ def test_an_image_over_the_limit_is_refused_before_it_is_decoded(
         load_image(tmp_path / "a.png", (1, 8, 8))
 
 
-def test_shapes_whose_proportions_agree_are_not_cropped() -> None:
+def test_images_with_the_models_proportions_are_not_cropped() -> None:
     pixels = scene(64, 48)
     assert math.isclose(float(fit_pixels(pixels, (3, 24, 32)).mean()), float(pixels.mean()), abs_tol=1)

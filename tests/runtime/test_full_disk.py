@@ -1,4 +1,4 @@
-"""A disk that really ends in the middle of a write, and two who want to write one file."""
+"""A disk that is full in the middle of a write, and two processes that write the same file."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from runtime.outputs.npy import write_npy
 from runtime.sampler import Sampler
 
 NUM = 30_000
-# No file of this process may grow beyond the limit: the write that would pass it is cut short by the kernel, and the
-# next one fails, as on a full disk.
+# Limits the file size: the kernel truncates the write that would exceed the limit, and the next one fails, as on a
+# full disk.
 PROGRAM = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
@@ -32,15 +32,13 @@ def sample_with_files_up_to(limit: int, bundle: Path, output: Path) -> subproces
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on a file's size to try this with")
 @pytest.mark.parametrize("limit", [60_000, 1_000_001])
-def test_a_write_cut_short_leaves_an_array_that_resumes_to_the_same_bytes(
-    bundle: Path, tmp_path: Path, limit: int
-) -> None:
+def test_an_interrupted_array_resumes_to_the_same_bytes(bundle: Path, tmp_path: Path, limit: int) -> None:
     path, part = tmp_path / "a.npy", tmp_path / "a.npy.part"
     done = sample_with_files_up_to(limit, bundle, path)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert "--resume goes on with it once there is room" in done.stderr
+    assert "--resume continues it once there is space" in done.stderr
     assert not path.exists()
     assert 0 < part.stat().st_size <= limit
     sampler = Sampler(bundle)
@@ -50,7 +48,7 @@ def test_a_write_cut_short_leaves_an_array_that_resumes_to_the_same_bytes(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on a file's size to try this with")
-def test_a_write_cut_short_leaves_nothing_of_an_archive(bundle: Path, tmp_path: Path) -> None:
+def test_an_interrupted_archive_leaves_no_file(bundle: Path, tmp_path: Path) -> None:
     before = set(tmp_path.iterdir())
     done = sample_with_files_up_to(1_000_001, bundle, tmp_path / "a.npz")
     assert done.returncode == 1
@@ -60,7 +58,7 @@ def test_a_write_cut_short_leaves_nothing_of_an_archive(bundle: Path, tmp_path: 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no advisory locks")
-def test_two_writers_of_one_array_are_kept_apart_and_the_first_ends_well(bundle: Path, tmp_path: Path) -> None:
+def test_a_second_writer_of_one_array_is_refused_and_the_first_completes(bundle: Path, tmp_path: Path) -> None:
     sampler = Sampler(bundle, threads=2)
     job = SampleJob.of(sampler, NUM, seed=4, first=0, temperature=1.0)
     path = tmp_path / "a.npy"

@@ -1,4 +1,4 @@
-"""Damaged and hostile bundles, images and arrays: one sentence, never a crash, never a file outside the folder."""
+"""Damaged and hostile bundles, images and arrays end in a one-sentence error and never read outside the folder."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ json_values = st.recursive(
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where in a JSON tree there is something to replace."""
+    """Paths of all values in a JSON tree."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [path, *(place for key, inner in items for place in places(inner, (*path, key)))]
 
@@ -70,7 +70,7 @@ def replaced(root: Any, path: tuple[Any, ...], value: Any) -> Any:
 
 
 def damaged(data: st.DataObject, content: bytes) -> bytes:
-    """Flip, cut out, insert or repeat a few bytes."""
+    """Flip, remove, insert or repeat a few bytes."""
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, max(0, len(content) - 1)))
         size = data.draw(st.integers(0, 40))
@@ -80,7 +80,7 @@ def damaged(data: st.DataObject, content: bytes) -> bytes:
 
 
 def relist(folder: Path, name: str, content: bytes) -> None:
-    """Put `content` into the bundle and into its manifest, as one would who means harm."""
+    """Write `content` to a file of the bundle and set its size and hash in the manifest, as an attacker would."""
     (folder / name).write_bytes(content)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"][name] = {"bytes": max(1, len(content)), "sha256": hashlib.sha256(content).hexdigest()}
@@ -93,7 +93,7 @@ def files_around(folder: Path) -> set[Path]:
 
 @fuzz
 @given(data=st.data())
-def test_a_manifest_with_anything_anywhere_opens_or_is_refused(bundle: Path, data: st.DataObject) -> None:
+def test_a_manifest_with_a_replaced_value_opens_or_is_refused(bundle: Path, data: st.DataObject) -> None:
     original = (bundle / "manifest.json").read_text()
     root = json.loads(original)
     for _ in range(data.draw(st.integers(1, 3))):
@@ -137,7 +137,7 @@ def test_a_damaged_manifest_opens_or_is_refused(bundle: Path, data: st.DataObjec
         (("metadata", "provenance"), {"weight": float("nan")}, "no number of JSON"),
     ],
 )
-def test_a_manifest_that_lies_is_refused_by_name(
+def test_a_false_manifest_is_refused_and_the_field_named(
     bundle: Path, place: tuple[str, ...], value: object, message: str
 ) -> None:
     root = json.loads((bundle / "manifest.json").read_text())
@@ -149,7 +149,7 @@ def test_a_manifest_that_lies_is_refused_by_name(
 @pytest.mark.parametrize(
     "text", [b"", b"\xff\xfe{}", b"[" * 100_000, b'{"a": 1e999}', b'{"a": "\\ud800"}', b"9" * 9999]
 )
-def test_what_is_no_json_of_ours_is_refused(bundle: Path, text: bytes) -> None:
+def test_invalid_json_is_refused(bundle: Path, text: bytes) -> None:
     (bundle / "manifest.json").write_bytes(text)
     with pytest.raises(BundleError, match=r"manifest\.json"):
         Bundle.open(bundle)
@@ -204,10 +204,10 @@ def test_a_damaged_graph_with_the_right_hash_draws_or_is_refused(bundle: Path, d
 
 
 @pytest.mark.parametrize("text", [b"pair_id", b"image"])
-def test_a_graph_whose_texts_are_no_text_is_refused_without_a_word_of_the_engine(
+def test_a_graph_with_invalid_utf8_is_refused_without_engine_output(
     bundle: Path, capfd: pytest.CaptureFixture[str], text: bytes
 ) -> None:
-    """The metadata's bytes, and an output's name."""
+    """Invalid UTF-8 in the metadata and in the name of an output."""
     content = (bundle / "decoder.onnx").read_bytes()
     relist(bundle, "decoder.onnx", content.replace(text, b"\xff" * len(text)))
     with pytest.raises(BundleError, match=r"decoder\.onnx: onnxruntime cannot load it"):
@@ -326,9 +326,7 @@ def in_the_indices_of_a_sparse_initializer(model: onnx.ModelProto) -> None:
         in_the_start_of_training,
     ],
 )
-def test_a_graph_that_points_to_another_file_is_refused_wherever_it_hides_that(
-    bundle: Path, hide: Callable[[onnx.ModelProto], None]
-) -> None:
+def test_external_data_is_refused_anywhere_in_a_graph(bundle: Path, hide: Callable[[onnx.ModelProto], None]) -> None:
     model = onnx.load_from_string((bundle / "decoder.onnx").read_bytes())
     hide(model)
     relist(bundle, "decoder.onnx", model.SerializeToString())
@@ -396,7 +394,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, s
     header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
     content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(10**6))) + chunk(b"IEND", b"")
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
-    with pytest.raises(InputError, match=r"bomb\.png: .*pixels"):  # and not that the file ends too early
+    with pytest.raises(InputError, match=r"bomb\.png: .*pixels"):  # not an error about a truncated file
         load_images([tmp_path / "bomb.png"], (1, 12, 12))
 
 
@@ -423,9 +421,7 @@ def test_damaged_golden_values_fail_the_check_and_nothing_else(bundle: Path, dat
 
 
 @pytest.mark.parametrize("command", [sample, verify, reconstruct])
-def test_a_command_ends_a_damaged_bundle_in_one_sentence_and_leaves_nothing(
-    command: Any, bundle: Path, tmp_path: Path
-) -> None:
+def test_a_damaged_bundle_gives_one_sentence_and_no_output(command: Any, bundle: Path, tmp_path: Path) -> None:
     (bundle / "manifest.json").write_bytes(b"{")
     Image.new("L", (12, 12)).save(tmp_path / "a.png")
     arguments = [str(tmp_path / "a.png"), "--bundle", str(bundle)] if command is reconstruct else [str(bundle)]

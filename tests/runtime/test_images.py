@@ -1,4 +1,4 @@
-"""Pixels: what goes in, what comes out, and what is refused."""
+"""Images: reading, conversion, writing, and errors."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def test_trainer_and_runtime_see_the_same_float_for_each_of_the_256_pixel_values
     assert ours.ravel().tolist() == [np.float32(value / 255) for value in range(256)]  # float64 division, rounded once
 
 
-def test_pixels_survive_the_way_to_floats_and_back() -> None:
+def test_pixels_converted_to_float_and_back_are_unchanged() -> None:
     assert (to_uint8(to_float(ALL_PIXELS)) == ALL_PIXELS).all()
 
 
@@ -40,7 +40,7 @@ def test_channels_move_between_the_two_layouts() -> None:
     assert floats[1, 2, 3, 4] == np.float32(pixels[1, 3, 4, 2]) / np.float32(255)
 
 
-def test_a_png_of_the_right_form_is_read_as_it_is(tmp_path: Path) -> None:
+def test_a_png_of_the_models_shape_is_read_unchanged(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (6, 7, 1), np.uint8)
     save_png(tmp_path / "a.png", pixels)
     loaded, changes = load_image(tmp_path / "a.png", (1, 6, 7))
@@ -48,7 +48,7 @@ def test_a_png_of_the_right_form_is_read_as_it_is(tmp_path: Path) -> None:
     assert changes == ""
 
 
-def test_other_modes_and_sizes_are_converted_and_said_so(tmp_path: Path) -> None:
+def test_other_modes_and_sizes_are_converted_and_reported(tmp_path: Path) -> None:
     Image.new("RGB", (20, 10), (255, 255, 255)).save(tmp_path / "a.png")
     loaded, changes = load_image(tmp_path / "a.png", (1, 6, 7))
     assert loaded.shape == (6, 7, 1)
@@ -72,7 +72,7 @@ def test_sixteen_bit_gray_keeps_its_brightness(tmp_path: Path) -> None:
     ("content", "reason"),
     [(b"", "cannot be read as an image"), (b"\x89PNG\r\n\x1a\n\0\0", "cannot be read as an image")],
 )
-def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_a_file_that_is_not_an_image_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(content)
     with pytest.raises(InputError, match=reason):

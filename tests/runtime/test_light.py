@@ -1,4 +1,4 @@
-"""The runtime stays small: few dependencies, few modules, few bytes, and nothing imported before it is needed."""
+"""The runtime stays small: few dependencies, few imported modules, small installation, lazy imports."""
 
 import json
 import subprocess
@@ -11,12 +11,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MOST_DEPENDENCIES = 5
-MOST_INSTALLED_MB = 200  # onnxruntime, numpy and pillow are nearly all of it
+MOST_INSTALLED_MB = 200  # mostly onnxruntime, numpy and pillow
 MOST_OWN_KB = 500
 
 
 def imported_by(program: str) -> set[str]:
-    """Modules in a fresh process after `program`."""
+    """Modules imported by a new process that runs `program`."""
     code = f"{program}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT, timeout=120
@@ -25,7 +25,7 @@ def imported_by(program: str) -> set[str]:
 
 
 def test_the_commands_start_without_numpy_or_onnxruntime() -> None:
-    """`--help` and shell completion answer at once; these two are most of the start-up time."""
+    """Keeps `--help` and shell completion fast: these two imports are most of the start-up time."""
     modules = imported_by("import runtime.cli")
     assert not {"numpy", "onnxruntime", "PIL", "tqdm"} & modules
 
@@ -49,7 +49,7 @@ def test_dependencies_are_few_and_exactly_what_is_imported() -> None:
     assert len(names) <= MOST_DEPENDENCIES
 
 
-def test_what_an_edge_machine_installs_stays_under_its_ceiling() -> None:
+def test_the_installation_stays_below_its_size_limit() -> None:
     own = sum(path.stat().st_size for path in (ROOT / "runtime").rglob("*") if path.suffix in (".py", ".f32"))
     assert own / 1e3 < MOST_OWN_KB
     sizes = {}

@@ -1,4 +1,4 @@
-"""The manifest: it survives its own JSON, and anything else is refused with its place named."""
+"""The manifest: JSON round trip, and errors that name the invalid field."""
 
 import json
 from typing import Any
@@ -22,11 +22,11 @@ MANIFEST = Manifest(
 )
 
 
-def test_a_manifest_survives_its_own_json() -> None:
+def test_a_manifest_is_unchanged_by_a_json_round_trip() -> None:
     assert Manifest.from_json(MANIFEST.to_json().encode()) == MANIFEST
 
 
-def test_the_same_manifest_is_the_same_text() -> None:
+def test_equal_manifests_give_the_same_json() -> None:
     assert Manifest.from_json(MANIFEST.to_json().encode()).to_json() == MANIFEST.to_json()
 
 
@@ -41,8 +41,8 @@ def put(content: Any, path: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("format_version", 2, "format_version should be 1 but is 2"),
-        ("format_version", None, "format_version should be 1 but is None"),
+        ("format_version", 3, "format_version should be 1 or 2 but is 3"),
+        ("format_version", None, "format_version should be 1 or 2 but is None"),
         ("metadata", [], "metadata should be an object but is an array"),
         ("metadata.latent_dim", 0, "metadata.latent_dim should be an integer from 1"),
         ("metadata.latent_dim", True, "metadata.latent_dim should be an integer"),
@@ -65,7 +65,7 @@ def put(content: Any, path: str, value: object) -> None:
         ("files.decoder.onnx", None, "files.decoder.onnx should be an object"),
     ],
 )
-def test_a_wrong_value_is_refused_and_its_place_named(path: str, value: object, message: str) -> None:
+def test_an_invalid_value_is_refused_and_its_field_named(path: str, value: object, message: str) -> None:
     content = json.loads(MANIFEST.to_json())
     if path == "files.decoder.onnx":  # the one key with a dot in it
         content["files"]["decoder.onnx"] = value
@@ -84,7 +84,7 @@ def test_an_impossible_file_record_is_refused(field: str, value: object) -> None
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff\xfe", b'{"format_version": NaN}', b"[" * 100_000], ids=repr)
-def test_what_is_not_json_of_an_object_is_refused(text: bytes) -> None:
+def test_anything_but_a_json_object_is_refused(text: bytes) -> None:
     with pytest.raises(BundleError, match=r"manifest\.json: (not valid JSON|should hold an object)"):
         Manifest.from_json(text)
 

@@ -1,4 +1,4 @@
-"""Noise version 1: the same bits for ever, everywhere."""
+"""Noise version 1 gives the bits that its specification defines."""
 
 import hashlib
 import math
@@ -18,7 +18,7 @@ def test_philox_gives_the_published_answer_of_random123() -> None:
 
 
 def philox_by_definition(counter: list[int], key: list[int]) -> list[int]:
-    """Salmon et al. 2011 in Python's own integers, a derivation that shares nothing with the one under test."""
+    """Philox from Salmon et al. 2011 with Python integers, independent of the implementation under test."""
     for _ in range(10):
         high0, low0 = divmod(0xD2511F53 * counter[0], 2**32)
         high1, low1 = divmod(0xCD9E8D57 * counter[2], 2**32)
@@ -51,7 +51,7 @@ def test_table_has_the_hash_of_the_contract() -> None:
 
 
 def test_table_is_the_conditional_mean_of_each_bin() -> None:
-    """Checked in float64 against the error function, bin by bin, through the integral of the density."""
+    """Compares every bin in float64 with the integral of the density, computed with the error function."""
     table = normal_table().astype(np.float64)
     assert (np.diff(table) > 0).all()
     assert (table == -table[::-1]).all()
@@ -73,7 +73,7 @@ def _quantile(p: float) -> float:
 
 
 def test_latents_do_not_depend_on_batch_order_or_neighbours() -> None:
-    together = standard_normal(3, np.arange(10_000), 7)  # more than are computed in one go
+    together = standard_normal(3, np.arange(10_000), 7)  # more than one chunk
     shuffled = np.random.default_rng(0).permutation(10_000)
     assert (standard_normal(3, shuffled, 7) == together[shuffled]).all()
     assert (standard_normal(3, [9999, 17, 17], 7) == together[[9999, 17, 17]]).all()

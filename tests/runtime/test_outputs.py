@@ -1,4 +1,4 @@
-"""`vae-sample`'s outputs: whole or resumable, the same bytes however often they were interrupted or shared out."""
+"""Outputs of `vae-sample` are complete or resumable, with the same bytes after any interruptions and sharding."""
 
 import errno
 import io
@@ -35,7 +35,7 @@ def ok(bundle: Path, *arguments: object) -> Result:
 
 
 class StoppedError(Exception):
-    """Stands for whatever ends a job midway."""
+    """Simulates an interruption."""
 
 
 def stop_after(count: int, error: BaseException) -> Callable[[int], None]:
@@ -63,7 +63,7 @@ def test_an_array_interrupted_five_times_and_resumed_is_the_same_file(bundle: Pa
         with pytest.raises(StoppedError):
             write_npy(sampler, job, path, resume=True, advance=stop_after(4000, StoppedError()), batch_size=777)
         assert not path.exists()
-        with (tmp_path / "pieces.npy.part").open("r+b") as file:  # a kill may come in the middle of a write
+        with (tmp_path / "pieces.npy.part").open("r+b") as file:  # as after a kill in the middle of a write
             file.truncate(file.seek(0, os.SEEK_END) - 13)
     ok(bundle, "--num", 30_000, "--seed", 4, "--output", path, "--resume")
     assert path.read_bytes() == (tmp_path / "whole.npy").read_bytes()
@@ -76,7 +76,7 @@ def test_an_array_interrupted_five_times_and_resumed_is_the_same_file(bundle: Pa
 def test_resuming_a_finished_array_draws_nothing(bundle: Path, tmp_path: Path) -> None:
     ok(bundle, "--output", tmp_path / "a.npy")
     before = (tmp_path / "a.npy").stat().st_mtime_ns
-    assert "there already" in ok(bundle, "--output", tmp_path / "a.npy", "--resume").output
+    assert "all present already" in ok(bundle, "--output", tmp_path / "a.npy", "--resume").output
     assert (tmp_path / "a.npy").stat().st_mtime_ns == before
 
 
@@ -94,7 +94,7 @@ def test_resuming_another_job_is_refused_and_names_the_difference(
     assert (tmp_path / "a.npy.part").read_bytes() == before
 
 
-def test_an_interrupted_array_is_not_overwritten_unasked(bundle: Path, tmp_path: Path) -> None:
+def test_an_interrupted_array_is_not_overwritten_without_resume(bundle: Path, tmp_path: Path) -> None:
     sampler, job = job_of(bundle, 30_000)
     with pytest.raises(StoppedError):
         write_npy(sampler, job, tmp_path / "a.npy", resume=False, advance=stop_after(5000, StoppedError()))
@@ -103,7 +103,7 @@ def test_an_interrupted_array_is_not_overwritten_unasked(bundle: Path, tmp_path:
     assert "--resume" in result.output
 
 
-def test_resume_notices_that_the_images_so_far_are_not_what_this_machine_draws(bundle: Path, tmp_path: Path) -> None:
+def test_resume_detects_images_that_this_machine_draws_differently(bundle: Path, tmp_path: Path) -> None:
     sampler, job = job_of(bundle, 30_000)
     with pytest.raises(StoppedError):
         write_npy(sampler, job, tmp_path / "a.npy", resume=False, advance=stop_after(5000, StoppedError()))
@@ -118,7 +118,7 @@ def test_resume_notices_that_the_images_so_far_are_not_what_this_machine_draws(b
 
 @pytest.mark.parametrize("ending", ["npy", "npz"])
 @pytest.mark.parametrize("parts", [1, 3, 7])
-def test_shards_put_together_are_the_whole(bundle: Path, tmp_path: Path, ending: str, parts: int) -> None:
+def test_concatenated_shards_equal_the_unsharded_output(bundle: Path, tmp_path: Path, ending: str, parts: int) -> None:
     def load(path: Path) -> np.ndarray:
         if ending == "npy":
             return np.load(path)
@@ -169,7 +169,7 @@ def test_a_folder_of_pictures_can_be_shared_by_shards_and_resumed(bundle: Path, 
     assert "seed" in result.output
 
 
-def test_a_folder_with_other_things_is_left_alone(bundle: Path, tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_not_changed(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     result = run(bundle, "--output", tmp_path / "mine")
@@ -177,7 +177,7 @@ def test_a_folder_with_other_things_is_left_alone(bundle: Path, tmp_path: Path) 
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
 
 
-def test_what_made_an_output_is_written_beside_it_and_into_a_grid(bundle: Path, tmp_path: Path) -> None:
+def test_the_job_is_recorded_next_to_an_output_and_inside_a_grid(bundle: Path, tmp_path: Path) -> None:
     for name in ("a.npy", "a.npz", "a.png"):
         ok(bundle, "--num", 9, "--seed", 3, "--temperature", 0.7, "--output", tmp_path / name)
     texts = [(tmp_path / f"a.{ending}.json").read_text() for ending in ("npy", "npz")]
@@ -188,7 +188,7 @@ def test_what_made_an_output_is_written_beside_it_and_into_a_grid(bundle: Path, 
         assert (job["num"], job["seed"], job["temperature"], job["precision"]) == (9, 3, 0.7, "float32")
 
 
-def test_raw_pixels_go_to_stdout_and_words_to_stderr(bundle: Path) -> None:
+def test_raw_pixels_go_to_stdout_and_messages_to_stderr(bundle: Path) -> None:
     result = ok(bundle, "--num", 20, "--output", "-")
     assert result.stdout_bytes == Sampler(bundle).sample(20).tobytes()
     assert "20 images" in result.stderr
@@ -208,7 +208,7 @@ def test_a_disk_that_fills_up_leaves_a_resumable_file(
     sampler, job = job_of(bundle, 30_000)
     path = tmp_path / "a.npy"
     full = OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(OutputError, match=r"No space left on device; .*a\.npy\.part stays, and --resume"):
+    with pytest.raises(OutputError, match=r"No space left on device; .*a\.npy\.part is kept, and --resume"):
         write_npy(sampler, job, path, resume=False, advance=stop_after(9000, full))
     assert not path.exists()
     write_npy(sampler, job, path, resume=True)
@@ -234,7 +234,7 @@ PROGRAM = [sys.executable, "-c", "from runtime.cli import sample; sample()"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_leaves_a_resumable_file_and_says_how_to_go_on(
+def test_a_signal_leaves_a_resumable_file_and_says_how_to_resume(
     bundle: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     path = tmp_path / "a.npy"
@@ -253,7 +253,7 @@ def test_a_signal_leaves_a_resumable_file_and_says_how_to_go_on(
     assert part.exists()
 
 
-def test_a_reader_that_goes_away_ends_the_program_without_a_word(bundle: Path) -> None:
+def test_a_closed_pipe_ends_the_program_silently(bundle: Path) -> None:
     command = [*PROGRAM, bundle, "--num", "1000000", "--output", "-"]
     with child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None

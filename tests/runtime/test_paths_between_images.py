@@ -1,4 +1,4 @@
-"""Interpolation, traversal, posterior samples, and what `vae-reconstruct` reads and writes."""
+"""Interpolation, traversal, posterior samples, and the inputs and outputs of `vae-reconstruct`."""
 
 from pathlib import Path
 
@@ -111,7 +111,7 @@ def test_files_folders_and_arrays_are_read_and_latents_written(bundle: Path, tmp
         assert picture.height > 2 * 12 * 3  # two rows at scale 3, and the errors
 
 
-def test_another_size_is_converted_and_said_so_or_refused_when_strict(bundle: Path, tmp_path: Path) -> None:
+def test_another_size_is_converted_and_reported_or_refused_with_strict(bundle: Path, tmp_path: Path) -> None:
     Image.new("RGB", (20, 30), (255, 0, 0)).save(tmp_path / "big.png")
     result = run(bundle, tmp_path / "big.png", "--output", tmp_path / "out.png")
     assert result.exit_code == 0, result.output

@@ -1,4 +1,4 @@
-"""Images on Ray: the same rows whatever the cluster does, in whole files, or one sentence that says why not."""
+"""Drawing on Ray: the rows do not depend on the cluster, files are complete, and errors are one sentence."""
 
 from __future__ import annotations
 
@@ -34,16 +34,18 @@ from runtime.ray.worker import cpus_given  # noqa: E402
 from tests.runtime.children import child  # noqa: E402
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),  # Ray's own use of what is deprecated elsewhere
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),  # Ray uses deprecated functions of other packages
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Ray leaves files and sockets to the garbage collector
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # which reports them like this
+    pytest.mark.filterwarnings(
+        "ignore::pytest.PytestUnraisableExceptionWarning"
+    ),  # pytest's report of the same warnings
 ]
 PROGRAM = [sys.executable, "-c", "from runtime.cli import sample; sample()"]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def running() -> Iterator[None]:
-    """One Ray with two CPUs for all tests here: it takes seconds to start."""
+    """One Ray instance with two CPUs for all tests, because it takes seconds to start."""
     with cluster.connected():
         ray.data.DataContext.get_current().enable_progress_bars = False
         yield
@@ -92,7 +94,7 @@ def test_a_dataset_has_the_rows_of_vae_sample_whatever_the_workers_and_blocks(
     assert (image[order] == stream(bundle, 2345, seed=3, first=77)).all()
 
 
-def test_a_dataset_can_be_filtered_before_anything_is_on_a_disk(bundle: Path) -> None:
+def test_a_dataset_can_be_filtered_without_writing_files(bundle: Path) -> None:
     kept = samples(bundle, 400, batch_size=100).filter(expr=col("index") >= 390)
     assert sorted(row["index"] for row in kept.take_all()) == list(range(390, 400))
 
@@ -110,7 +112,7 @@ def test_a_folder_has_the_rows_of_vae_sample_in_files_named_by_their_indices(bun
     assert names(tmp_path / "rows") == [f"{low:019d}-{high:019d}.parquet" for low, high in spans] + ["_vae-sample.json"]
 
 
-def test_every_file_says_what_made_it(bundle: Path, tmp_path: Path) -> None:
+def test_every_file_records_its_job(bundle: Path, tmp_path: Path) -> None:
     ok(bundle, "--num", 200, "--seed", 9, "--batch-size", 128, "--output", tmp_path / "rows")
     paths = list((tmp_path / "rows").glob("*.parquet"))
     assert len(paths) == 2
@@ -153,7 +155,7 @@ def test_resume_writes_only_what_is_missing(bundle: Path, tmp_path: Path) -> Non
     ok(bundle, *arguments, "--resume")
     assert content(tmp_path / "rows") == before
     assert first.stat().st_mtime_ns == written
-    assert "there already" in ok(bundle, *arguments, "--resume").output
+    assert "all present already" in ok(bundle, *arguments, "--resume").output
 
 
 def test_a_folder_with_another_jobs_rows_is_refused_and_left_alone(bundle: Path, tmp_path: Path) -> None:
@@ -167,7 +169,7 @@ def test_a_folder_with_another_jobs_rows_is_refused_and_left_alone(bundle: Path,
     assert content(tmp_path / "rows") == before
 
 
-def test_a_folder_that_refuses_a_worker_is_one_sentence_and_keeps_what_is_there(
+def test_a_folder_that_a_worker_cannot_write_gives_one_sentence_and_keeps_its_files(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "rows" / f"{256:019d}-{511:019d}.parquet").mkdir(parents=True)  # in the way of the second file
@@ -180,7 +182,7 @@ def test_a_folder_that_refuses_a_worker_is_one_sentence_and_keeps_what_is_there(
 
 
 def _busy_workers() -> list[int]:
-    """Process ids of workers, of this test's own Ray, that are in the middle of a task."""
+    """Process ids of workers of this test's Ray that are executing a task."""
     found, parents = [], {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -208,7 +210,7 @@ def test_workers_killed_midway_change_nothing(bundle: Path, tmp_path: Path) -> N
         while len(killed) < 2 and not done.wait(0.001):
             files = list((tmp_path / "rows").glob("0*.parquet"))
             busy = [process for process in _busy_workers() if process not in killed]
-            if len(files) > 3 * len(killed) and busy:  # each time further on
+            if len(files) > 3 * len(killed) and busy:  # after each kill, wait for more files
                 os.kill(busy[0], signal.SIGKILL)
                 killed.append(busy[0])
 
@@ -268,13 +270,13 @@ def test_workers_ask_ray_for_as_many_cpus_as_they_have_threads(
     assert asked == [2, 2]
 
 
-def test_pieces_of_a_range_lie_at_multiples_and_reach_the_last_index_of_all() -> None:
+def test_pieces_begin_at_multiples_of_their_size_and_may_include_the_largest_index() -> None:
     assert list(Ranges.of(5, 20, 8)) == [(5, 8), (8, 16), (16, 24), (24, 25)]
     assert list(Ranges.of(2**63 - 10, 10, 8)) == [(2**63 - 10, 2**63 - 8), (2**63 - 8, 2**63)]
     assert Ranges.of(5, 20, 8).images == 20
 
 
-def test_the_last_index_of_all_can_be_drawn(bundle: Path, tmp_path: Path) -> None:
+def test_the_largest_index_can_be_drawn(bundle: Path, tmp_path: Path) -> None:
     ok(bundle, "--num", 3, "--first", 2**63 - 3, "--output", tmp_path / "rows")
     index, _ = rows(tmp_path / "rows")
     assert index.tolist() == [2**63 - 3, 2**63 - 2, 2**63 - 1]
@@ -287,10 +289,10 @@ def test_the_last_index_of_all_can_be_drawn(bundle: Path, tmp_path: Path) -> Non
         (["--output", "-"], 2, "should be a folder"),
         (["--num", 3, "--shard", "0/4", "--output", "rows"], 1, "cannot be divided into 4 shards"),
         (["--num", 10**13, "--output", "rows"], 1, "free"),
-        (["--output", "letters"], 1, "holds something that vae-sample --engine ray did not write"),
+        (["--output", "letters"], 1, "contains files that vae-sample --engine ray did not write"),
     ],
 )
-def test_what_cannot_be_drawn_is_one_sentence(
+def test_invalid_arguments_give_one_sentence(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[object], code: int, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -302,27 +304,27 @@ def test_what_cannot_be_drawn_is_one_sentence(
 
 
 @pytest.mark.parametrize("options", [{"threads": 0}, {"batch_size": 0}, {"first": -1}, {"temperature": float("nan")}])
-def test_a_dataset_that_cannot_be_is_refused_when_it_is_asked_for(bundle: Path, options: dict[str, float]) -> None:
+def test_invalid_arguments_of_a_dataset_raise_immediately(bundle: Path, options: dict[str, float]) -> None:
     with pytest.raises(InputError):
         samples(bundle, 10, **options)  # type: ignore[arg-type]
 
 
-def test_a_folder_that_a_worker_cannot_see_is_one_sentence(
+def test_a_folder_invisible_to_a_worker_gives_one_sentence(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder, "claim", lambda job, path: None)  # as if the note of the job lay on another machine
+    monkeypatch.setattr(folder, "claim", lambda job, path: None)  # as if the job's record were on another machine
     result = run(bundle, "--output", tmp_path / "rows")
     assert result.exit_code == 1
     assert "storage that all machines of the cluster share" in result.output
 
 
-def test_workers_larger_than_any_machine_are_one_sentence(bundle: Path, tmp_path: Path) -> None:
+def test_workers_larger_than_any_machine_give_one_sentence(bundle: Path, tmp_path: Path) -> None:
     result = run(bundle, "--threads", 1000, "--output", tmp_path / "rows")
     assert result.exit_code == 1
     assert "no machine of the cluster has that many CPUs" in result.output
 
 
-def test_without_ray_there_is_one_sentence_that_says_how_to_have_it(bundle: Path, tmp_path: Path) -> None:
+def test_without_ray_one_sentence_says_how_to_install_it(bundle: Path, tmp_path: Path) -> None:
     program = "import sys; sys.modules['ray'] = None\nfrom runtime.cli import sample; sample()"
     done = subprocess.run(
         [sys.executable, "-c", program, bundle, "--engine", "ray", "--output", tmp_path / "rows"],
@@ -337,11 +339,11 @@ def test_without_ray_there_is_one_sentence_that_says_how_to_have_it(bundle: Path
     assert not (tmp_path / "rows").exists()
 
 
-def test_an_address_that_answers_is_taken() -> None:
+def test_a_cluster_that_answers_is_used() -> None:
     cluster._require_answer(ray.get_runtime_context().gcs_address)
 
 
-def test_an_address_that_does_not_answer_is_one_sentence_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_does_not_answer_gives_one_sentence_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "_SECONDS_TO_ANSWER", 2.0)
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     monkeypatch.setattr(ray, "is_initialized", lambda: False)

@@ -1,4 +1,4 @@
-"""Images through the encoder and the decoder, without PyTorch, are what PyTorch makes of them."""
+"""Encoding and decoding without PyTorch agree with the model in PyTorch."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from trainer.data.dataset import ImageData
 from trainer.training.run_folder import Run
 
 
-def test_encoding_is_that_of_the_model_in_float64(bundle: Path, tiny_run: Run, blobs: ImageData) -> None:
+def test_encoding_agrees_with_the_model_in_float64(bundle: Path, tiny_run: Run, blobs: ImageData) -> None:
     model = load_checkpoint(tiny_run.best).build_model().double()
     with torch.no_grad():
         exact = model.encode(torch.from_numpy(blobs.test_images / 255.0).permute(0, 3, 1, 2))
@@ -49,6 +49,6 @@ def test_float_and_uint8_images_are_encoded_alike(bundle: Path, blobs: ImageData
         (np.zeros((1, 1, 12, 12), np.int32), "images should be uint8"),
     ],
 )
-def test_images_of_another_form_are_refused(bundle: Path, images: np.ndarray, message: str) -> None:
+def test_images_of_another_shape_are_refused(bundle: Path, images: np.ndarray, message: str) -> None:
     with pytest.raises(InputError, match=message):
         Reconstructor(bundle).encode(images)

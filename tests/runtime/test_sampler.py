@@ -1,4 +1,4 @@
-"""Sample i of a seed is one picture, whoever asks for it and how."""
+"""Sample i of a seed is the same picture in every call."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ def within_one_level(a: np.ndarray, b: np.ndarray) -> bool:
     return a.shape == b.shape and int(np.abs(a.astype(int) - b.astype(int)).max()) <= 1
 
 
-def test_images_are_those_of_the_model_in_float64(bundle: Path, tiny_run: Run) -> None:
+def test_images_agree_with_the_model_in_float64(bundle: Path, tiny_run: Run) -> None:
     model = load_checkpoint(tiny_run.best).build_model().double()
     with torch.no_grad():
         exact = model.decode(torch.from_numpy(standard_normal(3, np.arange(40), 5)).double())
@@ -79,6 +79,6 @@ def test_arguments_out_of_range_are_refused(bundle: Path, arguments: dict[str, f
         (np.full((1, 5), np.nan), "z should be finite"),
     ],
 )
-def test_latents_of_another_form_are_refused(bundle: Path, z: np.ndarray, message: str) -> None:
+def test_latents_of_another_shape_are_refused(bundle: Path, z: np.ndarray, message: str) -> None:
     with pytest.raises(InputError, match=message):
         Sampler(bundle).decode(z)

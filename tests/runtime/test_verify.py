@@ -1,4 +1,4 @@
-"""`vae-verify` and `vae-bench`: what they say, and that a check can fail."""
+"""`vae-verify` and `vae-bench`: their output, and checks that fail."""
 
 import hashlib
 import io
@@ -14,7 +14,7 @@ from runtime.verify import verify_bundle
 
 
 def change_golden(bundle: Path, name: str, change: float) -> None:
-    """Add `change` to one number of a golden array and list the file anew."""
+    """Add `change` to one number of a golden array and update the file's record in the manifest."""
     with np.load(bundle / "golden.npz") as archive:
         arrays = dict(archive)
     flat = arrays[name].reshape(-1)
@@ -43,7 +43,7 @@ def test_a_fresh_bundle_passes_every_check(bundle: Path) -> None:
 
 
 def change_certificate(bundle: Path, output: str, limit: float) -> None:
-    """Set the limit of an output of the encoder in parity.json and list the file anew."""
+    """Set the limit of an encoder output in parity.json and update the file's record in the manifest."""
     certificate = json.loads((bundle / "parity.json").read_text())
     for entry in certificate["measurements"]:
         if entry["graph"] == "encoder" and entry["output"] == output:
@@ -51,15 +51,15 @@ def change_certificate(bundle: Path, output: str, limit: float) -> None:
     list_anew(bundle, "parity.json", json.dumps(certificate).encode())
 
 
-def test_log_var_is_held_to_the_limit_that_the_export_held_it_to(bundle: Path) -> None:
-    """The gate's limit for log_var follows PyTorch's own error, so a published bundle may be above 1e-5 there."""
+def test_log_var_has_the_limit_used_at_export(bundle: Path) -> None:
+    """The export's limit for log_var depends on PyTorch's float32 error, so a valid bundle may exceed 1e-5."""
     change_golden(bundle, "encoder_log_var", 1e-3)
     assert not verify_bundle(bundle).passed
     change_certificate(bundle, "log_var", 2e-3)
     assert verify_bundle(bundle).passed
 
 
-def test_no_certificate_widens_the_limit_of_a_mean(bundle: Path) -> None:
+def test_a_certificate_cannot_widen_the_limit_of_the_mean(bundle: Path) -> None:
     change_golden(bundle, "encoder_mean", 1e-3)
     change_certificate(bundle, "mean", 2e-3)
     assert not verify_bundle(bundle).passed
@@ -119,7 +119,7 @@ def test_a_bundle_without_golden_values_does_not_pass(bundle: Path) -> None:
     assert not verify_bundle(bundle).passed
 
 
-def test_the_benchmark_measures_everything_that_it_names(bundle: Path) -> None:
+def test_the_benchmark_reports_all_its_measurements(bundle: Path) -> None:
     result = CliRunner().invoke(bench, [str(bundle), "--seconds", "0.01", "--threads", "2", "--json"])
     assert result.exit_code == 0, result.output
     measured = json.loads(result.stdout)

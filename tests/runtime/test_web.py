@@ -1,4 +1,4 @@
-"""The server behind `vae-web`: the page and the bundle, with the headers that threads need, and nothing else."""
+"""The server of `vae-web` serves only the page and the bundle, with the headers that WebAssembly threads need."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COMMAND = Path(sys.executable).parent / "vae-web"
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A page of two files, with a secret beside its folder."""
+    """A page of two files, with a secret file next to its folder."""
     folder = tmp_path / "site"
     (folder / "vendor").mkdir(parents=True)
     (folder / "index.html").write_text("<!doctype html>")
@@ -78,19 +78,19 @@ def test_a_foreign_name_for_this_machine_is_refused(port: int) -> None:
     assert ask(port, "/", Host=f"localhost:{port}")[0] == 200
 
 
-def test_only_reading_is_possible(port: int) -> None:
+def test_only_get_and_head_are_allowed(port: int) -> None:
     status, headers, body = ask(port, "/bundle/decoder.onnx", "HEAD")
     assert (status, body) == (200, b"")
     assert int(headers["Content-Length"]) > 0
     assert ask(port, "/", "PUT")[0] == 501
 
 
-def test_a_page_that_is_not_built_is_one_sentence(tmp_path: Path) -> None:
+def test_a_missing_page_gives_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="run `make web`"):
         find_site(tmp_path)
 
 
-def test_a_port_in_use_is_one_sentence(port: int, site: Path, bundle: Path) -> None:
+def test_a_port_in_use_gives_one_sentence(port: int, site: Path, bundle: Path) -> None:
     with pytest.raises(OutputError, match=f"127.0.0.1:{port}.*choose another --port"):
         make_server(Bundle.open(bundle), site, port)
 
@@ -107,7 +107,7 @@ def test_the_command_says_where_it_serves_and_stops_at_ctrl_c(site: Path, bundle
         assert process.stdout.read() == "stopped\n"
 
 
-def test_the_command_without_a_bundle_is_one_sentence(tmp_path: Path) -> None:
+def test_the_command_without_a_bundle_gives_one_sentence(tmp_path: Path) -> None:
     result = subprocess.run([COMMAND, "--no-open"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert result.returncode == 1
     assert result.stderr.startswith("Error: runs/latest/bundle/manifest.json: No such file")

@@ -1,4 +1,4 @@
-"""A checkpoint is whole and plain, or it is refused in one sentence."""
+"""A checkpoint is complete and contains no code; anything else gives a one-sentence error."""
 
 import io
 import pickle
@@ -17,7 +17,7 @@ from trainer.training.run_folder import Run
 
 @pytest.fixture
 def content(tiny_run: Run) -> dict[str, Any]:
-    """What a sound checkpoint holds."""
+    """The content of a valid checkpoint."""
     loaded: dict[str, Any] = torch.load(tiny_run.best, weights_only=True)
     return loaded
 
@@ -34,7 +34,7 @@ def test_a_checkpoint_is_readable_without_our_code_and_without_running_any(conte
     assert all(isinstance(tensor, torch.Tensor) for tensor in content["model_state_dict"].values())
 
 
-def test_loading_gives_back_what_was_saved(tmp_path: Path, random_checkpoint: Callable[..., Checkpoint]) -> None:
+def test_a_loaded_checkpoint_equals_the_saved_one(tmp_path: Path, random_checkpoint: Callable[..., Checkpoint]) -> None:
     saved = random_checkpoint()
     saved.save(tmp_path / "a.pt", tmp_path / "b.pt")
     assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
@@ -46,8 +46,8 @@ def test_loading_gives_back_what_was_saved(tmp_path: Path, random_checkpoint: Ca
         assert (a == b).all()
 
 
-def test_the_file_holds_no_more_than_it_needs(tiny_run: Run, content: dict[str, Any]) -> None:
-    """Weights, twice as much for Adam's two moments, the reference images, and a little."""
+def test_the_file_is_no_larger_than_necessary(tiny_run: Run, content: dict[str, Any]) -> None:
+    """Weights, twice their size for Adam's two moments, the reference images, and a small rest."""
     weights = 4 * sum(tensor.numel() for tensor in content["model_state_dict"].values())
     assert tiny_run.best.stat().st_size < 3 * weights + content["reference_images"].numel() + 40_000
 
@@ -60,7 +60,7 @@ def test_a_truncated_file_is_refused(tiny_run: Run, tmp_path: Path, size: int) -
 
 
 class Payload:
-    """Unpickling this would make a file."""
+    """Unpickling this would create a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -89,13 +89,13 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
 
 
 def test_another_format_version_is_refused(content: dict[str, Any], tmp_path: Path) -> None:
-    content["format_version"] = 2
-    with pytest.raises(CheckpointError, match="format_version should be 1 but is 2"):
+    content["format_version"] = 3
+    with pytest.raises(CheckpointError, match="format_version should be 1 or 2 but is 3"):
         load_checkpoint(save(content, tmp_path))
 
 
 @pytest.mark.parametrize("other", [[1, 2], {"weights": torch.zeros(2)}, torch.zeros(3)])
-def test_what_is_no_checkpoint_of_ours_is_refused(other: object, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_refused(other: object, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="not a checkpoint of vae-train"):
         load_checkpoint(save(other, tmp_path))
 

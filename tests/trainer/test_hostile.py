@@ -1,4 +1,4 @@
-"""Checkpoints and data that somebody tampered with, or that are odd but right."""
+"""Manipulated checkpoints and data give errors; unusual but valid ones work."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_checkpoint_that_was_tampered_with_is_refused(
 
 
 @pytest.mark.parametrize("state", [{}, {"state": 1}, {"state": {0: {"step": torch.tensor(1.0)}}}])
-def test_run_whose_optimiser_forgot_is_not_resumed(tiny_run: Run, state: Content) -> None:
+def test_a_checkpoint_with_incomplete_optimiser_state_is_not_resumed(tiny_run: Run, state: Content) -> None:
     checkpoint = load_checkpoint(tiny_run.last)
     check_resumable(checkpoint.settings, checkpoint.data.sha256, checkpoint)
     with pytest.raises(CheckpointError, match=r"the state of Adam should be .*'exp_avg'.* but is"):
@@ -115,7 +115,7 @@ def test_model_that_cannot_be_built_leaves_no_run(tmp_path: Path, arguments: lis
     assert not (tmp_path / "runs").exists()
 
 
-def test_memory_that_ends_in_training_is_one_sentence(tmp_path: Path) -> None:
+def test_running_out_of_memory_gives_one_sentence(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (40, 4, 4), np.uint8))
     options = ["--dataset", str(tmp_path / "a.npy"), "--runs", str(tmp_path / "runs"), "--draws", "100000000000"]
     result = CliRunner().invoke(train, options)

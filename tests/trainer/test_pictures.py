@@ -1,4 +1,4 @@
-"""The pictures of a run exist, are pictures, and open no window."""
+"""The pictures of a run are valid image files and open no window."""
 
 import sys
 from pathlib import Path
@@ -13,20 +13,20 @@ from trainer.training.run_folder import Run
 
 
 def test_a_run_gets_its_five_pictures(tmp_path: Path, tiny_run: Run, blobs: ImageData) -> None:
-    files = draw_run(load_checkpoint(tiny_run.best), blobs, tmp_path)
+    files = draw_run(load_checkpoint(tiny_run.best), load_checkpoint(tiny_run.best), blobs, tmp_path)
     assert [path.stem for path in files] == [
         "training_curves", "reconstructions", "samples", "latent_space", "interpolation",
     ]  # fmt: skip
     for path in files:
         with Image.open(path) as image:
             assert min(image.size) > 100
-            assert np.ptp(np.asarray(image.convert("L"))) > 100  # not a blank page
+            assert np.ptp(np.asarray(image.convert("L"))) > 100  # not blank
     assert "matplotlib.pyplot" not in sys.modules
 
 
 def test_images_without_labels_are_drawn_too(tmp_path: Path, tiny_run: Run, blobs: ImageData) -> None:
     unlabelled = ImageData("blobs", blobs.train_images, blobs.test_images, None, None)
-    assert len(draw_run(load_checkpoint(tiny_run.best), unlabelled, tmp_path)) == 5
+    assert len(draw_run(load_checkpoint(tiny_run.best), load_checkpoint(tiny_run.best), unlabelled, tmp_path)) == 5
 
 
 def test_test_images_are_saved_pixel_for_pixel(tmp_path: Path, blobs: ImageData) -> None:

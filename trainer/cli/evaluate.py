@@ -37,9 +37,7 @@ if TYPE_CHECKING:
 @click.option(
     "--samples",
     type=click.IntRange(2),
-    default=1000,
-    show_default=True,
-    help="Images to sample from the prior and score.",
+    help="Images to sample from the prior and score.  [default: 10,000; 1,000 of images above 64×64×3]",
 )
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of all random draws."
@@ -57,7 +55,7 @@ def evaluate(
     data_dir: Path | None,
     k: int,
     images: int,
-    samples: int,
+    samples: int | None,
     seed: int,
     device: str,
     threads: int | None,
@@ -111,7 +109,7 @@ def _load_same(checkpoint: Checkpoint, config: Path, dataset: str | None, data_d
 
 
 def _evaluate_with_progress(
-    checkpoint: Checkpoint, data: ImageData, k: int, images: int, samples: int, seed: int, device: torch.device
+    checkpoint: Checkpoint, data: ImageData, k: int, images: int, samples: int | None, seed: int, device: torch.device
 ) -> Evaluation:
     from tqdm import tqdm
 

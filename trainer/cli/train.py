@@ -11,7 +11,7 @@ from trainer.cli.command import TrainerCommand
 from trainer.cli.config_file import config_callback, resume_callback
 from trainer.cli.data_options import DEFAULT_WORDS, data_options, load_data, shape_options
 from trainer.cli.settings_options import given, settings_of, settings_options
-from trainer.settings import PRESETS
+from trainer.settings import PRESETS, PRIORS
 
 if TYPE_CHECKING:
     from trainer.checkpoint import Checkpoint
@@ -38,6 +38,13 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--graph/--no-graph", default=True, show_default=True, help="Run the training step as a CUDA graph, on a GPU."
+)
+@click.option(
+    "--prior",
+    type=click.Choice(PRIORS),
+    default=PRIORS[0],
+    show_default=True,
+    help="Distribution of samples: a mixture of Gaussians, fitted when training ends, or N(0, I).",
 )
 @click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads.  [default: torch's choice]")
 @click.option(
@@ -72,6 +79,7 @@ def train(
     channels: int | None,
     device: str,
     graph: bool,
+    prior: str,
     threads: int | None,
     runs: Path,
     name: str | None,
@@ -81,6 +89,7 @@ def train(
     **options: Any,
 ) -> None:
     """Train a variational autoencoder and save checkpoints, history and pictures."""
+    from trainer.prior import check_mixture
     from trainer.training.api import choose_settings, create_run, reopen_run, train_run
     from trainer.training.execution import Execution
     from trainer.training.tensorboard import check_tensorboard
@@ -88,6 +97,8 @@ def train(
     # ---- decide and check, before anything is written ----
     if tensorboard:
         check_tensorboard()
+    if prior == "mixture":
+        check_mixture()
     # Which preset suits is known once the data are; until then the one with the smallest batches, for `Team.join`.
     provisional = settings_of(preset or "photo", options)
     execution = Execution.choose(provisional, device=device, graph=graph, threads=threads)
@@ -100,7 +111,7 @@ def train(
         """A new run folder, or the one to resume with its newest checkpoint."""
         if resume is not None:
             return reopen_run(resume, settings, data)
-        return create_run(runs, name, settings, data, execution), None
+        return create_run(runs, name, settings, data, execution, prior), None
 
     # ---- train, and show the result ----
-    train_run(settings, data, execution, open_run, tensorboard=tensorboard, say=click.echo)
+    train_run(settings, data, execution, open_run, prior=prior, tensorboard=tensorboard, say=click.echo)

@@ -1,1 +1,1 @@
-"""Data sets: what they are, and a reader for each kind of source."""
+"""Data sets as arrays, and a reader for each kind of source."""

@@ -5,10 +5,10 @@ from torch import Tensor
 
 
 def binarize(pixels: Tensor, how: str, generator: torch.Generator) -> Tensor:
-    """uint8 images of any shape → uint8 of 0 and 255, or the images themselves.
+    """uint8 images of any shape → uint8 with values 0 and 255 only; `how` "none" returns them unchanged.
 
-    how: none; dynamic (white with the gray value as probability, Burda et al. 2016); static-threshold (white from 128).
-    generator: on the device of `pixels`; dynamic alone draws from it. The probability is exactly pixel / 255.
+    how: none; dynamic (255 with probability exactly pixel / 255, Burda et al. 2016); static-threshold (255 from 128
+    on). generator: on the device of `pixels`, used by dynamic only.
     """
     if how == "none":
         return pixels

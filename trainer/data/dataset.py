@@ -1,4 +1,4 @@
-"""A data set as plain uint8 arrays, small enough to fit on the device as a whole."""
+"""A data set as uint8 arrays, small enough to be copied to the device as a whole."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from trainer.errors import DataError
 from trainer.seeds import derive_seed
 
-_TEST_SHARE = 6  # one image in six is held out where there is no test split
+_TEST_SHARE = 6  # without a test split, one image in six is held out
 _SPLIT_SEED = 0
 _NAMED = 10  # classes that `repr` names
 
@@ -60,7 +60,7 @@ class ImageData:
         class_names: tuple[str, ...] | None = None,
         skipped: tuple[str, ...] = (),
     ) -> ImageData:
-        """Images without a test split: every sixth, chosen by a fixed seed, becomes a test image."""
+        """A data set from images without a test split: one in six, chosen with a fixed seed, becomes a test image."""
         if labels is not None and labels.shape != images.shape[:1]:
             raise DataError(f"{name}: {len(images)} images but labels of shape {labels.shape}")
         order = np.random.default_rng(derive_seed(_SPLIT_SEED, "split")).permutation(len(images))
@@ -123,7 +123,7 @@ class ImageData:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of all images with their shapes: two runs with the same hash saw the same pixels."""
+        """Hash of the pixels and shapes of all images."""
         digest = hashlib.sha256()
         for images in (self.train_images, self.test_images):
             digest.update(repr(images.shape).encode())
@@ -144,7 +144,7 @@ def as_uint8_images(images: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8
     low, high = images.min(), images.max()
     if not (low >= 0 and high <= 1):  # also false for NaN
         raise DataError(
-            f"{name}: floats should be in [0, 1] without NaN but reach from {low:g} to {high:g}; "
-            "a Bernoulli likelihood has no meaning elsewhere: rescale them, or save uint8"
+            f"{name}: floats should be in [0, 1] without NaN but range from {low:g} to {high:g}; "
+            "rescale them, or save uint8"
         )
     return np.rint(images * 255.0).astype(np.uint8)

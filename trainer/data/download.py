@@ -24,8 +24,8 @@ def download(dataset: type[datasets.MNIST], root: Path) -> None:
     first_file = dataset.resources[0][0]
     if not _any_answers([f"{mirror}{first_file}" for mirror in dataset.mirrors]):
         raise DownloadError(
-            f"{dataset.__name__} is not under {root} and cannot be downloaded: no mirror answers; "
-            "name the folder that has it with --data-dir"
+            f"{dataset.__name__} is not in {root} and cannot be downloaded: no mirror answers; "
+            "give the folder that contains it with --data-dir"
         )
     try:
         with _socket_timeout(_STALL_AFTER):
@@ -44,7 +44,7 @@ def _any_answers(urls: list[str]) -> bool:
             with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_STALL_AFTER):
                 answered.set()
         except (OSError, urllib.error.URLError):
-            pass  # this mirror does not answer; that is what was asked
+            pass  # no answer from this mirror: `answered` stays unset
         finally:
             done.release()
 
@@ -58,7 +58,7 @@ def _any_answers(urls: list[str]) -> bool:
 
 @contextmanager
 def _socket_timeout(seconds: float) -> Iterator[None]:
-    """Sets the default timeout of sockets: torchvision opens its connections without one and has no option for it."""
+    """Sets the default socket timeout, because torchvision opens connections without one and has no option for it."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

@@ -1,8 +1,7 @@
 """`glyphs`: a labelled data set of printed digits that needs no network.
 
-The ten digits of the fonts that matplotlib ships, drawn at 28×28 and warped at random by torchvision's transforms from
-a fixed seed. It resembles MNIST and trains the same models, so that everything can be tried without a
-network.
+The ten digits in the fonts that matplotlib ships, drawn at 28×28 and randomly warped by torchvision's transforms with a
+fixed seed. It resembles MNIST and trains the same models, so everything can be tried offline.
 """
 
 from collections.abc import Iterator
@@ -34,7 +33,7 @@ Split = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 def draw_glyphs() -> tuple[Split, Split]:
     """Training and test split: images uint8 (N, 28, 28, 1) and labels int64 (N,), the same on every call.
 
-    Leaves torch's global random state as it found it.
+    Does not change torch's global random state.
     """
     fonts = torch.stack([_draw_digits(font) for font in _FONTS])  # (fonts, 10, 1, 28, 28)
     warp = v2.Compose(
@@ -44,7 +43,7 @@ def draw_glyphs() -> tuple[Split, Split]:
             v2.ElasticTransform(alpha=14.0, sigma=4.0),
         ]
     )  # fmt: skip
-    # One warp bends all ten digits of a font: ten times fewer calls, and every class gets the same number of images.
+    # One warp is applied to all ten digits of a font: ten times fewer calls, and equally many images per class.
     warps = (TRAIN_IMAGES + TEST_IMAGES) // 10
     with torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(_SEED)
@@ -57,7 +56,7 @@ def draw_glyphs() -> tuple[Split, Split]:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Thousands of tiny operations: waking a second thread for each costs more than it saves."""
+    """One torch thread for the block: for thousands of tiny operations, a second thread costs more than it saves."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -33,9 +33,9 @@ FAMILY_NAMES = tuple(_FAMILY)
 
 
 def load_family(name: str, data_dir: Path) -> ImageData:
-    """mnist, fashion-mnist or kmnist from `data_dir`, where torchvision keeps it; downloaded where it is not there.
+    """mnist, fashion-mnist or kmnist from torchvision's folder below `data_dir`; downloaded if missing.
 
-    Raises DownloadError where it cannot be downloaded, DataError where its files are damaged.
+    Raises DownloadError if the download fails, DataError if a file is damaged.
     """
     folder, class_names = _FAMILY[name]
     raw = data_dir / folder / "raw"
@@ -50,12 +50,12 @@ def load_family(name: str, data_dir: Path) -> ImageData:
 
 
 def is_idx_folder(folder: Path) -> bool:
-    """Whether all four files are there, plain or gzipped."""
+    """Whether all four files exist, plain or gzipped."""
     return all(_find(folder / name) for name in _FILES)
 
 
 def load_idx_folder(folder: Path, name: str, class_names: tuple[str, ...] | None = None) -> ImageData:
-    """`train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-…` of both, plain or gzipped."""
+    """Read `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and their `t10k-…` counterparts, plain or gzipped."""
     arrays = []
     for file in _FILES:
         path = _find(folder / file)
@@ -76,7 +76,7 @@ def load_idx_folder(folder: Path, name: str, class_names: tuple[str, ...] | None
 def load_idx_file(path: Path) -> ImageData:
     """One IDX file of images, uint8 (N, H, W) or (N, H, W, 1 or 3); one in six is held out for testing.
 
-    Labels are taken from the file beside it whose name has labels-idx1 for images-idx3, if there is one.
+    Labels are read from the same folder, from the file named with labels-idx1 instead of images-idx3, if it exists.
     """
     images = as_uint8_images(read_idx(path), str(path))
     labels: npt.NDArray[np.int64] | None = None
@@ -89,8 +89,8 @@ def load_idx_file(path: Path) -> ImageData:
 def read_idx(path: Path) -> npt.NDArray[np.uint8]:
     """An IDX file of unsigned bytes, plain or gzipped (`.gz`), as the array that its header describes.
 
-    Raises DataError where the file is missing, is no IDX file of unsigned bytes, or is longer or shorter than its
-    header says.
+    Raises DataError if the file is missing, is not an IDX file of unsigned bytes, or its length does not match its
+    header.
     """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
@@ -107,12 +107,12 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
     if len(content) != expected:
         raise DataError(
             f"{path}: should hold {expected:,} bytes for its shape {shape} but holds {len(content):,}; "
-            "delete it and let it be downloaded or copied again"
+            "delete it, then download or copy it again"
         )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
 def _find(path: Path) -> Path | None:
-    """The file itself or its gzipped form, whichever is there."""
+    """The file or its gzipped form, whichever exists; None if neither does."""
     candidates = (path, path.with_name(path.name + ".gz"))
     return next((candidate for candidate in candidates if candidate.exists()), None)

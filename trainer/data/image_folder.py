@@ -24,25 +24,23 @@ from trainer.data.dataset import ImageData
 from trainer.errors import DataError
 
 UNREADABLE_SHARE = 0.05
-"""Up to this share of files may be unreadable; more is an error."""
-_LARGEST_OWN_SIDE = (
-    128  # larger images are never taken as they are: a fully connected layer would have millions of inputs
-)
+"""Largest share of unreadable files that is not an error."""
+_LARGEST_OWN_SIDE = 128  # pixels; larger images must be resized, or a fully connected layer has too many inputs
 _SMALL_SHARE = 0.1  # of the files may be smaller than the side without a warning
-_NAMED = 5  # unreadable files that an error names
-_CACHE_VERSION = 2, PIXELS_VERSION  # of the cache file and of the decoding recipe
+_NAMED = 5  # number of unreadable files listed in an error
+_CACHE_VERSION = 2, PIXELS_VERSION  # versions of the cache file and of the decoding
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
 def load_folder(folder: Path, *, image_size: int | None = None, channels: int | None = None) -> ImageData:
-    """The images of a folder: all in it, or one folder a class; below `train` and `test` where it has both.
+    """Load a folder of images: flat, or with one subfolder per class; split into `train` and `test` if it has both.
 
-    image_size: side in pixels; images are cropped to the middle square and resampled. None keeps their own size where
-    it is the same for all and at most 128. channels: 1 or 3; None means 1 where every file is gray. Without `test`,
-    one image in six is held out, by a fixed seed. Raises DataError, naming the files, where more than 1 in 20 cannot be
-    read; fewer are left out and named in `skipped`.
+    image_size: side in pixels; images are cropped to the central square and resampled. None keeps their size, which
+    must then be the same for all and at most 128 pixels. channels: 1 or 3; None means 1 if every file is gray, else 3.
+    Without `train` and `test`, one image in six is held out, chosen with a fixed seed. Unreadable files are left out
+    and listed in `skipped`; if they are more than 1 in 20, raises DataError, naming them.
     """
     splits = [folder / "train", folder / "test"]
     if not all(split.is_dir() for split in splits):
@@ -108,11 +106,11 @@ class _Listing:
 
 @dataclass(frozen=True)
 class _Source:
-    """What a file says of itself before it is decoded."""
+    """Properties of a file, read from its header without decoding it."""
 
     sha256: bytes
     size: tuple[int, int] | None
-    """Width, height as shown; None where the file cannot be read."""
+    """Width and height, upright; None if the file cannot be read."""
     is_gray: bool
 
 
@@ -125,11 +123,11 @@ def _list(folder: Path) -> _Listing:
     }
     if here and by_class:
         raise DataError(
-            f"{folder}: holds images itself and in {_names(tuple(by_class))}; "
-            "it should be flat, or have one folder for each class"
+            f"{folder}: contains images directly and also in {_names(tuple(by_class))}; "
+            "it should be flat, or have one subfolder per class"
         )
     if not here and not by_class:
-        raise DataError(f"{folder}: holds no images ({', '.join(SUFFIXES)})")
+        raise DataError(f"{folder}: contains no images ({', '.join(SUFFIXES)})")
     if here:
         return _Listing(here, None, np.empty(0, np.int64))
     counts = [len(found) for found in by_class.values()]
@@ -147,7 +145,7 @@ def _look_at(path: Path) -> _Source:
         header = read_header(path)
         return _Source(digest, header.size, header.is_gray)
     except InputError:
-        return _Source(digest, None, True)  # `load_image` will meet the same error, and its reason is kept
+        return _Source(digest, None, True)  # `load_image` will raise the same error; its reason is recorded there
 
 
 def _choose_shape(
@@ -178,7 +176,7 @@ def _key(folder: Path, files: Sequence[Path], sources: Sequence[_Source], shape:
 def _decode_cached(
     path: Path, files: Sequence[Path], shape: tuple[int, int, int]
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.str_]]:
-    """Images uint8 (N, H, W, C), and for each the reason why it cannot be read, or ""."""
+    """Images uint8 (N, H, W, C), and for each the reason why it could not be read, or ""."""
     if path.exists():
         with np.load(path, allow_pickle=False) as cached:
             return cached["images"], cached["reasons"]
@@ -199,7 +197,7 @@ def _decode_cached(
 
 
 def _in_parallel(what: str, function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
-    """`function` of every item, in order, on all processors: Pillow and hashlib work without the GIL."""
+    """Apply `function` to every item, in order, in one thread per CPU: Pillow and hashlib release the GIL."""
     with pillow_warnings_ignored(), ThreadPoolExecutor(usable_cpus()) as pool:
         results = pool.map(function, items)
         return list(tqdm(results, what, len(items), unit=" images", unit_scale=True, leave=False, disable=None))

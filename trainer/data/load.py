@@ -1,4 +1,4 @@
-"""Loads a data set by its name or its path, with the reader that fits it."""
+"""Loads a data set by name or path with the matching reader."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def load(
     IDX file.
 
     data_dir: where the named data sets are stored, or downloaded to; None means $VAE_DATA, or else data. image_size:
-    side in pixels; the central square of each image is resized to it. channels: 1 or 3. Raises DataError if the data is
-    missing or cannot be used.
+    side in pixels; the central square of each image is resized to it; None keeps the size. channels: 1 or 3; None keeps
+    them. Raises DataError if the data is missing or cannot be used.
     """
     directory = Path(data_dir or os.environ.get("VAE_DATA") or _DATA_DIR)
     data = reshape_data(_load(str(name), directory, image_size, channels), image_size, channels)

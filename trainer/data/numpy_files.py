@@ -13,8 +13,8 @@ from trainer.errors import DataError
 
 
 def load_arrays(path: Path) -> ImageData:
-    """A `.npy` file of images, or a `.npz` file with `images` and perhaps `labels`, or with `train_images`,
-    `test_images` and perhaps `train_labels`, `test_labels`; either way perhaps with `class_names`.
+    """Load a `.npy` file of images, or a `.npz` file with `images` and optionally `labels`, or with `train_images`,
+    `test_images` and optionally `train_labels`, `test_labels`; either way optionally with `class_names`.
 
     Images: uint8 (N, H, W) or (N, H, W, C), or floats of those shapes in [0, 1]. Raises DataError for anything else.
     """
@@ -30,7 +30,9 @@ def load_arrays(path: Path) -> ImageData:
             class_names=_class_names(arrays),
         )
     if "images" not in arrays:
-        raise DataError(f"{path}: should hold images, or train_images and test_images, but holds {', '.join(arrays)}")
+        raise DataError(
+            f"{path}: should contain images, or train_images and test_images, but contains {', '.join(arrays)}"
+        )
     return ImageData.hold_out(
         name, as_uint8_images(arrays["images"], name), _labels(arrays, "labels"), class_names=_class_names(arrays)
     )

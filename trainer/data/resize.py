@@ -1,4 +1,4 @@
-"""Images brought to the size and number of channels that were asked for, as image files are."""
+"""Converts images to the requested size and number of channels, exactly as for image files."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,7 +14,7 @@ _IMAGES_IN_TASK = 1024
 
 
 def reshape_data(data: ImageData, image_size: int | None, channels: int | None) -> ImageData:
-    """Crop every image to its middle square and resample it to `image_size` pixels a side, in `channels` 1 or 3.
+    """Crop every image to its central square and resample it to `image_size` pixels a side, in `channels` 1 or 3.
 
     None keeps the size or the channels. The conversion is that of `runtime.images.decode`: Lanczos, and luma for gray.
     """
@@ -39,5 +39,5 @@ def _reshape(images: npt.NDArray[np.uint8], image_shape: tuple[int, int, int]) -
             fitted[i] = fit_pixels(images[i], image_shape)
 
     with ThreadPoolExecutor(usable_cpus()) as pool:
-        list(pool.map(work, range(0, len(images), _IMAGES_IN_TASK)))  # a list, so that what a thread raised is raised
+        list(pool.map(work, range(0, len(images), _IMAGES_IN_TASK)))  # list() re-raises exceptions of the threads
     return fitted

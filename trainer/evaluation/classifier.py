@@ -1,4 +1,4 @@
-"""A small classifier of the real images: the judge of generated ones, and the space in which FID is measured."""
+"""A small classifier, trained on the real images: classifies generated images and provides the features for FID."""
 
 from __future__ import annotations
 
@@ -24,44 +24,45 @@ from trainer.seeds import derive_seed, generator
 
 FEATURES = 64
 _BATCH, _EVALUATION_BATCH = 128, 1000
-_FEWEST_STEPS, _MOST_STEPS = 400, 1400  # the first for small data sets, which are seen many times; MNIST thrice
+_FEWEST_STEPS, _MOST_STEPS = 400, 1400  # three epochs within these limits: small data sets are seen more often
 _PEAK_RATE = 4e-3
-_VERSION = 1  # of the network and its training; part of the cache's key
+_VERSION = 1  # version of the network and its training; part of the cache key
 
 
 @dataclass(frozen=True)
 class Judge:
-    """A trained classifier and how good it is."""
+    """A trained classifier and its accuracy."""
 
     network: Classifier
     classes: tuple[int, ...]
-    """The label behind each output."""
+    """The label of each output."""
     shares: tuple[float, ...]
-    """Of each label among the training images."""
+    """Share of each label among the training images, in the order of `classes`."""
     accuracy: float
-    """Share of the real test images that it gets right."""
+    """Share of the real test images that are classified correctly."""
     seconds: float
-    """What its training took; 0 where it came from the cache."""
+    """Duration of its training; 0 if it was loaded from the cache."""
 
     @torch.no_grad()
     def judge(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Features (N, 64) and probabilities (N, classes) of float32 images (N, C, H, W) in [0, 1]; both on the CPU."""
         features, probabilities = [], []
         for part in image.split(_EVALUATION_BATCH):
-            # The strides of an axis of length 1 choose between convolutions that round differently: always the same.
+            # torch picks the convolution kernel by strides, even those of axes of length 1, and kernels round
+            # differently: fix the memory format.
             feature = self.network.features(part.clone(memory_format=torch.contiguous_format))
             features.append(feature.cpu())
             probabilities.append(self.network.head(feature).softmax(1).cpu())
         return torch.cat(features), torch.cat(probabilities)
 
     def judge_pixels(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """The same for uint8 images (N, H, W, C), converted piece by piece."""
+        """`judge` for uint8 images (N, H, W, C), which are converted in batches."""
         parts = [self.judge(to_float(part)) for part in pixels.split(_EVALUATION_BATCH)]
         return torch.cat([features for features, _ in parts]), torch.cat([probability for _, probability in parts])
 
 
 class Classifier(nn.Module):
-    """Two convolutions and two fully connected layers; the last but one gives the features."""
+    """Two convolutions and two fully connected layers; the first fully connected layer gives the features."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
@@ -87,12 +88,13 @@ class Classifier(nn.Module):
 def train_judge(
     data: ImageData, device: torch.device, advance: Callable[[int, int], object] = lambda step, steps: None
 ) -> Judge:
-    """The classifier for `data`, which must have labels: from the cache, or trained and put there.
+    """The classifier for `data`: loaded from the cache, or trained and stored there.
 
-    advance: called after each training step with its number and the number of all. Raises DataError without labels.
+    advance: called after each training step with the step's number and the number of steps. Raises DataError if `data`
+    has no labels.
     """
     if data.train_labels is None or data.test_labels is None:
-        raise DataError(f"{data.name}: has no labels, so that no classifier can be trained on it")
+        raise DataError(f"{data.name}: has no labels, so no classifier can be trained on it")
     digest = hashlib.sha256(data.sha256.encode() + data.train_labels.tobytes() + bytes([_VERSION])).hexdigest()
     path = cache_folder() / f"classifier-{digest[:16]}.pt"
     classes, targets, counts = np.unique(data.train_labels, return_inverse=True, return_counts=True)

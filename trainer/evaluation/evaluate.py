@@ -17,11 +17,14 @@ from trainer.errors import DataError
 from trainer.evaluation.classifier import train_judge
 from trainer.evaluation.elbo import Elbo, measure_elbo
 from trainer.evaluation.nll import ImportanceNll, importance_nll, sample_count
-from trainer.evaluation.sample_quality import SampleQuality, draw_samples, measure_samples
+from trainer.evaluation.sample_quality import SampleQuality, measure_samples, samples_of
 from trainer.seeds import generator
 
 Progress = Callable[[str, int, int], object]
 """Called with the name of the current task, the work done since the last call, and its total work."""
+
+_MANY_SAMPLES, _FEW_SAMPLES = 10_000, 1_000
+_SMALL_IMAGE = 3 * 64 * 64  # numbers: 10,000 of them take half a minute on two cores
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Evaluation:
     sample_quality: SampleQuality
     samples: Tensor
     """The samples that were judged, float32 (N, C, H, W) on the CPU; not in the JSON."""
+    prior: str
+    """What the samples were drawn from."""
     seen_as: Tensor | None
     """Class probabilities of the samples, (N, classes), where there is a classifier; not in the JSON."""
 
@@ -79,14 +84,15 @@ def evaluate_checkpoint(
     *,
     k: int,
     images_with_k: int,
-    samples: int,
+    samples: int | None,
     seed: int,
     device: torch.device,
     progress: Progress = lambda what, step, total: None,
 ) -> Evaluation:
     """Measure bounds on all test images, and the quality of samples from the prior.
 
-    k, images_with_k: samples of the NLL, see `importance_nll`. samples: images drawn from the prior. seed: of all
+    k, images_with_k: samples of the NLL, see `importance_nll`. samples: images drawn from the prior,
+    None for `default_samples`. seed: of all
     random draws. Raises DataError if `data` is not the data set of the checkpoint.
     """
     check_data(checkpoint, data)
@@ -119,7 +125,8 @@ def evaluate_checkpoint(
     judge = None
     if data.train_labels is not None:
         judge = train_judge(data, device, lambda step, steps: progress("training the classifier", 1, steps))
-    drawn = draw_samples(model, samples, seed)
+    num = samples or default_samples(checkpoint)
+    drawn = samples_of(model, checkpoint.prior, data, num, seed)
     return Evaluation(
         model=model.architecture,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -131,9 +138,15 @@ def evaluate_checkpoint(
         class_names=data.class_names,
         protocols=protocols,
         sample_quality=measure_samples(drawn, data, judge),
-        samples=drawn.cpu(),
-        seen_as=None if judge is None else judge.judge(drawn)[1],
+        samples=drawn.images.cpu(),
+        seen_as=None if judge is None else judge.judge(drawn.images)[1],
+        prior="N(0, I)" if checkpoint.prior is None else f"mixture of {checkpoint.prior.components} Gaussians",
     )
+
+
+def default_samples(checkpoint: Checkpoint) -> int:
+    """10,000, which FID needs to be steady, or 1,000 where drawing and judging so many would take over a minute."""
+    return _MANY_SAMPLES if checkpoint.model_config.pixels <= _SMALL_IMAGE else _FEW_SAMPLES
 
 
 def _trained_on(checkpoint: Checkpoint) -> str:

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: KL over epochs, classes, samples as the classifier sees them, the latent manifold."""
+"""The pictures of an evaluation: KL over epochs, ELBO by class, samples by predicted class, the latent manifold."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from trainer.objective.active import ACTIVE_KL_NATS, count_active_by_kl
 from trainer.pictures import image_grid, to_png, to_uint8, without_gray_axis
 
 _FLOOR_COLOUR, _EXCESS_COLOUR, _KL_COLOUR = "#d1d5db", "#c2410c", "#8aa1b8"
-_PER_CLASS = 15  # samples shown of each class
+_PER_CLASS = 15  # samples shown per class
 _MOST_CLASSES = 20
 _MANIFOLD_SIDE = 20
 _MANIFOLD_REACH = 2.0  # standard deviations of the prior
 
 
 def draw_evaluation(found: Evaluation, checkpoint: Checkpoint, folder: Path) -> list[Path]:
-    """Draw what there is to draw into `folder`. Returns the files."""
+    """Draw all pictures for which the evaluation has data into `folder`. Returns the files."""
     figures: dict[str, Figure] = {"samples.png": generated(found)}
     if checkpoint.history[-1].test_kl_per_dimension:
         figures["kl_over_epochs.png"] = kl_over_epochs(checkpoint.history)
@@ -40,7 +40,7 @@ def draw_evaluation(found: Evaluation, checkpoint: Checkpoint, folder: Path) -> 
 
 
 def kl_over_epochs(history: Sequence[EpochMetrics]) -> Figure:
-    """A heat map: latent dimensions, sorted by their last KL, against epochs."""
+    """Heat map of the KL: latent dimensions, sorted by their KL in the last epoch, over epochs."""
     kl = np.array([metrics.test_kl_per_dimension for metrics in history])  # (E, L)
     order = np.argsort(-kl[-1], kind="stable")
     figure = Figure(figsize=(7, 5), layout="constrained")
@@ -65,7 +65,7 @@ def kl_over_epochs(history: Sequence[EpochMetrics]) -> Figure:
 
 
 def class_bars(found: Evaluation) -> Figure:
-    """Floor, excess and KL of each class, stacked: what is ink, what is the model's error, what the code costs."""
+    """Stacked bars for each class: entropy floor, reconstruction error above it, and KL."""
     name, protocol = next(iter(found.protocols.items()))
     classes = protocol.elbo.by_class
     labels = [str(label) if found.class_names is None else found.class_names[label] for label in classes]
@@ -88,7 +88,7 @@ def class_bars(found: Evaluation) -> Figure:
 
 
 def generated(found: Evaluation) -> Figure:
-    """Samples in rows by the class that the classifier sees, the surest first in a row; without one, as drawn."""
+    """Samples, one row per predicted class, most confident first; without a classifier, in the order drawn."""
     pixels = to_uint8(found.samples)
     if found.seen_as is None:
         return image_grid(pixels[: _PER_CLASS * 10], _PER_CLASS)

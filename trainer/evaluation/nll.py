@@ -1,4 +1,4 @@
-"""Importance-weighted negative log-likelihood: a bound on −log p(x) that tightens as the samples grow."""
+"""Importance-weighted negative log-likelihood: a bound on −log p(x) that tightens with the number of samples."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from trainer.seeds import derive_seed
 if TYPE_CHECKING:
     from trainer.model.vae import VAE
 
-# Latent samples decoded at once. On the CPU their logits (3 MB for 28×28) stay in the cache between the passes over
-# them: 1000 rows cost 8 µs a sample on one core, 10,000 rows half as much again.
+# Latent samples decoded at once. On the CPU their logits (3 MB for 28×28) stay in the cache between passes: a sample
+# takes 8 µs on one core with 1000 rows, and 12 µs with 10,000.
 _CPU_ROWS, _GPU_ROWS = 1000, 100_000
 _CURVE = (1, 5, 50, 500, 5000, 50_000)
-_COARSE = 50  # samples of every image where only some images get all k
+_COARSE = 50  # samples per image for the images that do not get all k
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class ImportanceNll:
 
     k: int
     nll: float
-    """The bound with k samples."""
+    """The bound on −log p(x) with k samples."""
     standard_error: float
-    """Standard error of `nll` over images; it includes the sampling noise, which is independent for each image."""
+    """Standard error of `nll` over images. Includes the sampling noise, which is independent between images."""
     curve: dict[int, float]
-    """The bound for fewer samples too, each from all samples taken, in disjoint groups; 1 is the ELBO."""
+    """Number of samples → the bound, up to k. Smaller sizes average over disjoint groups; size 1 is the ELBO."""
     effective_samples: float
-    """(Σ w)² / Σ w² of the k weights, median over images. Near 1, one sample decides and the bound is loose."""
+    """(Σ w)² / Σ w² of the k weights, median over images. Near 1, one sample dominates and the bound is loose."""
     images: int
     images_with_k: int
     """Number of images, evenly spaced, that had k samples; the others had 50, see `importance_nll`."""
@@ -58,12 +58,12 @@ def importance_nll(
 
     image: float32 (N, C, H, W) in [0, 1] on the model's device. likelihood: a name in `likelihood.NLL`; the Bernoulli
     likelihood of gray images is the expected value over their binarisation, see `bernoulli_nll`. The noise of image i
-    is a function of (seed, i) alone. Memory use does not grow with N · k. advance: called with the number of samples
-    done, see `sample_count`.
+    depends only on (seed, i). Memory use does not grow with N · k. advance: called with the number of samples done
+    since the last call; the total is `sample_count`.
 
-    images_with_k: how many images get k samples; None means all. The rest get 50, and the estimate for all N is their
-    bound at 50 plus the mean gain from 50 to k of the others. That gain varies little between images, so a tenth of
-    the work has nearly the standard error of the whole.
+    images_with_k: number of images that get k samples; None means all. The rest get 50. The estimate is the mean bound
+    at 50 samples over all images, plus the mean gain from 50 to k samples over the images with k. The gain varies
+    little between images, so a tenth of the work gives nearly the same standard error.
     """
     started = time.perf_counter()
     numbers = torch.arange(len(image), device=image.device)
@@ -80,7 +80,7 @@ def importance_nll(
 
 
 def sample_count(images: int, k: int, images_with_k: int | None = None) -> int:
-    """Samples that `importance_nll` takes: what its `advance` adds up to."""
+    """Total number of samples that `importance_nll` takes, the sum of all `advance` calls."""
     if images_with_k is None or not _is_two_phase(images, k, images_with_k):
         return images * k
     return images * _COARSE + images_with_k * k
@@ -100,9 +100,9 @@ def _bounds(
     seed: int,
     advance: Callable[[int], object],
 ) -> tuple[list[int], Tensor, Tensor]:
-    """Sample sizes up to k, the bound of each image for each of them (N, len), and the effective samples at k (N,).
+    """Sample sizes up to k, the bound per image and size (N, sizes), and the effective samples at k (N,).
 
-    numbers: int64 (N,), which noise each image gets.
+    numbers: int64 (N,), the index that selects each image's noise.
     """
     ks = [*(size for size in _CURVE if size < k), k]
     rows = _CPU_ROWS if image.device.type == "cpu" else _GPU_ROWS
@@ -168,6 +168,6 @@ def _noise(k: int, latent_dim: int, seed: int, number: int, device: torch.device
 
 
 def _grouped_bound(log_w: Tensor, size: int) -> Tensor:
-    """The bound of `size` samples, averaged over all disjoint groups of that many: (N, k) → (N,)."""
+    """The bound with `size` samples, averaged over disjoint groups of that size: (N, k) → (N,)."""
     groups = log_w.shape[1] // size
     return importance_bound(log_w[:, : groups * size].unflatten(1, (groups, size))).mean(1)

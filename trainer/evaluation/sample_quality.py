@@ -10,14 +10,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from runtime.prior import Prior, prior_latents
 from trainer.data.dataset import ImageData
 from trainer.data.pixels import to_float
 from trainer.evaluation.classifier import Judge
 from trainer.model.vae import VAE
-from trainer.seeds import generator
 
 _TRAIN_CHUNK = 5000  # training images compared at once
 _DECODED_AT_ONCE = 1000
+_COMPARED = 1000  # samples whose nearest training image is looked for
+_SURELY_NEARER = 0.9
 _REFERENCES = 10_000  # training images, chosen at random, that represent the training set in FID
 
 
@@ -38,6 +40,12 @@ class Verdict:
     """Fréchet distance to the training images in the classifier's features. Compares only with the same classifier."""
     real_fid: float
     """The same for as many real test images: what a perfect model would get."""
+    normal_fid: float
+    """The same for samples from N(0, I), whatever the prior is."""
+    reconstruction_fid: float
+    """The same for reconstructions of the real test images: what a perfect prior would get."""
+    agreement: float | None
+    """Share of samples that the classifier sees as the class that the prior drew; None for N(0, I)."""
 
 
 @dataclass(frozen=True)
@@ -51,34 +59,95 @@ class SampleQuality:
     """The same for as many real test images. Samples much nearer than that are copies."""
     nearest: float
     """The smallest distance of all samples."""
+    reconstruction_distance: float
+    """The same for reconstructions of test images: what samples are expected to have that are no copies."""
+    copy_distance: float
+    """The same for reconstructions of training images: what copies of training images would have."""
     verdict: Verdict | None
     """None where the data has no labels."""
 
+    @property
+    def copies(self) -> bool:
+        """Whether samples lie as near to training images as reconstructions of those do, and not as those of others.
 
-@torch.no_grad()
-def draw_samples(model: VAE, num: int, seed: int) -> Tensor:
-    """`num` images from the prior, float32 (num, C, H, W) in [0, 1] on the model's device."""
-    device = model.mean.weight.device
-    z = torch.randn(num, model.config.latent_dim, generator=generator(seed, "pictures", device=device), device=device)
-    return torch.cat([model.decode(part) for part in z.split(_DECODED_AT_ONCE)])
+        False where the two kinds of reconstructions cannot be told apart, which holds for large training sets.
+        """
+        apart = self.copy_distance < _SURELY_NEARER * self.reconstruction_distance
+        return apart and self.distance < (self.copy_distance + self.reconstruction_distance) / 2
 
 
-def measure_samples(samples: Tensor, data: ImageData, judge: Judge | None) -> SampleQuality:
-    """Compare samples, float32 (N, C, H, W) in [0, 1], with the training images and with N real test images.
+@dataclass(frozen=True)
+class Samples:
+    """Samples to judge, all float32 (N, C, H, W) in [0, 1] on one device."""
 
-    Where there are fewer than N test images, all of them are taken.
+    images: Tensor
+    """From the checkpoint's prior."""
+    classes: npt.NDArray[np.int64] | None
+    """Class that the prior drew, as its place among the classes, (N,); None where it knows none."""
+    normal: Tensor
+    """From N(0, I)."""
+    reconstructions: Tensor
+    """Of test images, through the posterior mean."""
+    copies: Tensor
+    """Reconstructions of training images."""
+
+
+def draw_samples(model: VAE, prior: Prior | None, num: int, seed: int) -> Tensor:
+    """Samples 0 … num - 1 of `seed`, the same that `vae-sample` draws: float32 (num, C, H, W) on the model's device.
+
+    prior: None for N(0, I).
     """
-    device = samples.device
-    count = min(len(samples), len(data.test_images))
-    real = to_float(torch.tensor(data.test_images[_choose(count, len(data.test_images))], device=device))
-    distance, real_distance = (nearest_distance(images, data.train_images) for images in (samples, real))
+    return _decode(model, prior_latents(prior, seed, np.arange(num), model.config.latent_dim))
+
+
+def samples_of(model: VAE, prior: Prior | None, data: ImageData, num: int, seed: int) -> Samples:
+    """`num` samples with all that they are held against; fewer reconstructions where there are fewer images."""
+    return Samples(
+        images=draw_samples(model, prior, num, seed),
+        classes=prior.labels(seed, np.arange(num)) if prior is not None and prior.classes else None,
+        normal=draw_samples(model, None, num, seed),
+        reconstructions=_reconstruct(model, data.test_images, num),
+        copies=_reconstruct(model, data.train_images, min(num, _COMPARED)),
+    )
+
+
+def measure_samples(samples: Samples, data: ImageData, judge: Judge | None) -> SampleQuality:
+    """Compare samples with the training images, and with as many real test images as there are samples.
+
+    Where there are fewer test images than samples, all of them are taken. Distances are those of 1,000 images of each
+    kind at most.
+    """
+    count = min(len(samples.images), len(data.test_images))
+    chosen = data.test_images[_choose(count, len(data.test_images))]
+    real = to_float(torch.tensor(chosen, device=samples.images.device))
+    distance, real_distance, reconstruction_distance, copy_distance = (
+        nearest_distance(images[:_COMPARED], data.train_images)
+        for images in (samples.images, real, samples.reconstructions, samples.copies)
+    )
     return SampleQuality(
-        samples=len(samples),
+        samples=len(samples.images),
         distance=float(distance.median()),
         real_distance=float(real_distance.median()),
         nearest=float(distance.min()),
+        reconstruction_distance=float(reconstruction_distance.median()),
+        copy_distance=float(copy_distance.median()),
         verdict=None if judge is None else _judge(samples, real, data, judge),
     )
+
+
+@torch.no_grad()
+def _decode(model: VAE, z: npt.NDArray[np.float32]) -> Tensor:
+    latents = torch.from_numpy(z).to(model.mean.weight.device)
+    return torch.cat([model.decode(part) for part in latents.split(_DECODED_AT_ONCE)])
+
+
+@torch.no_grad()
+def _reconstruct(model: VAE, images: npt.NDArray[np.uint8], num: int) -> Tensor:
+    """Up to `num` of the images, evenly chosen, through the posterior mean."""
+    device = model.mean.weight.device
+    chosen = torch.tensor(images[_choose(min(num, len(images)), len(images))])
+    parts = [model(to_float(part.to(device)))[0] for part in chosen.split(_DECODED_AT_ONCE)]
+    return torch.cat(parts)
 
 
 @torch.no_grad()
@@ -105,22 +174,29 @@ def frechet_distance(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> 
     return float(gap @ gap + np.trace(covariance_a) + np.trace(covariance_b) - 2 * cross)
 
 
-def _judge(samples: Tensor, real: Tensor, data: ImageData, judge: Judge) -> Verdict:
+def _judge(samples: Samples, real: Tensor, data: ImageData, judge: Judge) -> Verdict:
     total = len(data.train_images)
     references = data.train_images[_choose(min(_REFERENCES, total), total)]
-    train_features, _ = judge.judge_pixels(torch.tensor(references, device=samples.device))
-    features, probabilities = judge.judge(samples)
+    train = judge.judge_pixels(torch.tensor(references, device=real.device))[0].double().numpy()
+
+    def fid(features: Tensor) -> float:
+        return frechet_distance(features.double().numpy(), train)
+
+    features, probabilities = judge.judge(samples.images)
     real_features, real_probabilities = judge.judge(real)
-    train = train_features.double().numpy()
-    seen = np.bincount(probabilities.argmax(1).numpy(), minlength=len(judge.classes)) / len(samples)
+    label = probabilities.argmax(1).numpy()
+    seen = np.bincount(label, minlength=len(judge.classes)) / len(samples.images)
     return Verdict(
         accuracy=judge.accuracy,
         confidence=float(probabilities.amax(1).mean()),
         real_confidence=float(real_probabilities.amax(1).mean()),
         histogram=dict(zip(judge.classes, seen.tolist(), strict=True)),
         real_histogram=dict(zip(judge.classes, judge.shares, strict=True)),
-        fid=frechet_distance(features.double().numpy(), train),
-        real_fid=frechet_distance(real_features.double().numpy(), train),
+        fid=fid(features),
+        real_fid=fid(real_features),
+        normal_fid=fid(judge.judge(samples.normal)[0]),
+        reconstruction_fid=fid(judge.judge(samples.reconstructions)[0]),
+        agreement=None if samples.classes is None else float((label == samples.classes).mean()),
     )
 
 

@@ -1,15 +1,16 @@
-"""An evaluation as a table of at most 80 columns."""
+"""Formats an evaluation as a text table of at most 80 columns."""
 
 from __future__ import annotations
 
 from trainer.evaluation.elbo import ElboTerms
 from trainer.evaluation.evaluate import Evaluation
-from trainer.evaluation.sample_quality import SampleQuality
 from trainer.objective.active import ACTIVE_KL_NATS, ACTIVE_VARIANCE
+
+_NORMAL = "N(0, I)"
 
 
 def as_table(found: Evaluation) -> str:
-    """What was found, in reading order."""
+    """The evaluation as text."""
     lines = [
         f"model     {found.model}, {found.parameters:,} parameters, after epoch {found.epoch}",
         f"trained   on {found.trained_on}",
@@ -20,13 +21,13 @@ def as_table(found: Evaluation) -> str:
         *_latents(found),
         "",
         *_classes(found),
-        *_samples(found.sample_quality, found.class_names),
+        *_samples(found),
     ]
     return "\n".join(lines)
 
 
 def _bounds(found: Evaluation) -> list[str]:
-    """Floor, excess, KL, and the curve over k: a column for each protocol."""
+    """Floor, excess, KL, and NLL for each k: one column per protocol."""
     protocols = found.protocols.values()
     kind = next(iter(found.protocols))
     first = next(iter(protocols)).nll
@@ -90,21 +91,32 @@ def _classes(found: Evaluation) -> list[str]:
     return [*lines, ""]
 
 
-def _samples(quality: SampleQuality, class_names: tuple[str, ...] | None) -> list[str]:
+def _samples(found: Evaluation) -> list[str]:
+    quality, verdict = found.sample_quality, found.sample_quality.verdict
     lines = [
-        f"{f'{quality.samples:,} samples from the prior':40}     samples   real test",
+        f"{f'{quality.samples:,} samples from a {found.prior}'.replace('a N(', 'N('):40}     samples   real test",
         f"  {'distance to nearest training image':38}{quality.distance:12.2f}{quality.real_distance:12.2f}",
+        f"  {'  reconstructions of test images':38}{quality.reconstruction_distance:12.2f}",
+        f"  {'  reconstructions of training images':38}{quality.copy_distance:12.2f}",
         f"  {'smallest of these distances':38}{quality.nearest:12.2f}",
     ]
-    verdict = quality.verdict
+    if quality.copies:
+        lines.append("WARNING: samples lie as near to training images as reconstructions of those do: many are copies.")
     if verdict is None:
         return [*lines, "no labels, hence no classifier: no class histogram, no confidence, no FID"]
+    mixture = verdict.fid if found.prior != _NORMAL else None
     lines += [
         f"  {'mean confidence of the classifier':38}{verdict.confidence:12.3f}{verdict.real_confidence:12.3f}",
-        f"  {'FID in its features':38}{verdict.fid:12.2f}{verdict.real_fid:12.2f}",
+        *(
+            []
+            if verdict.agreement is None
+            else [f"  {'seen as the class that was drawn':38}{verdict.agreement:12.1%}{verdict.accuracy:12.1%}"]
+        ),
+        f"  {'FID in its features':26}{'N(0, I)':>12}{'mixture':>12}{'reconstr.':>12}{'real test':>12}",
+        " " * 28 + "".join(map(_number, (verdict.normal_fid, mixture, verdict.reconstruction_fid, verdict.real_fid))),
         "  share of each class",
         *(
-            f"    {_class_name(label, class_names):36}{share:12.1%}{verdict.real_histogram[label]:12.1%}"
+            f"    {_class_name(label, found.class_names):36}{share:12.1%}{verdict.real_histogram[label]:12.1%}"
             for label, share in verdict.histogram.items()
         ),
         f"The classifier gets {verdict.accuracy:.2%} of the real test images right. FID and shares are",

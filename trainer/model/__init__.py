@@ -1,1 +1,1 @@
-"""The variational autoencoder and the networks that it is built of."""
+"""The variational autoencoder and its encoder and decoder networks."""

@@ -1,4 +1,4 @@
-"""The two halves of a VAE as plain modules: fully connected, and convolutional with residual blocks and two ways up.
+"""Encoder and decoder networks: fully connected, and convolutional with residual blocks.
 
 Encoders map images (N, C, H, W) to features (N, F); decoders map latents (N, L) to logits (N, C, H, W). Everything
 here can be scripted and exported to ONNX, and in evaluation mode batch normalisation is a fixed scale and shift.
@@ -17,7 +17,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
 def mlp_encoder(image_shape: tuple[int, int, int], hidden: Sequence[int], activation: str, norm: bool) -> nn.Sequential:
-    """Flatten, then fully connected layers of the sizes in `hidden`: F is the last of them."""
+    """Flatten, then fully connected layers of the sizes in `hidden`; F = hidden[-1]."""
     return nn.Sequential(nn.Flatten(), *_dense([math.prod(image_shape), *hidden], activation, norm))
 
 
@@ -35,8 +35,11 @@ def mlp_decoder(
 def conv_encoder(
     image_shape: tuple[int, int, int], channels: Sequence[int], activation: str, norm: bool
 ) -> nn.Sequential:
-    """One stage for each entry of `channels`, which halves the sides and then, from the second on, has a residual
-    block: at full width it would cost half of all arithmetic for little. F = channels[-1] · sides of the last stage."""
+    """One stage for each entry of `channels`: a convolution that halves the sides, then a residual block.
+
+    The first stage has no residual block: at full resolution it would take half of all arithmetic and gain little.
+    F = channels[-1] · height · width after the last stage.
+    """
     layers: list[nn.Module] = []
     for stage, (inputs, outputs) in enumerate(pairwise([image_shape[0], *channels])):
         layers += [
@@ -78,14 +81,15 @@ def conv_decoder(
 
 
 def feature_count(image_shape: tuple[int, int, int], hidden: Sequence[int], conv: bool) -> int:
-    """F, what the encoder hands to its two heads."""
+    """F, the number of features that the encoder passes to its two heads."""
     return hidden[-1] * math.prod(_sides(image_shape, len(hidden))[-1]) if conv else hidden[-1]
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(act(conv(x))), both convolutions 3×3 on the same channels, then the activation (He et al. 2016).
+    """act(x + conv(act(conv(x)))) with 3×3 convolutions that keep the number of channels (He et al. 2016).
 
-    The second convolution starts at zero, so that a fresh block is the identity and depth costs no stability.
+    The second convolution is initialised to zero: a new block is the identity (before its activation), so that deep
+    networks train stably from the start.
     """
 
     def __init__(self, channels: int, activation: str, norm: bool) -> None:
@@ -110,7 +114,7 @@ def _dense(sizes: Sequence[int], activation: str, norm: bool) -> list[nn.Module]
 
 
 def _finish(channels: int, activation: str, norm: bool) -> list[nn.Module]:
-    """What follows a convolution."""
+    """The layers after a convolution: batch normalisation (optional) and the activation."""
     return [*([nn.BatchNorm2d(channels)] if norm else []), ACTIVATIONS[activation]()]
 
 
@@ -125,7 +129,7 @@ def _sides(image_shape: tuple[int, int, int], stages: int) -> list[tuple[int, in
 
 
 def _upsample(inputs: int, outputs: int, size: tuple[int, int], bias: bool) -> nn.ConvTranspose2d:
-    """Doubles the sides to `size`; an odd target is one row or column less."""
+    """Doubles height and width to `size`; where a side of `size` is odd, to one less than double."""
     extra = (1 - size[0] % 2, 1 - size[1] % 2)
     return nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=extra, bias=bias)
 

@@ -21,16 +21,16 @@ _OUTPUT_LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Enough to rebuild a model without its weights."""
+    """The architecture of a model: what is needed to rebuild it, except the weights."""
 
     image_shape: tuple[int, int, int]
     """Channels, height, width."""
     hidden: tuple[int, ...]
-    """Sizes of the encoder's hidden layers, or channels of its stages; the decoder has the same in reverse."""
+    """Sizes of the encoder's hidden layers, or channels of its stages; the decoder uses them in reverse order."""
     latent_dim: int
     network: str = "mlp"
-    """mlp: fully connected. conv: residual convolutions, each stage at half the sides of the one before. resize-conv:
-    the same, but the decoder resizes and convolves."""
+    """mlp: fully connected. conv: residual convolutions; each stage halves height and width. resize-conv: the same, but
+    the decoder resizes and convolves."""
     batch_norm: bool = False
     """Batch normalisation before every activation."""
     activation: str = "relu"
@@ -76,12 +76,12 @@ class ModelConfig:
 
     @property
     def pixels(self) -> int:
-        """Numbers in one image."""
+        """Number of values in one image: channels · height · width."""
         return math.prod(self.image_shape)
 
 
 class VAE(nn.Module):
-    """Gaussian encoder q(z|x), decoder p(x|z) with one number a pixel, standard normal prior.
+    """Gaussian encoder q(z|x), decoder p(x|z) with one logit per pixel value, standard normal prior.
 
     Images are float32 (N, C, H, W) in [0, 1], latents float32 (N, latent_dim).
     """
@@ -93,7 +93,7 @@ class VAE(nn.Module):
         conv = config.is_convolutional
         encoder = conv_encoder if conv else mlp_encoder
         features = feature_count(shape, hidden, conv)
-        # (N, C, H, W) → (N, features): what the two heads share.
+        # (N, C, H, W) → (N, features), the input of both heads.
         self.encoder = encoder(shape, hidden, config.activation, config.batch_norm)
         self.mean = nn.Linear(features, config.latent_dim)
         self.log_var = nn.Linear(features, config.latent_dim)
@@ -127,8 +127,8 @@ class VAE(nn.Module):
     def reparameterize(self, mean: Tensor, log_var: Tensor, noise: Tensor | None = None) -> Tensor:
         """z = mean + exp(log_var / 2) · noise, (N, latent_dim): Kingma & Welling 2014, section 2.4.
 
-        noise: standard normal; drawn here where it is None and the model is in training mode. In evaluation mode None
-        means no noise, and z is the mean.
+        noise: standard normal, (N, latent_dim). If None, it is drawn in training mode, and in evaluation mode z is the
+        mean.
         """
         if noise is None:
             if not self.training:
@@ -137,15 +137,15 @@ class VAE(nn.Module):
         return torch.addcmul(mean, torch.exp(0.5 * log_var), noise)
 
     def decode_logits(self, z: Tensor) -> Tensor:
-        """What the likelihood takes, (N, C, H, W): logits rather than probabilities, since sigmoid saturates."""
+        """Logits of the image, (N, C, H, W). Likelihoods take these, because sigmoid outputs saturate."""
         logits: Tensor = self.decoder(z)
         return logits
 
     def decode(self, z: Tensor) -> Tensor:
-        """The image that z stands for, (N, C, H, W) in [0, 1]: the sigmoid of the logits, whatever the likelihood.
+        """The decoded image, (N, C, H, W) in [0, 1]: the sigmoid of the logits, for every likelihood.
 
-        It is the pixel's probability (Bernoulli), its mean (Gaussian), or the parameter λ (continuous Bernoulli, whose
-        mean lies nearer to 0.5).
+        A value is the pixel's probability (Bernoulli), its mean (Gaussian), or the parameter λ (continuous Bernoulli;
+        the mean is closer to 0.5 than λ).
         """
         return torch.sigmoid(self.decode_logits(z))
 
@@ -172,7 +172,7 @@ class VAE(nn.Module):
 
 
 def build_model(config: ModelConfig, seed: int) -> VAE:
-    """A model with fresh weights that depend on `seed` alone; torch's global random state stays as it was."""
+    """A newly initialised model. Its weights depend only on `seed`; torch's global random state is not changed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return VAE(config)
@@ -180,11 +180,11 @@ def build_model(config: ModelConfig, seed: int) -> VAE:
 
 @torch.no_grad()
 def start_at_mean(model: VAE, images: npt.NDArray[np.uint8]) -> None:
-    """Set the decoder's output bias to the logit of the mean of `images`, uint8 (N, H, W, C): of each pixel where the
-    bias has one entry a pixel, of each channel in a convolutional decoder.
+    """Set the decoder's output bias to the logit of the mean of `images`, uint8 (N, H, W, C).
 
-    A pixel that is always black would need −∞; half a grey level away from 0 and 1 is as far as it goes. The pixel
-    variance, where the model has one, starts at that of the images around this mean.
+    The mean is taken per pixel for a fully connected decoder, and per channel for a convolutional one. It is clipped to
+    half a grey level from 0 and 1, because a pixel that is always black would need a bias of −∞. The pixel variance, if
+    the model has one, is set to that of the images around this mean.
     """
     mean = torch.tensor(images.mean(axis=0, dtype=np.float64) / 255).permute(2, 0, 1)  # (C, H, W)
     conv = model.config.is_convolutional

@@ -1,4 +1,4 @@
-"""Active latent dimensions: the two usual criteria, each with its threshold, in one place."""
+"""Active latent dimensions: the two usual criteria with their thresholds."""
 
 from collections.abc import Iterable
 
@@ -9,10 +9,10 @@ ACTIVE_KL_NATS = 0.1
 
 
 def count_active_by_variance(mean_variance: Iterable[float]) -> int:
-    """How many dimensions have a variance of the posterior mean over ACTIVE_VARIANCE; one value per dimension."""
+    """Number of active dimensions. mean_variance: variance over images of each dimension's posterior mean."""
     return sum(variance > ACTIVE_VARIANCE for variance in mean_variance)
 
 
 def count_active_by_kl(kl_nats: Iterable[float]) -> int:
-    """How many dimensions have a KL over ACTIVE_KL_NATS; one value per dimension, the mean over images."""
+    """Number of active dimensions. kl_nats: KL of each dimension, averaged over images."""
     return sum(kl > ACTIVE_KL_NATS for kl in kl_nats)

@@ -43,7 +43,7 @@ def negative_elbo(
 ) -> Tensor:
     """−ELBO in nats of N images with one draw of z each: (N,), in the dtype of the arguments (float32 or float64).
 
-    logits: what the decoder makes of z, (N, C, H, W). image: in [0, 1], of the same shape. mean, log_var: of the
+    logits: the decoder's output for z, (N, C, H, W). image: in [0, 1], of the same shape. mean, log_var: of the
     posterior, (N, latent_dim). likelihood, log_variance: see `nll_of`. Kingma & Welling 2014, equation 3.
     """
     return nll_of(likelihood, logits, image, log_variance) + kl_to_standard_normal(mean, log_var)
@@ -60,14 +60,14 @@ class BoundTerms:
     kl: Tensor
     """(N, latent_dim): KL(q(z|x) || p(z)) in closed form."""
     log_weights: Tensor | None
-    """(N, k): log p(x|z) + kl_weight · (log p(z) − log q(z|x)); None for the evidence lower bound, which needs none."""
+    """(N, k): log p(x|z) + kl_weight · (log p(z) − log q(z|x)); None for the ELBO, which does not use them."""
     loss: Tensor
-    """(): the loss, summed over images; its gradient is what training follows."""
+    """(): the loss, summed over images; training follows its gradient."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A bound with its settings, which `Settings` describes and checks."""
+    """A bound with its settings; `Settings` describes and checks the fields."""
 
     bound: str
     likelihood: str
@@ -122,11 +122,11 @@ class Objective:
         images: int = 1,
         total: Callable[[Tensor], Tensor] = lambda own: own,
     ) -> Tensor:
-        """Loss of the evidence lower bound, () from reconstruction () and the KL of each dimension (latent_dim,), all
-        of them sums over so many images; or means, for one.
+        """ELBO loss, (), from reconstruction () and KL per dimension (latent_dim,), both summed over `images` images.
 
-        A dimension is charged for at least `free_bits` nats an image, so that it costs nothing to use it that much
-        (Kingma et al. 2016, section 2.6 and appendix C.8). What counts is the mean over the batch; total: see `terms`.
+        Pass means over images with images = 1 to get the mean loss. With free bits, each dimension costs at least
+        `free_bits` nats per image, so using it up to that amount is free (Kingma et al. 2016, section 2.6 and appendix
+        C.8); the minimum applies to the mean over the batch. total: see `terms`.
         """
         if self.free_bits:
             least = torch.full_like(kl, images * self.free_bits)
@@ -144,8 +144,8 @@ class Objective:
         loss = -importance_bound(weights).sum()
         if self.bound == "iwae" or not weights.requires_grad:
             return loss
-        # DReG: the decoder's gradient weighs each draw by its normalised weight, as IWAE's does; the encoder's, which
-        # passes through z, by the square of it.
+        # DReG: the decoder's gradient weights each draw by its normalised importance weight, as in IWAE; the encoder's
+        # gradient, which passes through z, by the square of that weight.
         share = torch.softmax(weights.detach(), dim=1)
         z.register_hook(lambda gradient: gradient * share.view(-1, 1))
         surrogate = -(share * weights).sum()

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# How many factors σ(|l|) are multiplied before one logarithm is taken. Each lies in [½, 1], so the product cannot
-# underflow. More factors save logarithms but read memory in shorter pieces.
+# Number of factors σ(|l|) multiplied before taking one logarithm. Each factor is in [½, 1], so the product cannot
+# underflow. More factors mean fewer logarithms, but memory is read in shorter pieces.
 _FACTORS, _FACTORS_OF_MANY_DRAWS = 8, 16
 
 
@@ -44,8 +44,8 @@ class _BernoulliNll(torch.autograd.Function):
 def bernoulli_nll_value(logits: Tensor, image: Tensor) -> Tensor:
     """Σ max(l, 0) − x l − log σ(|l|) over each row, without a gradient: float32 (N, pixels) twice → (N,).
 
-    The same value as `binary_cross_entropy_with_logits` to float32's rounding, without its log1p, which on the CPU
-    takes up to 0.6 ms for 128 images, a quarter of the whole training step.
+    Equals `binary_cross_entropy_with_logits` up to float32 rounding, but avoids its log1p, which takes up to 0.6 ms for
+    128 images on the CPU, a quarter of the whole training step.
     """
     log_sigmoid = _sum_log_sigmoid_(logits.abs(), _FACTORS)
     return logits.clamp_min(0).addcmul_(image, logits, value=-1).sum(1).sub_(log_sigmoid)
@@ -54,7 +54,7 @@ def bernoulli_nll_value(logits: Tensor, image: Tensor) -> Tensor:
 def _sum_log_sigmoid_(magnitude: Tensor, factors: int) -> Tensor:
     """Σ log σ(m) over the last axis of `magnitude`, which is at least 0 and is overwritten: (..., pixels) → (...).
 
-    Takes one logarithm for each product of so many `factors`.
+    Takes one logarithm per product of `factors` values.
     """
     likely = magnitude.sigmoid_()
     whole = likely.shape[-1] // factors * factors
@@ -69,8 +69,8 @@ def log_likelihood_(logits: Tensor, image: Tensor, likelihood: str, log_variance
 
     likelihood, log_variance: see `nll_of`. Overwrites `logits`. The Bernoulli likelihood is Σ x l − softplus(l); with
     softplus(l) = (l + |l|) / 2 − log σ(|l|) its linear part is a matrix product, which takes a tenth of the time of
-    `binary_cross_entropy_with_logits`. The float32 rounding error is about 1e-4 nats at 784 pixels. The Gaussian one
-    lacks its constant, see `gaussian_nll`.
+    `binary_cross_entropy_with_logits`. The float32 rounding error is about 1e-4 nats at 784 pixels. The Gaussian
+    likelihood omits its constant, see `gaussian_nll`.
     """
     if likelihood != "bernoulli":
         repeated = image[:, None].expand_as(logits)
@@ -85,7 +85,7 @@ def log_likelihood_(logits: Tensor, image: Tensor, likelihood: str, log_variance
 def gaussian_nll(logits: Tensor, image: Tensor) -> Tensor:
     """Squared error between the image and σ(logits), summed over pixels: (N,).
 
-    −log p(image | z) of Gaussian pixels of variance 1/2 around σ(logits), without its constant ½ log π a pixel.
+    −log p(image | z) for Gaussian pixels with mean σ(logits) and variance 1/2, without the constant ½ log π per pixel.
     logits, image: float32 (N, C, H, W).
     """
     return (torch.sigmoid(logits) - image).square().flatten(1).sum(1)
@@ -94,19 +94,19 @@ def gaussian_nll(logits: Tensor, image: Tensor) -> Tensor:
 def continuous_bernoulli_nll(logits: Tensor, image: Tensor) -> Tensor:
     """−log p(image | z) of independent continuous Bernoulli pixels with parameter σ(logits), summed over pixels: (N,).
 
-    The density on [0, 1] that is proportional to λ^x (1 − λ)^(1 − x): Loaiza-Ganem & Cunningham 2019. It can exceed 1,
-    so this can be negative. logits, image: float32 (N, C, H, W).
+    The density on [0, 1] is proportional to λ^x (1 − λ)^(1 − x) (Loaiza-Ganem & Cunningham 2019). It can exceed 1, so
+    the result can be negative. logits, image: float32 (N, C, H, W).
     """
     return bernoulli_nll(logits, image) - _log_normalizer(logits).flatten(1).sum(1)
 
 
-_SMALL_LOGIT = 0.1  # below it, the series is exact to float32's rounding and the closed form is not
+_SMALL_LOGIT = 0.1  # below this, the series is exact to float32 rounding and the closed form is not
 
 
 def _log_normalizer(logits: Tensor) -> Tensor:
     """log C(λ) of the continuous Bernoulli, where λ = σ(l): C = 2 artanh(1 − 2λ) / (1 − 2λ) = l / tanh(l / 2)."""
     is_small = logits.abs() < _SMALL_LOGIT
-    # The branch that is not taken must stay finite too, or its gradient, 0 · NaN, would spoil the other's.
+    # The branch not taken must stay finite too, or its gradient, 0 · NaN, would make the result NaN.
     large = torch.where(is_small, 1.0, logits).abs()
     square = torch.where(is_small, logits, 0.0).square()
     series = math.log(2) + square / 12 - square.square() * (7 / 1440)

@@ -14,7 +14,7 @@ from trainer.objective.active import count_active_by_variance
 from trainer.objective.bound import BoundTerms, Objective
 from trainer.seeds import generator
 
-_BATCH = 2000  # images at once, fewer with several draws: large kernels, and some 50 MB for small gray images
+_BATCH = 2000  # images at once (divided by the number of draws): large kernels, about 50 MB for small gray images
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Score:
     reconstruction: float
     kl: float
     loss: float
-    """The training objective, with the full weight of the KL term; for the elbo reconstruction + β · kl."""
+    """The training objective with the full weight of the KL term; for the ELBO, reconstruction + β · kl."""
     kl_per_dimension: tuple[float, ...]
     """Sums to `kl`."""
     mean_variance: tuple[float, ...]
@@ -40,7 +40,7 @@ class Score:
 def evaluate(model: VAE, images: Tensor, *, objective: Objective, seed: int) -> Score:
     """Score `model` with the training objective on `images`, uint8 (N, H, W, C) on the model's device.
 
-    The noise depends on `seed` alone: two epochs, or two models with the same number of latents, get the same noise.
+    The noise depends only on `seed`: all epochs, and all models with the same number of latents, get the same noise.
     """
     device, latent_dim = images.device, model.config.latent_dim
     sums = {
@@ -55,7 +55,7 @@ def evaluate(model: VAE, images: Tensor, *, objective: Objective, seed: int) -> 
         sums["kl"] += terms.kl.sum(0)
         means[part] = terms.mean
     reconstruction, loss, kl = (total / len(images) for total in sums.values())
-    if objective.bound == "elbo":  # free bits are charged on the mean over all images, not over a batch
+    if objective.bound == "elbo":  # free bits apply to the mean over all images, not over a batch
         loss = objective.elbo_loss(reconstruction, kl)
     return Score(
         reconstruction.item(),
@@ -68,7 +68,7 @@ def evaluate(model: VAE, images: Tensor, *, objective: Objective, seed: int) -> 
 
 @torch.no_grad()
 def score_batches(model: VAE, images: Tensor, *, objective: Objective, seed: int) -> Iterator[tuple[slice, BoundTerms]]:
-    """The terms of the objective batch by batch, each with its place in `images`; arguments as for `evaluate`."""
+    """The terms of the objective for each batch, with the batch's slice of `images`; arguments as for `evaluate`."""
     draw = generator(seed, "evaluation", device=images.device)
     batch = max(1, _BATCH // objective.draws)
     for start in range(0, len(images), batch):

@@ -1,4 +1,4 @@
-"""The one picture of a sweep: losses, latents in use, and samples of every cell side by side."""
+"""The picture of a sweep: losses, active latents, and samples of every cell."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from trainer.pictures import to_uint8, without_gray_axis
 from trainer.sweep.grid import Cell
 from trainer.training.run_folder import Run
 
-_IN_A_ROW, _MOST_ROWS = 12, 3  # samples of each cell
-_ROOM = 18  # rows of samples in all, where there are fewer cells
+_IN_A_ROW, _MOST_ROWS = 12, 3  # samples per row, and rows per cell
+_ROOM = 18  # total rows of samples, divided between the cells
 
 
 def draw_sweep(folder: Path, cells: Sequence[Cell]) -> Figure:
-    """Charts on the left; on the right samples of each cell, its name in the colour of its loss curve."""
+    """Charts on the left, samples of each cell on the right; the cell's name has the colour of its loss curve."""
     runs = [Run(folder / cell.name) for cell in cells]
     rows = max(1, min(_MOST_ROWS, _ROOM // len(cells)))
     figure = Figure(figsize=(13, max(8.0, 0.5 * rows * len(cells))), layout="constrained")
@@ -38,7 +38,8 @@ def draw_sweep(folder: Path, cells: Sequence[Cell]) -> Figure:
     strips = np.atleast_1d(right.subplots(len(cells), 1))
     for axes, cell, run, colour in zip(strips, cells, runs, colours, strict=True):
         checkpoint = load_checkpoint(run.best)
-        pixels = to_uint8(draw_samples(checkpoint.build_model(), rows * _IN_A_ROW, checkpoint.settings.seed))
+        samples = draw_samples(checkpoint.build_model(), checkpoint.prior, rows * _IN_A_ROW, checkpoint.settings.seed)
+        pixels = to_uint8(samples)
         axes.imshow(without_gray_axis(grid(pixels, _IN_A_ROW, gap=0)), cmap="gray", vmin=0, vmax=255)
         axes.set_xticks([])
         axes.set_yticks([])

@@ -1,4 +1,4 @@
-"""A grid of models on one data set: each cell trained once, scored, and remembered, so that a sweep can be resumed."""
+"""A grid of models on one data set. Finished cells are stored, so an interrupted sweep can be resumed."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class Cell:
     name: str
     latent_dim: int
     hidden: str
-    """As in 256×256."""
+    """Sizes of the hidden layers, as in 256×256."""
     batch_norm: bool
     parameters: int
     loss: float
     """Test loss (the training objective) of the best epoch, in nats per image, as in the history."""
     reconstruction: float
-    """−log p(x|z) of the test images as they are, in nats per image."""
+    """−log p(x|z) of the test images without binarisation, in nats per image."""
     kl: float
     """KL of the posterior to the prior, in nats per image."""
     active_units: int

@@ -20,7 +20,8 @@ from trainer.data.load import load
 from trainer.data.numpy_files import save_arrays
 from trainer.errors import SettingsError, TrainingInterruptedError
 from trainer.model.vae import VAE
-from trainer.settings import PRESETS, Settings, adapted, preset_for
+from trainer.prior import check_mixture
+from trainer.settings import PRESETS, PRIORS, Settings, adapted, preset_for
 from trainer.training import collapse
 from trainer.training.config import config_text
 from trainer.training.console import EPOCH_HEAD, anatomy, epoch_line, introduction
@@ -28,6 +29,7 @@ from trainer.training.execution import Execution
 from trainer.training.loop import fit
 from trainer.training.resume import check_resumable
 from trainer.training.run_folder import Run
+from trainer.training.settle_prior import settle_prior
 from trainer.training.state import fresh_model
 from trainer.training.tensorboard import Events, check_tensorboard
 from trainer.training.trained import TrainedRun
@@ -52,6 +54,7 @@ def train(
     graph: bool = True,
     threads: int | None = None,
     tensorboard: bool = False,
+    prior: str = PRIORS[0],
     verbose: bool = True,
     on_epoch: OnEpoch | None = None,
     **changes: Any,
@@ -64,7 +67,8 @@ def train(
     runs, name: parent folder and name of the new run; None numbers it. resume: the folder of a run to continue with the
     same data after its last finished epoch; its settings are used, of which epochs and patience may be changed.
     device: auto (a GPU if there is one), cpu or cuda. graph: on a GPU, run the step as a CUDA graph. threads: of the
-    CPU; None keeps torch's number. tensorboard: also write events. verbose: print what `vae-train` prints.
+    CPU; None keeps torch's number. tensorboard: also write events. prior: mixture or normal, what samples are drawn
+    from. verbose: print what `vae-train` prints.
     on_epoch: called after each epoch with its `EpochMetrics` and the model.
 
     Raises SettingsError, DataError, OutputError, or TrainingError where a loss is not finite. Ctrl-C raises
@@ -81,6 +85,10 @@ def train(
             raise SettingsError("give either settings, or a preset and what differs from it")
     else:
         settings = choose_settings(preset, changes, data)
+    if prior not in PRIORS:
+        raise SettingsError(f"prior should be {' or '.join(PRIORS)} but is {prior!r}")
+    if prior == "mixture":
+        check_mixture()
     if tensorboard:
         check_tensorboard()
     execution = Execution.choose(settings, device=device, graph=graph, threads=threads)
@@ -88,11 +96,19 @@ def train(
     def open_run() -> tuple[Run, Checkpoint | None]:
         if resume is not None:
             return reopen_run(Path(resume), settings, data)
-        return create_run(runs, name, settings, data, execution), None
+        return create_run(runs, name, settings, data, execution, prior), None
 
     say: Callable[[str], object] = print if verbose else lambda text: None
     return train_run(
-        settings, data, execution, open_run, tensorboard=tensorboard, on_epoch=on_epoch, say=say, bar=verbose
+        settings,
+        data,
+        execution,
+        open_run,
+        prior=prior,
+        tensorboard=tensorboard,
+        on_epoch=on_epoch,
+        say=say,
+        bar=verbose,
     )
 
 
@@ -109,14 +125,16 @@ def choose_settings(preset: str | None, changes: dict[str, Any], data: ImageData
     return replace(adapted(preset, data.image_shape, len(data.train_images)), **changes)
 
 
-def create_run(runs: str | Path, name: str | None, settings: Settings, data: ImageData, execution: Execution) -> Run:
+def create_run(
+    runs: str | Path, name: str | None, settings: Settings, data: ImageData, execution: Execution, prior: str
+) -> Run:
     """A new folder with its `config.toml`; data that was not loaded from anywhere is saved in it."""
     run = Run.create(runs, name, f"{Path(data.name).stem}-{settings.preset}")
     source = data.source
     if source is None:
         save_arrays(data, run.arrays)
         source = DataSource(str(run.arrays.resolve()))
-    write_atomically(run.config, config_text(settings, source, execution).encode())
+    write_atomically(run.config, config_text(settings, source, execution, prior).encode())
     return run
 
 
@@ -138,6 +156,7 @@ def train_run(
     execution: Execution,
     open_run: Callable[[], tuple[Run, Checkpoint | None]],
     *,
+    prior: str = PRIORS[0],
     tensorboard: bool = False,
     on_epoch: OnEpoch | None = None,
     say: Callable[[str], object] = lambda text: None,
@@ -193,9 +212,20 @@ def train_run(
     if not team.leads:
         return TrainedRun(run)
 
-    # ---- show the result ----
+    # ---- fit the prior ----
     say(f"\n{anatomy(checkpoint)}")
-    drawn = pictures.draw_run(checkpoint, data, run.pictures)
+    try:
+        best, fitted = settle_prior(run, data, prior, execution.device)
+    except KeyboardInterrupt:
+        raise TrainingInterruptedError(
+            f"interrupted; trained, but the prior is not fitted; resume with: vae-train --resume {run.folder}"
+        ) from None
+    if fitted is not None:
+        say(f"prior   {fitted.summary()}")
+
+    # ---- show the result ----
+    save_png(run.preview, pictures.preview(best.build_model(), data.test_images, best.prior))
+    drawn = pictures.draw_run(checkpoint, best, data, run.pictures)
     images = pictures.write_test_images(data, run.folder / "test_images")
     say(f"wrote   {run.best}, {run.last.name}, history.csv, history.jsonl, config.toml")
     say(f"        {run.pictures}/ {', '.join(path.stem for path in drawn)}")

@@ -9,16 +9,16 @@ from trainer.objective.active import ACTIVE_KL_NATS
 from trainer.settings import Settings
 
 _COLLAPSED_KL_NATS = ACTIVE_KL_NATS / 10
-_PATIENCE = 3  # epochs until a new model should have its first active dimension
+_PATIENCE = 3  # epochs after which a new model should have an active dimension
 
 
 def collapse_warning(history: Sequence[EpochMetrics], settings: Settings) -> str | None:
-    """A warning about dimensions that collapsed in the newest epoch, with an option to try; None without news.
+    """A warning about collapse in the newest epoch, with an option to try; None if there is nothing new to report.
 
     Collapse of the whole posterior is reported when the last active dimension becomes inactive, or when none is active
-    after three epochs. A single dimension has collapsed if its KL falls below 0.01 nat after having exceeded 0.1. Only
-    the first epoch with such a dimension is reported: a model with too many dimensions loses some in many epochs, and
-    the history counts the active ones. Epochs of the KL warm-up do not count.
+    after three epochs. A single dimension has collapsed if its KL falls below 0.01 nat after having exceeded 0.1. This
+    is reported only for the first epoch in which it happens, because a model with too many dimensions loses some in
+    many epochs; the history records the number of active dimensions. Epochs of the KL warm-up do not count.
     """
     # While the KL weight rises, dimensions are used for less and less; only what is lost at full weight is news.
     history = [metrics for metrics in history if metrics.epoch > settings.kl_warmup]

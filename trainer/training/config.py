@@ -15,7 +15,7 @@ from trainer.training.execution import Execution
 Value = str | int | float | bool
 
 
-def config_text(settings: Settings, source: DataSource, execution: Execution) -> str:
+def config_text(settings: Settings, source: DataSource, execution: Execution, prior: str) -> str:
     """The text of a `config.toml` that repeats a run: the names are those of the options of `vae-train`."""
     on_cpu = execution.device.type == "cpu"
     values = {
@@ -26,6 +26,7 @@ def config_text(settings: Settings, source: DataSource, execution: Execution) ->
         "device": execution.device.type,
         "threads": torch.get_num_threads() if on_cpu else None,
         "graph": execution.graph,
+        "prior": prior,
     }
     values["channels"] = None if source.channels is None else str(source.channels)
     options = {name.replace("_", "-"): _to_value(value) for name, value in values.items() if value is not None}

@@ -21,7 +21,7 @@ def introduction(
     checkpoint: Checkpoint | None,
     folder: Path,
 ) -> str:
-    """What is about to be trained, on what, and where it will be written. checkpoint: the one to resume from."""
+    """The data, model, settings, device and output folder of a run. checkpoint: the one to resume from, if any."""
     depth, height, width = data.image_shape
     parameters = sum(parameter.numel() for parameter in model.parameters())
     clip = f", clip {settings.clip_norm:g}" if settings.clip_norm else ""
@@ -51,7 +51,7 @@ def _extended(settings: Settings, checkpoint: Checkpoint | None) -> str:
 
 
 def epoch_line(metrics: EpochMetrics) -> str:
-    """One epoch, under `EPOCH_HEAD`; losses in nats per image."""
+    """The table row of one epoch, with the columns of `EPOCH_HEAD`; losses in nats per image."""
     return (
         f"{metrics.epoch:5d}   {metrics.train_loss:10.2f}   {metrics.test_loss:9.2f}   "
         f"{metrics.test_reconstruction:14.2f}   {metrics.test_kl:5.2f}   {metrics.active_units:6d}   "
@@ -60,7 +60,7 @@ def epoch_line(metrics: EpochMetrics) -> str:
 
 
 def anatomy(checkpoint: Checkpoint) -> str:
-    """The best epoch of a run, and the terms of its test loss."""
+    """The best epoch of a run and the terms of its test loss."""
     settings, best = checkpoint.settings, min(checkpoint.history, key=lambda metrics: metrics.test_loss)
     floor = checkpoint.data.entropy_floor
     head = f"best    epoch {best.epoch}: test loss {best.test_loss:.2f} nats per image\n        "

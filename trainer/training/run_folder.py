@@ -1,4 +1,4 @@
-"""The folder of a run: `runs/<name>/` with checkpoints, history and pictures, and `runs/latest` that points to it."""
+"""The folder of a run, `runs/<name>/`: checkpoints, history and pictures. `runs/latest` links to the newest run."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Run:
 
     @classmethod
     def create(cls, parent: str | Path, name: str | None, default_name: str) -> Run:
-        """Make a new folder under `parent` and point `latest` at it.
+        """Create a folder under `parent` and link `latest` to it.
 
-        name: must not exist yet; None takes `default_name` with the first free number. Raises SettingsError where the
-        name is taken or is not a plain folder name, OutputError if the folder cannot be written.
+        name: must not exist yet; None means `default_name` with the first free number. Raises SettingsError if the name
+        is taken or is not a plain folder name, OutputError if the folder cannot be written.
         """
         if name is not None and (Path(name).name != name or name in ("", "latest")):
             raise SettingsError(f"the name of a run should be a plain folder name other than latest but is {name!r}")
@@ -56,7 +56,7 @@ class Run:
             folder = folder.parent / folder.readlink()
         run = cls(folder)
         if not run.config.is_file():
-            raise SettingsError(f"{folder}: is not the folder of a run, it has no {run.config.name}")
+            raise SettingsError(f"{folder}: is not a run folder, it has no {run.config.name}")
         for path in (run.last, run.best, run.config, *run.history):
             remove_unfinished(path)
         return run
@@ -126,7 +126,7 @@ def _make_numbered(parent: Path, default_name: str) -> Path:
 
 
 def _point(link: Path, folder: Path) -> None:
-    """Make `link` a symbolic link to `folder`, a sibling; atomic, so `link` never dangles."""
+    """Make `link` a symbolic link to its sibling `folder`; atomic, so `link` is never missing."""
     temporary = link.with_name(f".{link.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(folder.name)

@@ -1,7 +1,7 @@
-"""Data-parallel training under `torchrun`: the processes that train one model, each on its part of every batch.
+"""Data-parallel training under `torchrun`: each process trains on its part of every batch.
 
-Every rank draws the data order and the noise of the whole epoch and takes its part. Any world size therefore trains on
-the same batches as one process, and losses differ only by the rounding of sums that are taken in another order.
+Every rank draws the data order and the noise of the whole epoch and uses its part. Every world size therefore trains on
+the same batches, and losses differ only by rounding, because sums are taken in a different order.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from trainer.errors import DataError, SettingsError
 from trainer.settings import Settings
 
 _T = TypeVar("_T")
-_TIMEOUT = timedelta(hours=1)  # one rank may decode a large image folder meanwhile; torchrun detects dead processes
+_TIMEOUT = timedelta(hours=1)  # time for one rank to decode a large image folder; torchrun detects dead processes
 
 
 @dataclass(frozen=True)
 class Team:
-    """The place of this process among those that train together."""
+    """Rank and world size of this process, and the collective operations of the training."""
 
     rank: int = 0
     world_size: int = 1
@@ -83,7 +83,7 @@ class Team:
         return self.rank == 0
 
     def part(self, images: int) -> slice:
-        """This rank's part of a batch of so many images. Parts differ in size by at most one, and may be empty."""
+        """This rank's slice of a batch of `images` images. Slices differ in size by at most one, and may be empty."""
         return slice(images * self.rank // self.world_size, images * (self.rank + 1) // self.world_size)
 
     def total(self, tensor: Tensor) -> Tensor:
@@ -94,14 +94,14 @@ class Team:
         return tensor
 
     def connect(self, module: nn.Module) -> nn.Module:
-        """`module`, or with several ranks a wrapper whose backward pass averages every gradient over all of them.
+        """`module`, or with several ranks a wrapper whose backward pass averages gradients over all ranks.
 
-        The gradients must be allocated before. They are written in place, so views of them stay views.
+        Gradients must already be allocated. They are written in place, so views of them stay valid.
         """
         return DistributedDataParallel(module) if self.world_size > 1 else module
 
     def in_turn(self, make: Callable[[], _T]) -> _T:
-        """`make()` on every rank; on each machine local rank 0 goes first, so that the others find its cache."""
+        """Call `make()` on every rank; on each machine, local rank 0 runs first and the others use its cache."""
         if self.world_size > 1 and self.local_rank > 0:
             dist.barrier()
         made = make()
@@ -129,9 +129,9 @@ class Team:
 
 
 ALONE = Team()
-"""A single process: rank 0 of a world of size 1, for which no method communicates."""
+"""A single process: rank 0, world size 1; no method communicates."""
 
 
 def is_lost_connection(error: RuntimeError) -> bool:
-    """Whether torch reports that another process of the team no longer answers."""
+    """Whether the error means that the connection to another rank is lost."""
     return isinstance(error, dist.DistError) or "gloo/transport" in str(error)  # gloo has no exception class

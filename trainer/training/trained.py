@@ -75,7 +75,7 @@ class TrainedRun:
         from PIL import Image
 
         best = self.best
-        sheet = preview(best.build_model(), best.reference_images.numpy())
+        sheet = preview(best.build_model(), best.reference_images.numpy(), best.prior)
         return Image.fromarray(sheet[:, :, 0] if sheet.shape[2] == 1 else sheet)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-/** The page: opens a bundle, keeps the rooms in step with the address, and says what went wrong. */
+/** The page: opens a bundle, updates the tabs when the address changes, and shows errors. */
 
 import { Bundle, BundleError } from "./bundle.js";
 import { draw } from "./draw.js";
@@ -28,7 +28,7 @@ showTab();
 showControls();
 load(() => Bundle.fromAddress(new URLSearchParams(location.search).get("bundle") ?? "bundle/"));
 
-/** Opens a bundle and shows it; the golden values are checked when the first picture stands. */
+/** Opens a bundle and shows it; the golden values are checked after the first picture is drawn. */
 async function load(open) {
   $("message").hidden = true;
   document.body.dataset.state = "loading";
@@ -36,6 +36,8 @@ async function load(open) {
     const model = await Model.open(await open());
     app.model = model;
     describe(model);
+    offerClasses(model);
+    showControls();
     document.body.dataset.state = "ready";
     await rooms[app.store.state.tab].render();
     performance.mark("first picture");
@@ -53,6 +55,13 @@ function describe({ bundle, width, height, channels, latentDim }) {
   const facts = [data?.name, architecture, `${latentDim} latents`, `${width}×${height}${channels === 3 ? " colour" : ""}`];
   if (training?.test_loss_nats) facts.push(`${training.test_loss_nats.toFixed(1)} nats`);
   $("facts").textContent = facts.filter(Boolean).join(" · ");
+}
+
+/** The classes that samples can be asked for, in a list; hidden where there are none. */
+function offerClasses({ classes }) {
+  const names = ["any", ...classes];
+  $("class").replaceChildren(...names.map((name, i) => new Option(name, `${i - 1}`)));
+  $("class-choice").hidden = classes.length === 0;
 }
 
 async function check(model) {
@@ -76,12 +85,14 @@ async function check(model) {
   );
   const mean = await pace(model);
   $("parity-notes").textContent =
-    `${mean.toFixed(2)} ms a picture, one by one; check took ${Math.round(performance.now() - started)} ms; ` +
+    `${mean.toFixed(2)} ms per picture, one at a time; the check took ${Math.round(performance.now() - started)} ms; ` +
     `onnxruntime-web ${ORT_VERSION} (WebAssembly), pair id ${model.bundle.metadata.pair_id}. ` +
-    (crypto.subtle ? "Sizes and sha256 of its files are the manifest's." : "Sizes only: this address offers no hashes.");
+    (crypto.subtle
+      ? "Sizes and sha256 of its files match the manifest."
+      : "Sizes of its files match the manifest; sha256 is not available on this origin.");
 }
 
-/** Milliseconds from a seed and an index to a picture, median of many. */
+/** Milliseconds from seed and index to picture, median of several calls. */
 async function pace(model) {
   const times = [];
   for (let i = 0; i < 40; i++) {
@@ -109,6 +120,7 @@ function wireControls() {
   $("seed-new").onclick = () => store.set({ seed: BigInt(crypto.getRandomValues(new Uint32Array(1))[0] % 1_000_000), edits: new Map() });
   $("temperature").max = HOTTEST;
   $("temperature").oninput = () => store.set({ temperature: Number($("temperature").value) });
+  $("class").onchange = () => store.set({ label: Number($("class").value), edits: new Map() });
   $("link").onclick = async () => {
     await navigator.clipboard?.writeText(store.link());
     $("link").textContent = navigator.clipboard ? "Copied" : "Copy it from the address bar";
@@ -132,7 +144,8 @@ function wireControls() {
 }
 
 function showControls() {
-  const { seed, temperature, tab } = app.store.state;
+  const { seed, temperature, label, tab } = app.store.state;
+  $("class").value = `${label < (app.model?.classes.length ?? 0) ? label : -1}`;
   $("seed").value = seed;
   $("temperature").value = temperature;
   $("temperature-value").textContent = temperature.toFixed(2);
@@ -148,7 +161,7 @@ function showTab() {
   }
 }
 
-/** A folder chosen or dropped becomes the bundle; an image dropped goes to the drawing room. */
+/** A chosen or dropped folder is opened as the bundle; a dropped image is opened in the Draw tab. */
 function wireFiles() {
   $("open").onclick = () => $("folder").click();
   $("folder").onchange = () => $("folder").files.length && load(() => Bundle.fromFiles([...$("folder").files]));
@@ -173,7 +186,7 @@ function wireFiles() {
   });
 }
 
-/** The files of a dropped folder; a browser hands them over a hundred at a time. */
+/** The files of a dropped folder; browsers return at most a hundred per call. */
 async function filesIn(folder) {
   const reader = folder.createReader();
   const files = [];

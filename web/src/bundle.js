@@ -1,11 +1,11 @@
-/** A bundle that vae-export made, from beside the page or from the visitor's disk, each file held against the manifest. */
+/** Loads a bundle from the page's server or the visitor's disk and checks every file against the manifest. */
 
 import { NOISE_VERSION } from "./noise.js";
 
-/** Every message is a sentence for whoever must fix it. */
+/** A missing or damaged bundle; the message says what is wrong and how to fix it. */
 export class BundleError extends Error {}
 
-const FORMAT_VERSION = 1;
+const FORMAT_VERSIONS = [1, 2]; // 2 has a fitted prior
 const GRAPHS = ["decoder", "encoder", "sampler", "reconstructor"];
 const PLAIN_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
 
@@ -19,11 +19,11 @@ export class Bundle {
     this.#read = read;
   }
 
-  /** From a folder beside the page, or below it. Throws BundleError where it is missing, damaged or of another kind. */
+  /** Opens a folder on the page's origin. Throws BundleError if it is missing, damaged or of another format version. */
   static async fromAddress(path) {
     const folder = new URL(path.endsWith("/") ? path : `${path}/`, document.baseURI);
     if (folder.origin !== location.origin)
-      throw new BundleError(`${folder.href}: lies on another origin; this page loads bundles from its own only`);
+      throw new BundleError(`${folder.href}: is on another origin; this page loads bundles only from its own`);
     return Bundle.#open(path, async (name) => {
       const response = await fetch(new URL(name, folder));
       if (!response.ok) throw new BundleError(`${path}: ${name} cannot be loaded (${response.status})`);
@@ -31,12 +31,12 @@ export class Bundle {
     });
   }
 
-  /** From files that the visitor chose or dropped: an array of File. */
+  /** Opens chosen or dropped files: an array of File. */
   static async fromFiles(files) {
     const byName = new Map(files.map((file) => [file.name, file]));
     const place = files[0]?.webkitRelativePath?.split("/")[0] || "the chosen folder";
     return Bundle.#open(place, async (name) => {
-      if (!byName.has(name)) throw new BundleError(`${place}: holds no ${name}; choose a folder that vae-export made`);
+      if (!byName.has(name)) throw new BundleError(`${place}: contains no ${name}; choose a folder made by vae-export`);
       return new Uint8Array(await byName.get(name).arrayBuffer());
     });
   }
@@ -46,23 +46,28 @@ export class Bundle {
     return new Bundle(place, parseManifest(text), read);
   }
 
-  /** True where the bundle has this graph as an ONNX file. */
+  /** Whether the bundle has this graph as an ONNX file. */
   has(graph) {
     return Boolean(this.manifest.graphs[graph]?.files.onnx);
   }
 
-  /** The bytes of a graph's ONNX file, proven to be the manifest's and of this bundle's model. */
+  /** The bytes of a graph's ONNX file, after checking them against the manifest and the bundle's pair id. */
   async graph(name) {
-    if (!this.has(name)) throw new BundleError(`${this.place}: holds no ${name} as ONNX; run vae-export again`);
+    if (!this.has(name)) throw new BundleError(`${this.place}: contains no ${name} as ONNX; run vae-export again`);
     const file = this.manifest.graphs[name].files.onnx;
     const bytes = await this.file(file);
-    // The metadata sits in every graph as plain text: that ties the files of one export together.
+    // Every graph contains the metadata as plain text; its pair id must be that of the manifest.
     if (!contains(bytes, `"pair_id": "${this.metadata.pair_id}"`))
       throw new BundleError(
         `${file}: belongs to another model than manifest.json (pair id ${this.metadata.pair_id}); ` +
           `the files come from different exports: run vae-export again`,
       );
     return bytes;
+  }
+
+  /** The text of prior.json, or null where samples are drawn from N(0, I). */
+  async prior() {
+    return this.manifest.format_version === 1 ? null : new TextDecoder().decode(await this.file("prior.json"));
   }
 
   /** The bytes of any file that the manifest lists. */
@@ -75,7 +80,7 @@ export class Bundle {
         `${name}: should be ${expected.bytes.toLocaleString("en")} bytes but is ${bytes.length.toLocaleString("en")}; ` +
           `copy the bundle again`,
       );
-    // Browsers offer hashes on https and on this machine only; elsewhere the size and the pair id must do.
+    // Browsers provide hashes only on https and localhost; elsewhere only size and pair id are checked.
     if (crypto.subtle && (await sha256(bytes)) !== expected.sha256)
       throw new BundleError(`${name}: its sha256 differs from the one in manifest.json; copy the bundle again`);
     return bytes;
@@ -89,9 +94,9 @@ function parseManifest(text) {
   } catch (error) {
     throw new BundleError(`manifest.json: not valid JSON (${error.message}); run vae-export again`);
   }
-  if (root?.format_version !== FORMAT_VERSION)
+  if (!FORMAT_VERSIONS.includes(root?.format_version))
     throw new BundleError(
-      `manifest.json: format_version should be ${FORMAT_VERSION} but is ${JSON.stringify(root?.format_version)}; ` +
+      `manifest.json: format_version should be ${FORMAT_VERSIONS.join(" or ")} but is ${JSON.stringify(root?.format_version)}; ` +
         `run vae-export again`,
     );
   const { metadata, graphs, files } = root;
@@ -99,7 +104,7 @@ function parseManifest(text) {
     if (!condition) throw new BundleError(`manifest.json: ${what}; run vae-export again`);
   };
   const size = (value) => Number.isInteger(value) && value > 0 && value <= 2 ** 20;
-  expect(metadata && graphs && files, "should hold metadata, graphs and files");
+  expect(metadata && graphs && files, "should contain metadata, graphs and files");
   expect(size(metadata.latent_dim), "metadata.latent_dim should be a positive integer");
   const shape = metadata.image_shape;
   expect(Array.isArray(shape) && shape.length === 3 && shape.every(size), "metadata.image_shape should be three sizes");
@@ -120,7 +125,7 @@ async function sha256(bytes) {
   return [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** Whether an ASCII text occurs in the bytes. Metadata is written near one end, so the search begins at the back. */
+/** Whether an ASCII text occurs in the bytes. Searches from the end, because the metadata is usually near it. */
 function contains(bytes, text) {
   const wanted = new TextEncoder().encode(text);
   for (let at = bytes.lastIndexOf(wanted[0]); at >= 0; at = at ? bytes.lastIndexOf(wanted[0], at - 1) : -1)

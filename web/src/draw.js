@@ -1,11 +1,11 @@
-/** Draw or drop a picture, and see what the encoder makes of it: its latents, and the reconstruction through their means. */
+/** The Draw tab: encodes a drawn or opened picture and shows its latents and the reconstruction from their means. */
 
 import { readGolden } from "./golden.js";
 import { Latest } from "./latest.js";
 import { fromCanvas, fromFile, pictureCanvas, savePng, show } from "./pixels.js";
 import { FARTHEST } from "./state.js";
 
-const INKED = 24; // a grey level from which a pixel counts as drawn
+const INKED = 24; // lowest grey level of a pixel that counts as drawn
 
 export function draw(app) {
   const board = document.getElementById("board");
@@ -18,10 +18,10 @@ export function draw(app) {
   const file = document.getElementById("draw-file");
   const latest = new Latest(app.fail);
   let owner = null;
-  let dark = true; // whether the model's own pictures have dark borders
+  let dark = true; // whether the bundle's test images have dark borders
   let mean = null;
   let last = null;
-  let opened = null; // an image's own pixels, Float32Array (C · H · W): what the encoder gets until the board is changed
+  let opened = null; // pixels of an opened image, Float32Array (C · H · W): the encoder's input until the board is changed
 
   board.onpointerdown = (event) => {
     board.setPointerCapture(event.pointerId);
@@ -44,7 +44,7 @@ export function draw(app) {
 
   return { keys: [], render, dropped };
 
-  /** Prepares the board for a model: its size, its background, its own test pictures to begin with. */
+  /** Prepares the board for a model: size, background, and the bundle's test images. */
   async function render() {
     if (owner === app.model) return;
     owner = app.model;
@@ -101,7 +101,7 @@ export function draw(app) {
     encode();
   }
 
-  /** A picture as it is, without centring; the board shows `crop` of `source`, where it comes from. */
+  /** Uses a picture without centring; the board shows the area `crop` of the canvas `source`. */
   function take(picture, source, crop) {
     centre.checked = false;
     opened = picture;
@@ -112,7 +112,7 @@ export function draw(app) {
     encode();
   }
 
-  /** An image file of the visitor's; ink on paper becomes light on dark where the model knows only that. */
+  /** Opens an image file. Dark ink on white is inverted if the model was trained on light ink on black. */
   async function dropped(blob) {
     let file;
     try {
@@ -153,7 +153,7 @@ export function draw(app) {
     });
   }
 
-  /** Where the drawing lies on the board and where it goes: 20/28 of the picture, centre of mass in the middle, as in MNIST. */
+  /** The drawing's area on the board and in the picture: 20/28 of its side, centre of mass in the middle, as in MNIST. */
   function inkBox() {
     const { data } = pen.getImageData(0, 0, board.width, board.height);
     let [left, right, top, bottom, weight, sumX, sumY] = [board.width, -1, board.height, -1, 0, 0, 0];
@@ -186,7 +186,7 @@ export function draw(app) {
   }
 }
 
-/** Mean level of the outermost pixels of pictures Float32Array (N · C · H · W), in [0, 1]. */
+/** Mean level of the border pixels of pictures Float32Array (N · C · H · W), in [0, 1]. */
 function borderLevel(pictures, { width, height }) {
   let [sum, count] = [0, 0];
   pictures.forEach((value, i) => {

@@ -1,11 +1,11 @@
-/** One picture and its latents: a slider for each, the most active first, and the plane of two of them. */
+/** The Explore tab: one picture, a slider per latent (most active first), and the plane of two latents. */
 
 import { Latest } from "./latest.js";
 import { plane } from "./plane.js";
 import { savePng, show } from "./pixels.js";
 import { FARTHEST, parseWhole } from "./state.js";
 
-const SHOWN = 32; // sliders, until all are asked for
+const SHOWN = 32; // number of sliders shown before "All latents" is pressed
 
 export function explore(app) {
   const canvas = document.getElementById("explore-picture");
@@ -15,8 +15,8 @@ export function explore(app) {
   const latest = new Latest(app.fail);
   const sliders = new Map(); // dimension → { row, input, output }
   const map = plane(app, latents);
-  let owner = null; // the model that the sliders were made for
-  let moved = null; // when a slider was, until its picture is drawn
+  let owner = null; // the model that the sliders belong to
+  let moved = null; // time of the last slider movement, until its picture is drawn
 
   const choose = (value) => app.store.set({ index: value, edits: new Map() });
   index.onchange = () => choose(parseWhole(index.value) ?? app.store.state.index);
@@ -30,12 +30,12 @@ export function explore(app) {
     all.hidden = true;
   };
 
-  return { keys: ["seed", "temperature", "index", "edits", "axes"], render };
+  return { keys: ["seed", "temperature", "label", "index", "edits", "axes"], render };
 
-  /** The latents that are shown: those of the sample, with the visitor's own values in their places. */
+  /** The latents shown: those of the sample, with the visitor's edits applied. */
   function latents() {
-    const { seed, index, temperature, edits } = app.store.state;
-    const z = app.model.latents(seed, [index], temperature);
+    const { seed, index, temperature, label, edits } = app.store.state;
+    const z = app.model.latents(seed, [index], temperature, label);
     for (const [dim, value] of edits) if (dim < z.length) z[dim] = value;
     return z;
   }

@@ -1,4 +1,4 @@
-/** The gallery: samples of a seed at a temperature, as many as wanted. */
+/** The Gallery tab: samples of a seed at a temperature. */
 
 import { Latest } from "./latest.js";
 import { pictureCanvas, savePng, show } from "./pixels.js";
@@ -14,19 +14,19 @@ export function gallery(app) {
     savePng(`seed-${seed}.png`, [...grid.querySelectorAll("canvas")], Math.ceil(Math.sqrt(count)));
   };
 
-  /** Draws what is missing, or everything where the seed or the temperature changed. */
+  /** Draws what is missing, or everything where the seed, the temperature or the class changed. */
   return {
-    keys: ["seed", "temperature", "count"],
+    keys: ["seed", "temperature", "label", "count"],
     render: () =>
       latest.ask(async (stale) => {
-        const { seed, temperature, count } = app.store.state;
+        const { seed, temperature, label, count } = app.store.state;
         const model = app.model;
-        const drawn = `${model.bundle.metadata.pair_id} ${seed} ${temperature}`;
+        const drawn = `${model.bundle.metadata.pair_id} ${seed} ${temperature} ${label}`;
         const first = grid.dataset.drawn === drawn ? Math.min(grid.children.length, count) : 0;
         for (let start = first; start < count; start += MORE) {
           if (stale()) return;
           const indices = Array.from({ length: Math.min(MORE, count - start) }, (_, i) => BigInt(start + i));
-          const pictures = await model.decode(model.latents(seed, indices, temperature));
+          const pictures = await model.decode(model.latents(seed, indices, temperature, label));
           indices.forEach((index, i) => {
             const old = grid.children[start + i];
             if (old) show(old.firstChild, model, pictures, i);

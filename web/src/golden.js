@@ -1,13 +1,13 @@
-/** The bundle's golden values, run in this browser: is this the model that was exported, to how many digits? */
+/** Runs the bundle's golden values in this browser and measures the errors. */
 
 import { toLevel } from "./pixels.js";
 
-const LARGEST_ERROR = 1e-5; // |x - reference| / max(1, |reference|), on images and means: the bundle's own promise
+const LARGEST_ERROR = 1e-5; // |x - reference| / max(1, |reference|) of images and means, as in the export's parity check
 const LARGEST_LEVELS = 1; // of 255
 
 /**
- * Runs every check that the bundle has graphs for. Returns rows { name, figure, limit, passed }.
- * progress: told the name of each check before it runs.
+ * Runs the checks of all graphs in the bundle. Returns rows { name, figure, limit, passed }.
+ * progress: called with the name of each check before it runs.
  */
 export async function checkGolden(model, progress = () => {}) {
   const golden = readGolden(await model.bundle.file("golden.json"));
@@ -20,9 +20,11 @@ export async function checkGolden(model, progress = () => {}) {
   };
   const [seed] = golden.seed;
   const indices = [...golden.index];
+  const labels = golden.label ? [...golden.label].map(Number) : indices.map(() => -1);
 
   await add("Latents of the seed", "every bit", () => {
-    const found = new Uint32Array(model.latents(seed, indices).buffer);
+    const rows = indices.map((index, i) => model.latents(seed, [index], 1, labels[i]));
+    const found = new Uint32Array(Float32Array.from(rows.flatMap((row) => [...row])).buffer);
     const expected = new Uint32Array(golden.latents.buffer);
     const equal = found.filter((bits, i) => bits === expected[i]).length;
     return { figure: `${equal} of ${expected.length} equal`, passed: equal === expected.length };
@@ -33,7 +35,7 @@ export async function checkGolden(model, progress = () => {}) {
     return difference(levels, golden.sampler_image);
   });
   if (has("sampler")) {
-    await add("Sampler", "1 grey level", async () => difference(await model.sample(seed, indices), golden.sampler_image));
+    await add("Sampler", "1 grey level", async () => difference(await model.sample(seed, indices, 1, labels), golden.sampler_image));
     await model.release("sampler");
   }
   if (has("encoder"))
@@ -73,7 +75,7 @@ function difference(found, expected) {
   return { value, figure: `${value} grey level${value === 1 ? "" : "s"}`, passed: value <= LARGEST_LEVELS };
 }
 
-/** The larger one, where NaN is larger than everything. */
+/** The larger value; NaN counts as largest. */
 function worse(a, b) {
   return Number.isNaN(a) || a >= b ? a : b;
 }

@@ -1,8 +1,9 @@
-/** A bundle's graphs in onnxruntime-web: latents to pictures, pictures to latents, and the noise of a seed. */
+/** Runs a bundle's graphs in onnxruntime-web: latents to pictures, pictures to latents, and the noise of a seed. */
 
 import * as ort from "./vendor/ort.wasm.min.mjs";
 import { BundleError } from "./bundle.js";
 import { Noise } from "./noise.js";
+import { Prior } from "./prior.js";
 
 const HERE = new URL(".", import.meta.url);
 ort.env.wasm.wasmPaths = new URL("vendor/", HERE).href;
@@ -10,21 +11,22 @@ ort.env.wasm.numThreads = threads();
 ort.env.logLevel = "error";
 
 export const ORT_VERSION = ort.env.versions.common;
-const BATCH = 64; // pictures a call: enough to fill the registers, few enough to leave the page responsive
+const BATCH = 64; // pictures per call: large enough for full speed, small enough to keep the page responsive
 
-/** Threads need headers that few servers send (vae-web does), and start later: for small models they gain nothing. */
+/** Number of threads. More than 1 needs headers that few servers send (vae-web does), and helps only large models. */
 function threads() {
   const asked = Number(new URLSearchParams(location.search).get("threads") ?? 1);
   return self.crossOriginIsolated ? Math.max(1, Math.min(asked, navigator.hardwareConcurrency)) : 1;
 }
 
-let table; // one for all bundles
+let table; // the normal table, shared by all bundles
 
 export class Model {
   #sessions = new Map();
   #noise;
+  #prior = null;
 
-  /** Opens the decoder; the other graphs follow when they are first asked for. */
+  /** Opens the decoder; the other graphs are loaded on first use. */
   static async open(bundle) {
     const model = new Model();
     model.bundle = bundle;
@@ -32,19 +34,30 @@ export class Model {
     [model.channels, model.height, model.width] = bundle.metadata.image_shape;
     model.size = model.channels * model.height * model.width;
     table ??= fetch(new URL("normal_table_v1.f32", HERE)).then((response) => {
-      if (!response.ok) throw new Error("normal_table_v1.f32 is missing beside the page; build the page again");
+      if (!response.ok) throw new Error("normal_table_v1.f32 is missing from the page's folder; build the page again");
       return response.arrayBuffer();
     });
-    const [scores] = await Promise.all([table, model.session("decoder")]);
+    const [scores, prior] = await Promise.all([table, bundle.prior(), model.session("decoder")]);
     model.#noise = new Noise(scores);
+    try {
+      if (prior !== null) model.#prior = new Prior(prior, model.latentDim);
+    } catch (error) {
+      throw new BundleError(error.message);
+    }
     // A wrong shape shows itself here, before anything is drawn.
     await model.decode(new Float32Array(model.latentDim));
     return model;
   }
 
-  /** Latents of samples of a seed: Float32Array (N · L). seed, indices: BigInt. */
-  latents(seed, indices, temperature = 1) {
-    return this.#noise.latents(seed, indices, this.latentDim, temperature);
+  /** Names of the classes that samples can be drawn of; none where there are no labels, or no fitted prior. */
+  get classes() {
+    return this.#prior?.classes ?? [];
+  }
+
+  /** Latents of samples of a seed: Float32Array (N · L). seed, indices: BigInt; label: number of a class, others for any. */
+  latents(seed, indices, temperature = 1, label = -1) {
+    const noise = this.#noise.latents(seed, indices, this.latentDim, temperature);
+    return this.#prior?.move(noise, seed, indices, label < this.classes.length ? label : -1) ?? noise;
   }
 
   /** Latents Float32Array (N · L) → pictures Float32Array (N · C · H · W) in [0, 1]. */
@@ -61,7 +74,7 @@ export class Model {
             `where manifest.json says ${this.bundle.metadata.image_shape.join("×")}; run vae-export again`,
         );
       pictures.set(image.data, start * this.size);
-      if (start + BATCH < count) await new Promise(requestAnimationFrame); // lets the page answer in between
+      if (start + BATCH < count) await new Promise(requestAnimationFrame); // keeps the page responsive
     }
     return pictures;
   }
@@ -73,24 +86,26 @@ export class Model {
     return { mean: mean.data, logVar: log_var.data };
   }
 
-  /** Samples as the whole generator draws them: uint8 (N · H · W · C). */
-  async sample(seed, indices, temperature = 1) {
+  /** Samples as the whole generator draws them: uint8 (N · H · W · C). labels: numbers of classes, one for each. */
+  async sample(seed, indices, temperature = 1, labels = indices.map(() => -1)) {
+    const label = new ort.Tensor("int64", [...labels].map(BigInt), [indices.length]);
     const { image } = await this.run("sampler", {
       seed: new ort.Tensor("int64", [seed], []),
       index: new ort.Tensor("int64", indices, [indices.length]),
       temperature: new ort.Tensor("float32", [temperature], []),
+      ...(this.classes.length ? { label } : {}),
     });
     return image.data;
   }
 
-  /** Pixels uint8 (N · H · W · C) → their reconstructions, likewise. */
+  /** Pixels uint8 (N · H · W · C) → their reconstructions, in the same layout. */
   async reconstruct(pixels) {
     const dims = [pixels.length / this.size, this.height, this.width, this.channels];
     const { reconstruction } = await this.run("reconstructor", { image: new ort.Tensor("uint8", pixels, dims) });
     return reconstruction.data;
   }
 
-  /** Runs a graph on named tensors. Throws BundleError where the graph refuses them. */
+  /** Runs a graph on named tensors. Throws BundleError if it fails. */
   async run(graph, inputs) {
     const session = await this.session(graph);
     try {

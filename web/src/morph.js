@@ -1,11 +1,11 @@
-/** From one sample to another, along the sphere on which latents lie. */
+/** The Morph tab: interpolates between two samples along a great arc in latent space. */
 
 import { Latest } from "./latest.js";
 import { pictureCanvas, savePng, show } from "./pixels.js";
 import { parseWhole } from "./state.js";
 
-const FRAMES = 11; // in the strip
-const SECONDS = 3; // from one end to the other
+const FRAMES = 11; // pictures in the strip
+const SECONDS = 3; // duration from one end to the other
 
 export function morph(app) {
   const canvas = document.getElementById("morph-picture");
@@ -33,21 +33,21 @@ export function morph(app) {
   document.getElementById("morph-save").onclick = () =>
     savePng(`seed-${app.store.state.seed}-${app.store.state.from}-to-${app.store.state.to}.png`, [...strip.querySelectorAll("canvas")], FRAMES);
 
-  return { keys: ["seed", "temperature", "from", "to", "at"], render, leave: stop };
+  return { keys: ["seed", "temperature", "label", "from", "to", "at"], render, leave: stop };
 
   function latents(ats) {
-    const { seed, temperature, from, to } = app.store.state;
-    const [a, b] = [from, to].map((index) => app.model.latents(seed, [index], temperature));
+    const { seed, temperature, label, from, to } = app.store.state;
+    const [a, b] = [from, to].map((index) => app.model.latents(seed, [index], temperature, label));
     const z = new Float32Array(ats.length * a.length);
     ats.forEach((at, i) => z.set(between(a, b, at), i * a.length));
     return z;
   }
 
   function render() {
-    const { at, from, to, seed, temperature } = app.store.state;
+    const { at, from, to, seed, temperature, label } = app.store.state;
     [ends.from.value, ends.to.value, position.value] = [from, to, at];
     canvas.setAttribute("aria-label", `Between samples ${from} and ${to} of seed ${seed}, at ${Math.round(100 * at)} %`);
-    const wanted = `${app.model.bundle.metadata.pair_id} ${seed} ${temperature} ${from} ${to}`;
+    const wanted = `${app.model.bundle.metadata.pair_id} ${seed} ${temperature} ${label} ${from} ${to}`;
     if (wanted !== drawn) {
       drawn = wanted;
       strips.ask(async () => {

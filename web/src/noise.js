@@ -1,13 +1,13 @@
 /**
- * Noise version 1 in JavaScript: seed and index to latents, the same bits as in every other host.
+ * Noise version 1 in JavaScript: seed and index to latents, bit-identical to every other host.
  *
- * Philox4x32-10 (Salmon et al. 2011) makes 32-bit words; a table of 65,536 normal scores makes them normal numbers. A
- * number of JavaScript is exact up to 2**53 only, so products are put together from 16-bit halves, and the one addition
- * and the one multiplication are rounded to float32 by Math.fround.
+ * Philox4x32-10 (Salmon et al. 2011) generates 32-bit words; a table of 65,536 normal scores turns them into normal
+ * numbers. JavaScript's integers are exact only up to 2**53, so products are computed from 16-bit halves. The float
+ * addition and multiplication are rounded to float32 by Math.fround.
  */
 
 export const NOISE_VERSION = 1;
-export const LARGEST = 2n ** 63n - 1n; // of a seed or an index
+export const LARGEST = 2n ** 63n - 1n; // largest seed and index
 const SQRT_HALF = Math.fround(Math.SQRT1_2);
 
 /** Philox4x32-10: counter and key as unsigned 32-bit words, four words out. */
@@ -67,7 +67,7 @@ export class Noise {
 }
 
 /** A 63-bit number as its low and its high 32 bits. */
-function words(number) {
+export function words(number) {
   if (number < 0n || number > LARGEST) throw new RangeError(`${number} should be from 0 to 2**63 - 1`);
   return [Number(number & 0xffffffffn), Number(number >> 32n)];
 }

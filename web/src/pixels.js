@@ -1,8 +1,8 @@
-/** Pixels: between the graphs' arrays, canvases and files. */
+/** Converts pixels between the graphs' arrays, canvases and files. */
 
 import { fit, middleCrop, toChannels } from "./resample.js";
 
-const MOST_PIXELS = 2 ** 26; // of a file, as in runtime/images/decode.py
+const MOST_PIXELS = 2 ** 26; // largest image file, as in runtime/images/decode.py
 
 /** A value in [0, 1] as a grey level 0 … 255: 255 · x in float32, rounded half to even, clipped. */
 export function toLevel(value) {
@@ -13,7 +13,7 @@ export function toLevel(value) {
   return Math.max(0, Math.min(255, rounded));
 }
 
-/** Picture number `at` of Float32Array (N · C · H · W) as ImageData. */
+/** Picture `at` of Float32Array (N · C · H · W) as ImageData. */
 export function toImageData(model, pictures, at = 0) {
   const { width, height, channels, size } = model;
   const out = new ImageData(width, height);
@@ -25,7 +25,7 @@ export function toImageData(model, pictures, at = 0) {
   return out;
 }
 
-/** Draws a picture into a canvas of just its size; CSS makes it as large as it should look. */
+/** Draws a picture into a canvas of the picture's size; CSS scales it for display. */
 export function show(canvas, model, pictures, at = 0) {
   if (canvas.width !== model.width || canvas.height !== model.height) {
     canvas.width = model.width;
@@ -41,15 +41,16 @@ export function pictureCanvas(model, pictures, at = 0) {
   return canvas;
 }
 
-/** What a canvas of the model's size shows, as Float32Array (C · H · W) in [0, 1]. */
+/** The content of a canvas of the model's size as Float32Array (C · H · W) in [0, 1]. */
 export function fromCanvas(model, canvas) {
   const { data } = canvas.getContext("2d", { willReadFrequently: true }).getImageData(0, 0, model.width, model.height);
   return toPicture(model, toChannels(data, model.channels));
 }
 
 /**
- * An image file by Pixels, version 1: { picture, canvas, crop }. picture: Float32Array (C · H · W) in [0, 1]. canvas: the
- * whole image, upright and opaque; crop: the part of it that the picture shows. Throws where the browser cannot read it.
+ * Reads an image file by Pixels, version 1: { picture, canvas, crop }. picture: Float32Array (C · H · W) in [0, 1].
+ * canvas: the whole image, upright and opaque. crop: the area of it that the picture shows. Throws if the browser cannot
+ * read the file.
  */
 export async function fromFile(model, blob) {
   const bitmap = await createImageBitmap(blob, { imageOrientation: "from-image", colorSpaceConversion: "none" });
@@ -73,7 +74,7 @@ function toPicture({ channels, width, height, size }, levels) {
   return Float32Array.from({ length: size }, (_, i) => levels[(i % plane) * channels + Math.floor(i / plane)] / 255);
 }
 
-/** Saves canvases as one PNG, in rows of `columns`, each pixel `scale` squares wide, 2 black pixels apart and around. */
+/** Saves canvases as one PNG: a grid with `columns` columns, pixels enlarged by `scale`, gaps of 2 black pixels. */
 export async function savePng(name, canvases, columns, scale = 4) {
   const { width, height } = canvases[0];
   const gap = canvases.length > 1 ? 2 : 0;

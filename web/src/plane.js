@@ -1,11 +1,11 @@
-/** A map of the plane of two latents, all others as they are: drag over it, or use the arrow keys. */
+/** A map of the plane of two latents, with all others fixed: drag over it, or use the arrow keys. */
 
 import { Latest } from "./latest.js";
 import { toImageData } from "./pixels.js";
 
-const REACH = 3; // of the map, in standard deviations
-const TILES = 11; // a side
-const STEP = 0.1; // of an arrow key
+const REACH = 3; // the map extends to ± this many standard deviations
+const TILES = 11; // tiles per side
+const STEP = 0.1; // change per arrow key press
 
 export function plane(app, latents) {
   const box = document.getElementById("plane");
@@ -49,14 +49,14 @@ export function plane(app, latents) {
     select.onchange = () => {
       const chosen = [...axes()];
       const dim = Number(select.value);
-      if (chosen[1 - i] === dim) chosen[1 - i] = chosen[i]; // the two axes change places
+      if (chosen[1 - i] === dim) chosen[1 - i] = chosen[i]; // swap the two axes
       chosen[i] = dim;
       app.store.set({ axes: chosen });
     };
   });
 
   return {
-    /** The axes to choose from, before it is known which ones matter. */
+    /** Fills the axis menus in index order, before it is known which latents are active. */
     setDimensions(latentDim) {
       offered = [0, Math.min(1, latentDim - 1)];
       drawn = "";
@@ -64,14 +64,14 @@ export function plane(app, latents) {
       box.closest(".panel").hidden = latentDim < 2;
     },
 
-    /** dims: all latents, the most active first. */
+    /** Sorts the axis menus. dims: all latents, the most active first. */
     offer(dims) {
       offered = dims.length > 1 ? [dims[0], dims[1]] : [0, 0];
       fill(dims);
       this.render(latents());
     },
 
-    /** z: the latents that are shown. */
+    /** Draws the map and the marker. z: the latents shown. */
     render(z) {
       const [first, second] = axes();
       [choices[0].value, choices[1].value] = [first, second];
@@ -93,7 +93,7 @@ export function plane(app, latents) {
 
   async function draw(others, first, second, stale) {
     const model = app.model;
-    await new Promise(requestAnimationFrame); // the picture itself comes first
+    await new Promise(requestAnimationFrame); // the main picture is drawn first
     for (let row = 0; row < TILES; row++) {
       if (stale() || model !== app.model) return;
       const z = new Float32Array(TILES * model.latentDim);
@@ -113,7 +113,7 @@ export function plane(app, latents) {
   }
 }
 
-/** The latent at the middle of a tile. */
+/** The latent's value at the centre of a tile. */
 function position(tile) {
   return REACH * ((2 * tile + 1) / TILES - 1);
 }

@@ -1,10 +1,10 @@
 /**
- * Pixels, version 1 (runtime/images/decode.py), for images that the browser has decoded: luma, middle crop, Lanczos.
- * The arithmetic is Pillow's, down to its fixed-point weights, so that equal pixels give equal pixels.
+ * Pixels, version 1 (runtime/images/decode.py), for images decoded by the browser: luma, centre crop, Lanczos. The
+ * arithmetic is Pillow's, including its fixed-point weights, so the results are bit-identical for the same input.
  */
 
-const LOBES = 3; // of the Lanczos filter
-const PRECISION_BITS = 22; // of Pillow's weights for 8-bit channels
+const LOBES = 3; // lobes of the Lanczos filter
+const PRECISION_BITS = 22; // precision of Pillow's weights for 8-bit channels
 
 /** Opaque RGBA levels (H · W · 4) → levels (H · W · channels); gray is ITU-R 601-2 luma, as Pillow's mode L. */
 export function toChannels(rgba, channels) {
@@ -18,7 +18,7 @@ export function toChannels(rgba, channels) {
   return levels;
 }
 
-/** The largest centred box in an image of width × height with the proportions of the target, in pixels, not rounded. */
+/** The largest centred box with the target's proportions in an image of width × height, in pixels, not rounded. */
 export function middleCrop(width, height, targetWidth, targetHeight) {
   const wide = width * targetHeight > height * targetWidth;
   const cropWidth = wide ? (targetWidth * height) / targetHeight : width;
@@ -26,14 +26,14 @@ export function middleCrop(width, height, targetWidth, targetHeight) {
   return { left: (width - cropWidth) / 2, top: (height - cropHeight) / 2, width: cropWidth, height: cropHeight };
 }
 
-/** The middle crop of an image resampled: levels (height · width · channels) → (targetHeight · targetWidth · channels). */
+/** Crops to the centre and resamples: levels (height · width · channels) → (targetHeight · targetWidth · channels). */
 export function fit(levels, width, height, channels, targetWidth, targetHeight) {
   const crop = middleCrop(width, height, targetWidth, targetHeight);
   const rows = resample(levels, height, width, channels, crop.left, crop.width, targetWidth);
   return resample(rows, 1, height, targetWidth * channels, crop.top, crop.height, targetHeight);
 }
 
-/** Resamples the middle axis of levels (outer · size · inner), from `start` over `length`, to `target` values. */
+/** Resamples the middle axis of levels (outer · size · inner), from `start` to `start + length`, to `target` values. */
 function resample(levels, outer, size, inner, start, length, target) {
   if (start === 0 && length === size && size === target) return levels;
   const out = new Uint8Array(outer * target * inner);
@@ -48,7 +48,7 @@ function resample(levels, outer, size, inner, start, length, target) {
   return out;
 }
 
-/** For each value of the target: the first source value that takes part, and the integer weights from there on. */
+/** For each target value: the index of its first source value, and the integer weights from there on. */
 function weights(size, start, length, target) {
   const low = Math.fround(start); // Pillow keeps its box in float32
   const scale = Math.fround(Math.fround(start + length) - low) / target;

@@ -1,15 +1,15 @@
-/** What the page shows, kept in its address, so that a link shows the same picture. */
+/** The state of the page, stored in its address, so that a link shows the same picture. */
 
 import { LARGEST } from "./noise.js";
 
 export const TABS = ["gallery", "explore", "morph", "draw"];
-export const HOTTEST = 2; // temperature
-export const FARTHEST = 4; // of a latent from 0, in standard deviations
-const MOST = 600; // pictures in the gallery
+export const HOTTEST = 2; // highest temperature
+export const FARTHEST = 4; // largest absolute value of a latent, in standard deviations
+const MOST = 600; // largest number of pictures in the gallery
 
-const START = { tab: "gallery", seed: 0n, temperature: 1, count: 60, index: 0n, edits: new Map(), axes: null, from: 0n, to: 1n, at: 0.5 };
+const START = { tab: "gallery", seed: 0n, temperature: 1, label: -1, count: 60, index: 0n, edits: new Map(), axes: null, from: 0n, to: 1n, at: 0.5 };
 
-/** State from an address's hash; whatever cannot be read stays as at the start. */
+/** Reads the state from an address's hash; invalid parts keep their default values. */
 export function readAddress(hash) {
   const given = new URLSearchParams(hash.replace(/^#/, ""));
   const whole = (key, otherwise) => parseWhole(given.get(key) ?? "") ?? otherwise;
@@ -25,6 +25,7 @@ export function readAddress(hash) {
     tab: TABS.includes(given.get("tab")) ? given.get("tab") : START.tab,
     seed: whole("seed", START.seed),
     temperature: number("t", 0, HOTTEST, START.temperature),
+    label: Math.round(number("class", 0, 65535, START.label)),
     count: Math.round(number("n", 1, MOST, START.count)),
     index: whole("index", START.index),
     edits,
@@ -35,13 +36,14 @@ export function readAddress(hash) {
   };
 }
 
-/** The hash of a state: what differs from the start, of what its tab shows. */
+/** Writes a state as an address hash: the tab's parameters that differ from their defaults. */
 export function toAddress(state) {
   const out = new URLSearchParams();
   const put = (key, value, otherwise) => value !== otherwise && out.set(key, `${value}`);
   put("tab", state.tab, "");
   put("seed", state.seed, START.seed);
   put("t", state.temperature, START.temperature);
+  put("class", state.label, START.label);
   if (state.tab === "gallery") put("n", state.count, START.count);
   if (state.tab === "explore") {
     put("index", state.index, START.index);
@@ -56,7 +58,7 @@ export function toAddress(state) {
   return `#${out.toString().replaceAll("%2C", ",").replaceAll("%3A", ":")}`;
 }
 
-/** A seed or an index as BigInt, or null where the text is none. */
+/** Parses a seed or an index to BigInt; null if the text is not one. */
 export function parseWhole(text) {
   const number = /^\d{1,19}$/.test(text.trim()) ? BigInt(text.trim()) : null;
   return number !== null && number <= LARGEST ? number : null;
@@ -67,7 +69,7 @@ function parseNumber(text, low, high) {
   return Number.isFinite(number) && number >= low && number <= high ? number : null;
 }
 
-/** A state with listeners, mirrored in the address. */
+/** Keeps the state in sync with the address and notifies listeners of changes. */
 export class Store {
   #listeners = [];
   #pending = null;
@@ -79,7 +81,7 @@ export class Store {
     });
   }
 
-  /** listener: called with the state and the keys that changed. */
+  /** Adds a listener, which is called with the state and the changed keys. */
   listen(listener) {
     this.#listeners.push(listener);
   }
@@ -88,14 +90,14 @@ export class Store {
     const keys = new Set(Object.keys(changes));
     Object.assign(this.state, changes);
     for (const listener of this.#listeners) listener(this.state, keys);
-    // Browsers allow a hundred address changes in ten seconds; a drag makes more.
+    // Browsers allow a hundred address changes in ten seconds; dragging would exceed that.
     this.#pending ??= setTimeout(() => {
       this.#pending = null;
       history.replaceState(null, "", toAddress(this.state));
     }, 200);
   }
 
-  /** The address of what is shown now. */
+  /** The address for the current state. */
   link() {
     return `${location.href.split("#")[0]}${toAddress(this.state)}`;
   }

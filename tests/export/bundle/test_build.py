@@ -67,7 +67,7 @@ def test_another_export_takes_the_place_of_the_first(
     assert [path.name for path in bundle.parent.iterdir()] == ["bundle"]
 
 
-def test_a_folder_with_something_else_in_it_is_left_alone(
+def test_a_folder_with_other_content_is_not_changed(
     tmp_path: Path, random_checkpoint: Callable[..., Checkpoint]
 ) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")

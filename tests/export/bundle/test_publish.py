@@ -25,7 +25,7 @@ def test_a_folder_with_other_files_is_refused_and_they_are_named(tmp_path: Path)
         check_output(tmp_path, force=False)
 
 
-def test_a_file_beside_the_files_of_a_bundle_is_refused_too(bundle: Path) -> None:
+def test_a_bundle_folder_with_an_extra_file_is_refused_too(bundle: Path) -> None:
     check_output(bundle, force=False)
     (bundle / "notes.txt").write_text("mine")
     with pytest.raises(ExportError, match=r"notes\.txt"):

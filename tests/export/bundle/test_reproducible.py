@@ -33,7 +33,7 @@ def test_another_process_folder_umask_and_hash_seed_give_the_same_sha256(
     other = tmp_path / "a folder" / "elsewhere"
     environment = {**os.environ, "PYTHONHASHSEED": "12345", "TZ": "Asia/Tokyo"}
     command = [sys.executable, "-W", "ignore", "-c", _PROGRAM, str(tiny_run.best), str(other)]
-    subprocess.run(command, check=True, env=environment, cwd=tmp_path, capture_output=True)
+    subprocess.run(command, check=True, env=environment, cwd=tmp_path, capture_output=True, timeout=240)
     assert hashes(other) == hashes(bundle)
 
 
@@ -55,7 +55,7 @@ def test_an_archive_does_not_depend_on_the_time(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_weights_in_an_archive_start_at_multiples_of_64_bytes(bundle: Path) -> None:
-    """As torch writes them, so that they can be mapped into memory."""
+    """As in torch's own archives, so that weights can be memory-mapped."""
     content = (bundle / "decoder.pt").read_bytes()
     with zipfile.ZipFile(bundle / "decoder.pt") as archive:
         for info in archive.infolist():

@@ -79,7 +79,7 @@ class Dropping(Decoder):
 
 
 @pytest.mark.parametrize(("kind", "call"), [(Noisy, "randn_like"), (Dropping, "dropout")])
-def test_a_graph_that_draws_is_refused(kind: type[Decoder], call: str, model: VAE) -> None:
+def test_a_graph_with_random_operators_is_refused(kind: type[Decoder], call: str, model: VAE) -> None:
     with pytest.raises(ModelError, match=f"random call {call}"):
         check_traced(decoder_spec(model, kind(model)))
 

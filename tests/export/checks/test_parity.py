@@ -53,7 +53,7 @@ def test_random_models_of_any_shape_pass(
 def test_the_errors_in_the_certificate_are_those_of_an_independent_evaluation(
     random_checkpoint: Callable[..., Checkpoint], tmp_path: Path
 ) -> None:
-    """A decoder with one hidden layer, evaluated by hand in float64."""
+    """A decoder with one hidden layer, evaluated with NumPy in float64."""
     checkpoint = random_checkpoint(hidden=(4,), latent_dim=2)
     state = {name: tensor.double().numpy() for name, tensor in checkpoint.model_state.items()}
     measurements = export_bundle(checkpoint, tmp_path / "bundle", formats=["onnx"])

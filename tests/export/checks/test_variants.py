@@ -133,7 +133,7 @@ def test_a_variant_whose_images_depend_on_their_batch_is_refused(files: Mapping[
 def test_each_speed_is_that_of_its_own_file(
     files: Mapping[str, bytes], images: Pixels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The timed functions are told apart by the images they return."""
+    """The test recognises the timed functions by the images they return."""
     small = make_variant(ONNX_INT8, files, images, LATENT_DIM)
     z = standard_normal(variants._TEST_SEED, np.arange(1000), LATENT_DIM)
     image = decode(files["decoder"], z)

@@ -1,4 +1,4 @@
-// What the probes share: SEED... -- INDEX... on the command line, raw bytes into files, and the time of one draw.
+// What the probes share: SEED... -- INDEX... -- LABEL... on the command line, raw bytes into files, and the time of one draw.
 #pragma once
 
 #include <algorithm>
@@ -9,19 +9,20 @@
 #include <vector>
 
 struct Numbers {
-    std::vector<std::int64_t> seeds, indices;
+    std::vector<std::int64_t> seeds, indices, labels;  // labels: none, or one for each index
 };
 
 /// From argv[first] on.
 inline Numbers numbers(int argc, char** argv, int first) {
     Numbers out;
-    bool in_seeds = true;
+    std::vector<std::int64_t>* list[] = {&out.seeds, &out.indices, &out.labels};
+    int at = 0;
     for (int i = first; i < argc; ++i) {
         const std::string word = argv[i];
         if (word == "--") {
-            in_seeds = false;
+            ++at;
         } else {
-            (in_seeds ? out.seeds : out.indices).push_back(std::stoll(word));
+            list[at]->push_back(std::stoll(word));
         }
     }
     return out;

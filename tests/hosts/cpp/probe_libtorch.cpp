@@ -1,4 +1,4 @@
-// probe_libtorch sampler.pt LATENTS IMAGES SEED... -- INDEX...: writes raw latents and pixels, prints version and time.
+// probe_libtorch sampler.pt LATENTS IMAGES SEED... -- INDEX... -- LABEL...: writes raw latents and pixels, prints version and time.
 #include <torch/script.h>
 #include <torch/version.h>
 
@@ -13,15 +13,23 @@ int main(int argc, char** argv) {
     const Numbers asked = numbers(argc, argv, 4);
     const torch::Tensor indices = torch::tensor(asked.indices, torch::kInt64);
     const torch::Tensor temperature = torch::tensor(1.0f);
+    const auto with_labels = [](std::vector<c10::IValue> inputs, std::vector<std::int64_t> labels) {
+        if (!labels.empty()) {
+            inputs.push_back(torch::tensor(labels, torch::kInt64));
+        }
+        return inputs;
+    };
     for (const std::int64_t number : asked.seeds) {
         const torch::Tensor seed = torch::tensor(number, torch::kInt64);
-        const torch::Tensor z = sampler.get_method("latents")({seed, indices}).toTensor().contiguous();
-        const torch::Tensor image = sampler.forward({seed, indices, temperature}).toTensor().contiguous();
+        const torch::Tensor z = sampler.get_method("latents")(with_labels({seed, indices}, asked.labels)).toTensor().contiguous();
+        const torch::Tensor image = sampler.forward(with_labels({seed, indices, temperature}, asked.labels)).toTensor().contiguous();
         append(latents, z.data_ptr<float>(), z.numel());
         append(images, image.data_ptr<std::uint8_t>(), image.numel());
     }
     const double time = milliseconds([&](std::int64_t index) {
-        sampler.forward({torch::tensor(std::int64_t{0}, torch::kInt64), torch::tensor({index}, torch::kInt64), temperature});
+        const std::vector<std::int64_t> any(asked.labels.empty() ? 0 : 1, -1);
+        const torch::Tensor seed = torch::tensor(std::int64_t{0}, torch::kInt64);
+        sampler.forward(with_labels({seed, torch::tensor({index}, torch::kInt64), temperature}, any));
     });
     std::printf("{\"version\": \"libtorch %s\", \"ms\": %.4f}\n", TORCH_VERSION, time);
 }

@@ -152,12 +152,14 @@ def test_second_load_decodes_nothing_and_a_changed_file_is_noticed(
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["readme.txt"], "holds no images"),
-        (["a.png", "cats/b.png"], "holds images itself and in cats"),
+        (["readme.txt"], "contains no images"),
+        (["a.png", "cats/b.png"], "contains images directly and also in cats"),
         (["fake.png"], "none of its 1 image files can be read"),
     ],
 )
-def test_folder_that_is_no_data_set_says_why(tmp_path: Path, files: list[str], message: str) -> None:
+def test_a_folder_that_is_not_a_data_set_is_refused_with_the_reason(
+    tmp_path: Path, files: list[str], message: str
+) -> None:
     for file in files:
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text("no image")

@@ -1,4 +1,4 @@
-"""Data sets: what is accepted, what is refused, and which one is taken when none is named."""
+"""Loading data sets: accepted and rejected inputs, and the default data set."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def idx(array: np.ndarray) -> bytes:
 
 @pytest.fixture
 def fake_mnist(tmp_path: Path) -> Path:
-    """A folder that looks like torchvision's, with 12 + 6 images of noise."""
+    """A folder laid out as torchvision's, with 12 + 6 images of noise."""
     raw = tmp_path / "data" / "MNIST" / "raw"
     raw.mkdir(parents=True)
     random = np.random.default_rng(0)
@@ -120,7 +120,7 @@ def test_glyphs_are_the_same_on_every_call_and_leave_the_global_random_state_alo
     assert data.train_images.shape == (20_000, 28, 28, 1)
     assert data.train_labels is not None
     assert np.bincount(data.train_labels).tolist() == [2000] * 10
-    # Every picture holds a digit, and the same digit of two fonts looks more alike than two digits.
+    # Every picture contains a digit, and the same digit in two fonts is more similar than two different digits.
     assert data.train_images.max((1, 2, 3)).min() > 128
     torch.manual_seed(5)
     again = draw_glyphs()[1][0]
@@ -165,7 +165,7 @@ def test_npz_keeps_its_labels_and_its_own_split(tmp_path: Path, blobs: ImageData
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.full((9, 4, 4), 2.0), r"floats should be in \[0, 1\] without NaN but reach from 2 to 2"),
+        (np.full((9, 4, 4), 2.0), r"floats should be in \[0, 1\] without NaN but range from 2 to 2"),
         (np.full((9, 4, 4), -0.5), r"floats should be in \[0, 1\]"),
         (np.full((9, 4, 4), np.nan), r"floats should be in \[0, 1\] without NaN"),
         (np.zeros((9, 4, 4), np.int64), "should be uint8, or floats"),

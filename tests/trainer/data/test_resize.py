@@ -1,4 +1,4 @@
-"""Data sets in IDX files, and data brought to another size."""
+"""Data sets in IDX files, and resizing of data sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vae-evaluate`: what its figures mean, on data small enough to check them another way."""
+"""`vae-evaluate`: its figures agree with independent computations on small data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trainer.evaluation.classifier import train_judge
 from trainer.evaluation.elbo import measure_elbo
 from trainer.evaluation.evaluate import Evaluation, evaluate_checkpoint
 from trainer.evaluation.figures import draw_evaluation
-from trainer.evaluation.sample_quality import frechet_distance, measure_samples, nearest_distance
+from trainer.evaluation.sample_quality import Samples, frechet_distance, measure_samples, nearest_distance
 from trainer.evaluation.table import as_table
 from trainer.model.vae import ModelConfig, build_model
 from trainer.objective.likelihood import bernoulli_entropy_floor
@@ -62,7 +62,7 @@ def test_gray_elbo_is_floor_plus_excess_plus_kl_and_agrees_with_the_history(
     assert found.protocols["gray"].nll.nll < terms.negative_elbo
 
 
-def test_classes_add_up_to_the_whole(found: Evaluation, blobs: ImageData) -> None:
+def test_class_terms_average_to_the_total(found: Evaluation, blobs: ImageData) -> None:
     for protocol in found.protocols.values():
         classes = protocol.elbo.by_class.values()
         assert sum(terms.images for terms in classes) == len(blobs.test_images)
@@ -111,11 +111,21 @@ def test_nearest_distance_agrees_with_brute_force_and_finds_copies(
 def test_real_images_score_like_real_images_and_noise_does_not(blobs: ImageData) -> None:
     judge = train_judge(blobs, CPU)
     assert judge.accuracy > 0.9
-    real = measure_samples(to_float(torch.tensor(blobs.test_images)), blobs, judge)
-    noise = measure_samples(torch.rand(120, 1, 12, 12, generator=torch.Generator().manual_seed(0)), blobs, judge)
+    test, train = (to_float(torch.tensor(images)) for images in (blobs.test_images, blobs.train_images))
+    random = torch.rand(120, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    labels = blobs.test_labels
+    real = measure_samples(Samples(test, labels, normal=random, reconstructions=test, copies=train), blobs, judge)
+    noise = measure_samples(Samples(random, None, normal=random, reconstructions=test, copies=train), blobs, judge)
+    copied = Samples(train[:120], None, normal=random, reconstructions=test, copies=train)
+    assert measure_samples(copied, blobs, judge).copies
+    assert not real.copies
+    assert not noise.copies
     assert real.verdict is not None
     assert noise.verdict is not None
-    assert real.verdict.fid == real.verdict.real_fid
+    assert real.verdict.fid == real.verdict.real_fid == real.verdict.reconstruction_fid
+    assert real.verdict.normal_fid == noise.verdict.fid
+    assert real.verdict.agreement == pytest.approx(judge.accuracy)
+    assert noise.verdict.agreement is None
     assert noise.verdict.fid > 5 * real.verdict.fid
     assert noise.distance > 2 * real.distance
     assert sum(noise.verdict.histogram.values()) == pytest.approx(1)

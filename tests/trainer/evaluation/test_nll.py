@@ -68,7 +68,7 @@ def test_result_does_not_depend_on_the_block_of_images_or_samples(
     assert in_parts.effective_samples == pytest.approx(whole.effective_samples, rel=1e-4)
 
 
-def test_effective_samples_are_all_of_them_where_the_posterior_is_exact(model: VAE, images: Tensor) -> None:
+def test_all_samples_are_effective_if_the_posterior_is_exact(model: VAE, images: Tensor) -> None:
     """A decoder that ignores z has the prior as its posterior."""
     with torch.no_grad():
         for weight in (model.decoder.get_parameter("0.weight"), model.mean.weight, model.mean.bias):
@@ -99,7 +99,7 @@ def test_advance_counts_every_sample(model: VAE, images: Tensor) -> None:
     assert sum(done) == 5 * 12
 
 
-def test_part_of_the_images_gives_nearly_the_answer_of_all(model: VAE) -> None:
+def test_a_subset_of_images_gives_nearly_the_result_of_all(model: VAE) -> None:
     images = (torch.rand(400, 1, 4, 3, generator=torch.Generator().manual_seed(0)) > 0.5).float()
     with torch.no_grad():
         model.mean.bias.fill_(1.5)  # far from the posterior, so that 500 samples are worth more than 50

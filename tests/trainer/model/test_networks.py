@@ -1,4 +1,4 @@
-"""Networks: any size in, the same size out, and nothing that an export could stumble over."""
+"""Networks: images of any size keep their shape, and the layers can be exported."""
 
 import numpy as np
 import pytest

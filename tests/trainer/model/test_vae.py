@@ -1,4 +1,4 @@
-"""The model: shapes, the reparameterisation, and what evaluation mode means."""
+"""The model: shapes, reparameterisation, and evaluation mode."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ def model() -> VAE:
     return build_model(ModelConfig((3, 6, 5), (8, 7), 4), seed=0)
 
 
-def test_the_public_methods_give_the_promised_shapes(model: VAE) -> None:
+def test_the_public_methods_return_the_documented_shapes(model: VAE) -> None:
     image = torch.rand(9, 3, 6, 5)
     mean, log_var = model.encode(image)
     assert mean.shape == log_var.shape == (9, 4)
@@ -25,7 +25,7 @@ def test_the_public_methods_give_the_promised_shapes(model: VAE) -> None:
     assert 0 <= model.sample(100, temperature=5).min() <= model.sample(100, temperature=5).max() <= 1
 
 
-def test_reparameterised_draws_have_the_mean_and_variance_of_the_posterior(model: VAE) -> None:
+def test_reparameterised_draws_have_the_posterior_mean_and_variance(model: VAE) -> None:
     mean, log_var = torch.tensor([[1.0, -2.0]]), torch.tensor([[0.0, -1.0]])
     noise = torch.randn(100_000, 2, generator=torch.Generator().manual_seed(0))
     z = model.reparameterize(mean, log_var, noise)

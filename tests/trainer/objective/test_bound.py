@@ -1,4 +1,4 @@
-"""The objective: every bound and every weight against a second derivation."""
+"""The objective: every bound and weight agrees with an independent derivation."""
 
 import math
 
@@ -43,7 +43,7 @@ def test_continuous_bernoulli_agrees_with_torch_distributions(scale: float) -> N
     image = torch.linspace(0, 1, 40, dtype=torch.float64).view(2, 1, 4, 5)
     ours = continuous_bernoulli_nll(logits, image)
     (gradient,) = torch.autograd.grad(ours.sum(), logits)
-    # torch's own closed form loses digits near λ = ½, so it is told to use its series there.
+    # torch's closed form loses digits near λ = ½; `lims` makes it use its series there.
     theirs = -ContinuousBernoulli(logits=logits, lims=(0.49, 0.51)).log_prob(image).flatten(1).sum(1)
     (their_gradient,) = torch.autograd.grad(theirs.sum(), logits)
     torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-7)
@@ -77,14 +77,14 @@ def test_loss_of_iwae_is_minus_the_log_of_the_mean_weight() -> None:
     torch.testing.assert_close(result.loss, -result.log_weights.exp().mean(1).log().sum())
 
 
-def test_iwae_survives_weights_far_below_what_a_float_can_hold() -> None:
+def test_iwae_is_finite_for_weights_that_underflow() -> None:
     model = build_model(CONFIG, 1)
     with torch.no_grad():
         model.decoder.get_parameter("2.bias").fill_(500.0)  # log-weights of some −5000 nats
     assert torch.isfinite(terms(5, model=model, bound="iwae").loss)
 
 
-def test_dreg_and_iwae_are_one_bound() -> None:
+def test_dreg_and_iwae_have_the_same_value() -> None:
     assert terms(4, bound="dreg").loss.item() == pytest.approx(terms(4, bound="iwae").loss.item(), abs=1e-9)
 
 
@@ -97,7 +97,7 @@ def test_dreg_leaves_the_decoder_its_iwae_gradient_and_changes_only_the_encoders
 
 
 def test_dreg_has_the_expected_gradient_of_iwae() -> None:
-    """Both estimate one gradient: over many draws of the noise their means meet, within their standard error."""
+    """Both estimators have the same expectation: their means over many draws agree within the standard error."""
     model = build_model(ModelConfig((1, 4, 5), (7,), 2), 3).double()
     random = torch.Generator().manual_seed(4)
     image = torch.rand(1, 1, 4, 5, dtype=torch.float64, generator=random).expand(4000, 1, 4, 5)
@@ -113,7 +113,7 @@ def test_dreg_has_the_expected_gradient_of_iwae() -> None:
         errors.append(per_image.std(0) / math.sqrt(4000))
     distance = (means[0] - means[1]).abs() / torch.hypot(errors[0], errors[1])
     assert distance.max() < 5
-    assert errors[1].sum() < errors[0].sum()  # which is why one wants it
+    assert errors[1].sum() < errors[0].sum()  # the reason to use DReG: a smaller variance
 
 
 def test_several_draws_of_the_elbo_average_its_reconstruction() -> None:

@@ -1,4 +1,4 @@
-"""The loss is what the papers say it is, in nats per image."""
+"""Likelihoods and KL agree with the papers' definitions, in nats per image."""
 
 import math
 
@@ -39,14 +39,14 @@ def test_its_gradient_is_sigmoid_minus_image(logits_and_image: tuple[torch.Tenso
     assert torch.autograd.gradcheck(lambda value: bernoulli_nll(value, image), (logits,))
 
 
-def test_the_gradient_lives_where_a_sigmoid_would_have_saturated() -> None:
+def test_the_gradient_does_not_vanish_where_a_sigmoid_saturates() -> None:
     logits = torch.tensor([[200.0, -200.0]], requires_grad=True)
     bernoulli_nll(logits, torch.tensor([[0.0, 1.0]])).sum().backward()
     assert logits.grad is not None
     assert logits.grad.tolist() == [[1.0, -1.0]]
 
 
-def test_kl_is_that_of_torch_distributions_summed_over_latents() -> None:
+def test_kl_equals_torch_distributions_summed_over_latents() -> None:
     mean, log_var = torch.randn(2, 7, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     exact = kl_divergence(Normal(mean, torch.exp(log_var / 2)), Normal(0.0, 1.0)).sum(1)
     torch.testing.assert_close(kl_to_standard_normal(mean, log_var), exact)
@@ -73,7 +73,9 @@ def test_the_floor_of_black_and_white_is_zero_and_of_half_gray_one_bit_a_pixel()
 @pytest.mark.parametrize("likelihood", list(NLL))
 def test_the_fast_path_for_many_draws_agrees_with_the_training_loss(likelihood: str) -> None:
     random = torch.Generator().manual_seed(3)
-    logits = 3 * torch.randn(2, 5, 1009, dtype=torch.float64, generator=random)  # a prime: no whole number of products
+    logits = 3 * torch.randn(
+        2, 5, 1009, dtype=torch.float64, generator=random
+    )  # 1009 is prime, so the last product has fewer factors
     image = torch.rand(2, 1009, dtype=torch.float64, generator=random)
     expected = -NLL[likelihood](logits.flatten(0, 1), image.repeat_interleave(5, dim=0)).view(2, 5)
     torch.testing.assert_close(log_likelihood_(logits.clone(), image, likelihood), expected)

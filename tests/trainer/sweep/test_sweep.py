@@ -1,4 +1,4 @@
-"""`vae-sweep`: the grid, and going on with it."""
+"""`vae-sweep`: the grid, and resuming it."""
 
 from __future__ import annotations
 
@@ -33,9 +33,7 @@ def test_grid_has_every_combination_and_keeps_the_rest() -> None:
     assert list(make_grid(base, [], [], []).values()) == [base]
 
 
-def test_sweep_goes_on_where_it_was_stopped(
-    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_sweep_is_resumed(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = CliRunner().invoke(sweep, [*arguments, "--latent-dim", "2"])
     assert first.exit_code == 0, first.output
     folder = tmp_path / "runs" / "sweep"
@@ -53,7 +51,7 @@ def test_sweep_goes_on_where_it_was_stopped(
     assert max(map(len, second.output.split("\nwrote")[0].splitlines()[1:])) <= 80
 
 
-def test_cells_of_other_settings_are_not_taken_for_finished(arguments: list[str]) -> None:
+def test_cells_with_other_settings_are_not_reused(arguments: list[str]) -> None:
     assert CliRunner().invoke(sweep, arguments).exit_code == 0
     result = CliRunner().invoke(sweep, [*arguments, "--seed", "1"])
     assert result.exit_code == 1

@@ -1,4 +1,4 @@
-"""What a CUDA graph demands of a training step, as far as it can be seen without a GPU."""
+"""A training step can be captured in a CUDA graph, as far as that can be checked without a GPU."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KINDS = [
 
 
 class Elsewhere(TorchDispatchMode):
-    """Notes operations that would wait for the device or copy from another: both end a capture."""
+    """Records operations that synchronise with the device or copy from another: both are illegal in a capture."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -50,8 +50,8 @@ class Elsewhere(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("settings", KINDS)
-def test_a_step_neither_waits_for_its_device_nor_reads_another(settings: Settings) -> None:
-    """Everything but Adam, on torch's device without data, where a value that is waited for does not exist."""
+def test_a_step_neither_synchronises_with_its_device_nor_copies_from_another(settings: Settings) -> None:
+    """Everything but Adam runs on torch's meta device, where tensors have no values to wait for."""
     with torch.device("meta"):
         model = VAE(ModelConfig.of(settings, (1, 8, 8)))
         weights = flatten_parameters(model)
@@ -65,7 +65,7 @@ def test_a_step_neither_waits_for_its_device_nor_reads_another(settings: Setting
 
 
 def tensors() -> int:
-    """How many there are in this process."""
+    """Number of such objects in this process."""
     return sum(issubclass(type(found), torch.Tensor) for found in gc.get_objects())
 
 
@@ -80,7 +80,7 @@ def test_a_step_leaves_nothing_for_the_garbage_collector(settings: Settings) -> 
     step = AutogradStep(model, weights, torch.optim.Adam([weights], fused=True), settings)
     pixels = torch.zeros(6, 8, 8, 1, dtype=torch.uint8)
     noise = torch.zeros(6, settings.draws, settings.latent_dim)
-    step(pixels, noise, 1.0)  # what torch makes once
+    step(pixels, noise, 1.0)  # torch creates some objects on the first step
     gc.collect()
     before = tensors()
     gc.disable()

@@ -1,4 +1,4 @@
-"""The collapse watch, on a collapse that is caused and then cured."""
+"""Posterior collapse is reported when it is provoked, and the suggested options avoid it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ def warnings(settings: Settings, data: ImageData, folder: Path) -> tuple[list[st
     return found, state.history[-1]
 
 
-def test_too_heavy_a_kl_collapses_the_posterior_and_the_named_options_cure_it(
+def test_a_large_beta_collapses_the_posterior_and_the_suggested_options_prevent_it(
     tiny_settings: Settings, blobs: ImageData, tmp_path: Path
 ) -> None:
     heavy = replace(tiny_settings, beta=30.0, epochs=6, learning_rate=1e-2, clip_norm=None)

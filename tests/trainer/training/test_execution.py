@@ -1,4 +1,4 @@
-"""How and where a run computes is decided and checked once, before anything is written."""
+"""Device, dtype and threads of a run are chosen and checked once, before anything is written."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +32,7 @@ def test_choose_sets_the_threads_of_this_process_and_is_alone_without_torchrun(t
         torch.set_num_threads(before)
 
 
-def test_bf16_on_a_processor_without_it_is_refused_before_anything_is_written(
+def test_bf16_on_a_cpu_without_it_is_refused_before_anything_is_written(
     tiny_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trainer.training.execution.has_bf16", lambda device: False)

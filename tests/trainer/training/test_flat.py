@@ -1,4 +1,4 @@
-"""One vector for all weights changes how training is computed, not what."""
+"""Keeping all weights in one flat vector does not change the results of training."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Training learns, is a function of its seed, and saves each epoch."""
+"""Training reduces the loss, depends only on its seed, and saves each epoch."""
 
 import csv
 import dataclasses
@@ -35,7 +35,7 @@ def test_the_loss_falls_and_every_epoch_is_saved(tmp_path: Path, blobs: ImageDat
     mean = np.clip(blobs.train_images.mean(0) / 255, 1e-6, 1 - 1e-6)
     image = blobs.test_images / 255
     without_latents = -(image * np.log(mean) + (1 - image) * np.log1p(-mean)).sum((1, 2, 3)).mean()
-    assert seen[-1] < 0.9 * without_latents  # the best that a decoder can do that ignores its latents
+    assert seen[-1] < 0.9 * without_latents  # `without_latents`: the lowest loss of a decoder that ignores its latents
     assert seen[-1] < seen[0]
     with (run.folder / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -60,7 +60,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
 
 
 def test_each_image_is_used_once_an_epoch(blobs: ImageData, tiny_settings: Settings) -> None:
-    """400 images in batches of 64: the last, short batch counts too."""
+    """400 images in batches of 64: the last, smaller batch is used too."""
     done: list[int] = []
     settings = dataclasses.replace(tiny_settings, batch_size=64)
     state = TrainingState.start(build_model(ModelConfig.of(settings, blobs.image_shape), 0), settings)
@@ -72,7 +72,7 @@ def test_each_image_is_used_once_an_epoch(blobs: ImageData, tiny_settings: Setti
 def test_the_reported_training_loss_is_the_mean_over_the_epochs_images(
     blobs: ImageData, tiny_settings: Settings
 ) -> None:
-    """With a learning rate too small to matter, the epoch's mean is the loss of the initial weights."""
+    """With a negligible learning rate, the epoch's mean is the loss of the initial weights."""
     settings = dataclasses.replace(tiny_settings, learning_rate=1e-30, batch_size=64)
     state = TrainingState.start(build_model(ModelConfig.of(settings, blobs.image_shape), 0), settings)
     images = torch.from_numpy(blobs.train_images)
@@ -105,7 +105,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_saved(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_cuda_without_a_gpu_is_one_sentence() -> None:
+def test_cuda_without_a_gpu_gives_one_sentence() -> None:
     with pytest.raises(SettingsError, match="--device cuda: torch finds no CUDA device"):
         choose_device("cuda")
     assert choose_device("auto") == CPU

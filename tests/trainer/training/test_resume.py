@@ -1,4 +1,4 @@
-"""Nothing is ever lost: runs that are killed, interrupted or refused go on where they were."""
+"""Runs that were killed or interrupted, or failed, can be resumed without a difference in the result."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def images(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs without their pictures, which take longer than these tests."""
+    """Turn off the pictures of a run, which take longer than these tests."""
     monkeypatch.setattr("trainer.pictures.draw_run", lambda *arguments: [])
 
 
@@ -80,7 +80,7 @@ def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=["mlp", "conv with batch norm", "dreg", "photo"],
 )
-def test_run_in_two_parts_ends_in_the_bits_of_one(
+def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_one(
     changes: dict[str, object], tiny_settings: Settings, blobs: ImageData, tmp_path: Path
 ) -> None:
     settings = replace(tiny_settings, epochs=4, kl_warmup=3.0, **changes)  # type: ignore[arg-type]
@@ -92,10 +92,10 @@ def test_run_in_two_parts_ends_in_the_bits_of_one(
     assert_same_bits(whole.best, parts.best)
 
 
-def test_run_killed_at_any_moment_and_resumed_ends_in_the_bits_of_an_unbroken_one(
+def test_a_run_killed_at_any_moment_and_resumed_is_bit_identical_to_an_uninterrupted_one(
     images: Path, tmp_path: Path, without_pictures: None
 ) -> None:
-    """Each kill falls anywhere in an epoch, or in the writing of its checkpoint."""
+    """Kills hit any moment of an epoch or of writing its checkpoint."""
     arguments = ["--dataset", str(images), *OPTIONS, "--runs", str(tmp_path)]
     killed = tmp_path / "killed"
     moments = random.Random(5)
@@ -111,7 +111,7 @@ def test_run_killed_at_any_moment_and_resumed_ends_in_the_bits_of_an_unbroken_on
 
 
 def kill_in_training(arguments: list[str], moments: random.Random) -> None:
-    """Start vae-train in a process of its own, let it train a few epochs, and send it SIGKILL."""
+    """Start vae-train in a child process, let it train for a few epochs, and send it SIGKILL."""
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", "from trainer.cli.train import train; train()", *arguments],
         stdout=subprocess.PIPE,
@@ -128,7 +128,7 @@ def kill_in_training(arguments: list[str], moments: random.Random) -> None:
     assert process.wait() == -signal.SIGKILL
 
 
-def test_interrupted_run_says_how_to_go_on(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_says_how_to_resume(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
@@ -144,7 +144,7 @@ def test_interrupted_run_says_how_to_go_on(images: Path, tmp_path: Path, monkeyp
     assert load_checkpoint(tmp_path / "latest" / "last.pt").epoch == 3
 
 
-def test_config_of_a_run_repeats_it_bit_for_bit(images: Path, tmp_path: Path, without_pictures: None) -> None:
+def test_the_config_of_a_run_reproduces_it_bit_for_bit(images: Path, tmp_path: Path, without_pictures: None) -> None:
     runner = CliRunner()
     arguments = ["--dataset", str(images), *OPTIONS, "--clip-norm", "0", "--batch-norm", "--epochs", "2"]
     assert runner.invoke(train, [*arguments, "--runs", str(tmp_path), "--name", "a"]).exit_code == 0
@@ -162,7 +162,7 @@ def test_unknown_key_in_a_config_is_an_error_with_the_nearest_name(tmp_path: Pat
     assert "there is no option 'latent_dims'; the nearest is 'latent-dim'" in " ".join(result.output.split())
 
 
-def test_command_line_goes_before_the_config(images: Path, tmp_path: Path, without_pictures: None) -> None:
+def test_the_command_line_overrides_the_config(images: Path, tmp_path: Path, without_pictures: None) -> None:
     config = tmp_path / "mine.toml"
     config.write_text(f'dataset = "{images}"\nhidden = "8"\nlatent-dim = 3\nepochs = 5\nthreads = 1\n')
     arguments = ["--config", str(config), "--epochs", "1", "--runs", str(tmp_path), "--name", "a"]
@@ -183,7 +183,7 @@ def test_other_settings_or_data_are_named_and_refused(tiny_run: Run, blobs: Imag
     check_resumable(replace(cosine.settings, epochs=9, patience=3), blobs.sha256, cosine)
 
 
-def test_full_disk_costs_nothing_already_saved(
+def test_a_full_disk_loses_nothing_already_saved(
     tiny_settings: Settings, blobs: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(tmp_path / "run")
@@ -213,7 +213,7 @@ def test_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoin
     assert load_checkpoint(run.last).epoch == 1
 
 
-def test_missing_tensorboard_is_said_before_anything_is_written(
+def test_missing_tensorboard_is_reported_before_anything_is_written(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trainer.training.tensorboard.find_spec", lambda name: None)

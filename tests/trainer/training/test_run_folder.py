@@ -1,4 +1,4 @@
-"""Run folders: numbered, named, pointed at, and never overwritten."""
+"""Run folders: numbers, names, the `latest` link, and no overwriting."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def test_a_name_is_a_plain_folder_name(tmp_path: Path, name: str) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match=r"cannot write to .*file"):
         Run.create(tmp_path / "file", None, "a")

@@ -1,4 +1,4 @@
-"""The kinds of training step against each other."""
+"""The implementations of the training step agree with each other."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ def after_steps(
 
 @pytest.mark.parametrize("clip_norm", [None, 1.0, 1e6])
 @pytest.mark.parametrize("hidden", [(13,), (13, 11), (8, 13, 11)])
-def test_gradient_derived_by_hand_is_autograds(hidden: tuple[int, ...], clip_norm: float | None) -> None:
+def test_the_closed_form_gradient_equals_autograds(hidden: tuple[int, ...], clip_norm: float | None) -> None:
     settings = replace(PLAIN, hidden=hidden, clip_norm=clip_norm)
     by_hand = after_steps(MlpStep, settings, torch.float64)
     by_autograd = after_steps(AutogradStep, settings, torch.float64)
@@ -59,7 +59,7 @@ def epochs(device: str, *, graph: bool) -> tuple[list[float], Tensor]:
     return losses, torch.cat([tensor.detach().flatten().float() for tensor in state.model.state_dict().values()])
 
 
-def test_recording_a_step_leaves_no_trace_in_weights_statistics_or_optimiser() -> None:
+def test_capturing_a_step_does_not_change_weights_statistics_or_optimiser() -> None:
     (losses, weights), (expected_losses, expected_weights) = epochs("cpu", graph=True), epochs("cpu", graph=False)
     assert losses == expected_losses
     assert torch.equal(weights, expected_weights)
@@ -73,7 +73,7 @@ def test_cuda_graph_and_eager_steps_agree() -> None:
 
 
 @pytest.mark.parametrize("largest", [0.5, 100.0])
-def test_clipping_is_torchs(largest: float) -> None:
+def test_clipping_equals_torchs(largest: float) -> None:
     gradient = torch.arange(4.0)
     parameter = nn.Parameter(torch.zeros(4))
     parameter.grad = gradient.clone()
@@ -103,13 +103,13 @@ def test_bf16_rounds_products_but_not_weights() -> None:
     [{"bound": "iwae"}, {"likelihood": "gaussian"}, {"draws": 2}, {"free_bits": 0.1}, {"batch_norm": True},
      {"activation": "tanh"}, {"network": "conv"}],
 )  # fmt: skip
-def test_whatever_the_hand_derived_step_does_not_know_goes_to_autograd(changes: dict[str, object]) -> None:
+def test_unsupported_settings_use_autograd(changes: dict[str, object]) -> None:
     assert MlpStep.supports(PLAIN, torch.device("cpu"))
     assert not MlpStep.supports(replace(PLAIN, **changes), torch.device("cpu"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_products_by_onednn_are_products(dtype: torch.dtype) -> None:
+def test_onednn_products_equal_torchs(dtype: torch.dtype) -> None:
     x, weight, bias = torch.randn(5, 7, dtype=dtype), torch.randn(3, 7, dtype=dtype), torch.randn(3, dtype=dtype)
     torch.testing.assert_close(linear(x, weight, bias), nn.functional.linear(x, weight, bias))
     torch.testing.assert_close(linear(x, weight, bias, relu=True), nn.functional.linear(x, weight, bias).relu())

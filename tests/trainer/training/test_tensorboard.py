@@ -1,4 +1,4 @@
-"""TensorBoard reads the events as what the history says, also of a run that was killed or resumed."""
+"""TensorBoard events agree with the history, also for runs that were killed or resumed."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ Scalars = dict[str, list[tuple[int, float]]]
 
 
 def scalars(run: Path) -> Scalars:
-    """What TensorBoard shows of a run: (step, value) by name."""
+    """The scalars of a run as TensorBoard reads them: name → (step, value) pairs."""
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     events = accumulator.EventAccumulator(str(run / "tensorboard"))
     events.Reload()
@@ -43,7 +43,7 @@ def _field(name: str) -> str:
 
 @pytest.fixture(autouse=True)
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take longer than these tests."""
+    """Turn off the pictures of a run, which take longer than these tests."""
     monkeypatch.setattr("trainer.pictures.draw_run", lambda *arguments: [])
 
 
@@ -73,7 +73,7 @@ def test_a_resumed_run_shows_every_epoch_once(tmp_path: Path) -> None:
 
 
 def test_the_events_of_an_epoch_can_be_read_before_the_next_begins(tmp_path: Path) -> None:
-    """A writer that is collected writes what it still holds; one that is killed does not."""
+    """Keeps the writer alive: garbage collection would flush its buffer, which a killed process does not."""
     pytest.importorskip("tensorboard")
     events = Events(tmp_path)
     for epoch in (1, 2):
@@ -82,7 +82,7 @@ def test_the_events_of_an_epoch_can_be_read_before_the_next_begins(tmp_path: Pat
     events.writer.close()
 
 
-def test_events_that_cannot_be_written_are_one_sentence(tmp_path: Path) -> None:
+def test_events_that_cannot_be_written_give_one_sentence(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     (tmp_path / "tensorboard").write_text("no folder")
     with pytest.raises(OutputError, match=r"cannot write .*tensorboard: File exists"):

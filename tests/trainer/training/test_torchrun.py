@@ -1,4 +1,4 @@
-"""Several processes train what one would: really through torchrun, over gloo."""
+"""Several processes, started by torchrun with gloo, give the same training as one."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from trainer.training.team import ALONE, Team, is_lost_connection
 CPU = torch.device("cpu")
 HERE = Path(__file__).parent
 ROUNDING = 1e-5
-"""Relative, of a loss after some epochs; the largest difference found in these tests is 2.4e-7."""
+"""Relative tolerance of a loss after some epochs; the largest difference found in these tests is 2.4e-7."""
 
-# 400 images in batches of 57: parts of unequal size, and a last batch of one image, of which most get nothing.
+# 400 images in batches of 57: slices of unequal size, and a last batch of one image, so most ranks get none.
 PLAIN = Settings("test", hidden=(24, 16), latent_dim=5, batch_size=57, epochs=3, clip_norm=None, learning_rate=0.003)
 RUNS = {
     "clipped": replace(PLAIN, clip_norm=30.0),  # in some steps
-    # Adam takes no notice of a gradient's scale, unless its epsilon is as large as the gradient.
+    # Adam is insensitive to the gradient's scale, unless its epsilon is as large as the gradient.
     "conv": replace(PLAIN, network="conv", hidden=(3, 4), adam_epsilon=10.0),
     "iwae": replace(PLAIN, bound="iwae", draws=3, activation="tanh", likelihood="gaussian"),
     "dreg": replace(PLAIN, bound="dreg", draws=3, binarize="dynamic"),
@@ -58,7 +58,7 @@ def losses(history: Sequence[dict[str, Any]]) -> list[float]:
 
 @pytest.fixture(scope="module")
 def one_process(blobs: ImageData, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
-    """The history of each run, trained here."""
+    """The history of each run, trained in this process."""
     folder = tmp_path_factory.mktemp("one")
     return {
         name: [asdict(metrics) for metrics in [*fit(settings, blobs, Run(folder / name))][-1].history]
@@ -67,7 +67,7 @@ def one_process(blobs: ImageData, tmp_path_factory: pytest.TempPathFactory) -> d
 
 
 @pytest.mark.parametrize("processes", [2, 3])
-def test_processes_that_share_a_batch_give_the_losses_of_one_that_has_it_all(
+def test_several_processes_give_the_losses_of_one(
     processes: int, one_process: dict[str, list[dict[str, Any]]], blobs: ImageData, tmp_path: Path
 ) -> None:
     torch.save((RUNS, blobs), tmp_path / "job.pt")
@@ -80,8 +80,8 @@ def test_processes_that_share_a_batch_give_the_losses_of_one_that_has_it_all(
         assert found["differing"] == 0, name
 
 
-def test_killed_process_ends_the_job_and_any_number_of_processes_goes_on(tmp_path: Path) -> None:
-    """Two processes until one is killed, then three, then one, beside one process all along."""
+def test_a_killed_process_ends_the_job_and_any_world_size_can_resume_it(tmp_path: Path) -> None:
+    """Train with two processes until one is killed, then with three, then with one; compare with one throughout."""
     images = tmp_path / "images.npy"
     np.save(images, np.random.default_rng(0).integers(0, 256, (231, 8, 8), np.uint8))  # 193 to train on
     options = ["--dataset", str(images), "--runs", str(tmp_path), "--hidden", "8", "--latent-dim", "3"]
@@ -119,14 +119,14 @@ def test_more_processes_than_images_in_a_batch_are_refused_once_and_nothing_is_w
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
-def test_every_image_of_a_batch_is_in_one_part(size: int) -> None:
+def test_every_image_of_a_batch_belongs_to_one_rank(size: int) -> None:
     for images in (1, 2, 7, 8, 128):
         parts = [range(images)[Team(rank, size).part(images)] for rank in range(size)]
         assert [image for part in parts for image in part] == list(range(images))
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
-def test_what_cannot_be_shared_out_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_that_cannot_be_split_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     norm = replace(PLAIN, batch_norm=True)
     assert Team.join(norm, CPU) is ALONE
     for name, value in {"TORCHELASTIC_RUN_ID": "x", "RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
@@ -148,7 +148,7 @@ def test_machines_with_other_data_or_settings_are_refused(monkeypatch: pytest.Mo
         team.check_agreement(PLAIN, "1" * 64)
 
 
-def test_only_a_lost_connection_is_called_one() -> None:
+def test_only_a_lost_connection_is_reported_as_one() -> None:
     assert is_lost_connection(torch.distributed.DistNetworkError("closed"))
     assert is_lost_connection(RuntimeError("[gloo/transport/tcp/pair.cc:545] Read error: Connection reset by peer"))
     assert not is_lost_connection(RuntimeError("CUDA out of memory"))

@@ -1,4 +1,4 @@
-"""A process of torchrun in the tests: `python -m trainer`, but the second one is killed in the middle of epoch 3."""
+"""Script that tests start with torchrun: `python -m trainer`, but rank 1 is killed in the middle of epoch 3."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from trainer.training.epoch import train_epoch
 
 
 def train_and_die(state: Any, images: Any, settings: Any, epoch: int, *arguments: Any) -> Any:
-    """`train_epoch` with a step that does not come back."""
+    """`train_epoch` with a step that kills the process."""
 
     def step(*batch: Any) -> None:
         state.step(*batch)

@@ -1,9 +1,9 @@
-"""A process of torchrun in the tests: trains what it is told, several runs one after the other, on one team.
+"""Script that tests start with torchrun: trains several runs, one after the other.
 
     torchrun … torchrun_losses.py JOB RESULT
 
-JOB: what `torch.save` made of settings and data. RESULT: JSON, written by the first process: the history of each run,
-and whether its last weights are the same bits in all processes.
+JOB: settings and data, saved with `torch.save`. RESULT: a JSON file, written by rank 0, with the history of each run
+and whether the final weights are bit-identical on all ranks.
 """
 
 import json
@@ -21,7 +21,7 @@ from trainer.training.run_folder import Run
 
 
 def main() -> None:
-    """See above."""
+    """Train the runs of JOB and write RESULT."""
     job, result = map(Path, sys.argv[1:])
     runs, data = torch.load(job, weights_only=False)
     execution = Execution.choose(next(iter(runs.values())), device="cpu")

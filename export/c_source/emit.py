@@ -1,0 +1,287 @@
+"""Networks → the text of `generator.h` and `generator.c`: fixed kernels from `text/`, and what a model adds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from export.c_source.memory import lay_out
+from export.c_source.network import Activation, Add, Convolution, Floats, Linear, Network, Reorder, Scale, Step
+from export.c_source.self_test import Expected
+from runtime.manifest import Metadata
+from runtime.noise import normal_table
+from runtime.prior import Prior
+
+PANEL = 16
+"""Outputs whose weights lie side by side: one AVX-512 vector, two of AVX, four of SSE, NEON or WebAssembly."""
+_LARGEST_BLOCK = 16
+_BLOCK_BYTES = 128 * 1024  # of working memory; what a thread's stack holds without a thought
+_CALL_BYTES = 4096  # of stack beside the working memory
+_TEXT = Path(__file__).parent / "text"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The two files."""
+
+    header: str
+    source: str
+
+
+def emit(
+    decoder: Network, encoder: Network | None, metadata: Metadata, expected: Expected, prior: Prior | None = None
+) -> Sources:
+    """Both files. expected: what the self-test must find. prior: None is N(0, I)."""
+    networks = [decoder, *([encoder] if encoder else [])]
+    channels, height, width = metadata.image_shape
+    pixels = channels * height * width
+    layouts = [lay_out(network) for network in networks]
+    work = {"decoder": layouts[0].work + metadata.latent_dim + pixels}
+    if encoder:
+        work["encoder"] = layouts[1].work + pixels
+    block = _LARGEST_BLOCK
+    while block > 1 and 4 * block * work["decoder"] > _BLOCK_BYTES:
+        block //= 2
+    taps = max((step.weight.shape[0] * step.weight.shape[1] for step in _steps(networks, Convolution)), default=0)
+    calls = _CALL_BYTES + 128 * taps + 8 * metadata.latent_dim
+    title = f"A generator of vae-toolchain: {metadata.provenance.get('architecture', 'a decoder')}."
+    header = _fill(
+        "generator.h",
+        title=title.replace("*/", "* /"),
+        pair_id=metadata.pair_id,
+        latent_dim=metadata.latent_dim,
+        channels=channels,
+        height=height,
+        width=width,
+        classes=len(prior.classes) if prior else 0,
+        labels=_labels(prior),
+        has_encoder=int(encoder is not None),
+        stack=4 * max(work.values()) + calls,
+        stack_batch=4 * block * work["decoder"] + calls,
+        block=block,
+    )
+    data = [_Array("vae_scores", normal_table()[len(normal_table()) // 2 :].view(np.uint32))]
+    if prior:
+        data += [_Array("vae_thresholds", prior.thresholds), _Array("vae_aliases", prior.aliases)]
+        data += [_Array("vae_shift", prior.shift), _Array("vae_deviation", prior.scale)]
+    functions = [_function(decoder, layouts[0].places, data)]
+    encoder_data: list[_Array] = []
+    encoder_parts = []
+    if encoder:
+        encoder_parts = [_function(encoder, layouts[1].places, encoder_data), _text("encoder_doors")]
+    inputs = max((step.weight.shape[2] for step in _steps(networks, Convolution)), default=0)
+    parts = [
+        f"/* {title.replace('*/', '* /')} generator.h says what it does. */",
+        '#include "generator.h"\n',
+        _text("guards", "vectors"),
+        _constants(work, block, taps, expected, prior),
+        _declarations(data, encoder_data, inputs),
+        _text(*_kernels(networks)),
+        *functions,
+        _text("noise", "mixture_prior" if prior else "normal_prior", "pixels", "decoder_doors"),
+        *_guarded(encoder_parts),
+        _text("self_test"),
+        "/* ---- Tables and weights, as the bits of floats " + "-" * 68 + " */\n",
+        *(array.definition for array in data),
+        *_guarded([array.definition for array in encoder_data]),
+    ]
+    return Sources(header, "\n".join(parts))
+
+
+def _guarded(parts: Sequence[str]) -> list[str]:
+    """Left out where the user compiles without the encoder."""
+    return ["#if VAE_HAS_ENCODER\n", *parts, "#endif\n"] if parts else []
+
+
+def _constants(work: dict[str, int], block: int, taps: int, expected: Expected, prior: Prior | None) -> str:
+    lines = [f"#define VAE_{name.upper()}_WORK {floats} /* floats for each image */" for name, floats in work.items()]
+    lines.append(f"#define VAE_BLOCK {block} /* images at a time in a batch */")
+    if taps:
+        lines.append(f"#define VAE_MOST_TAPS {taps}")
+    if prior:
+        lines += [f"#define VAE_SLOTS {prior.slots}", f"#define VAE_SLOT_SHIFT {prior.slot_shift}"]
+    lines += [f"#define VAE_EXPECTED_{name.upper()} 0x{value:08X}u" for name, value in expected.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _labels(prior: Prior | None) -> str:
+    """What the header says of labels, in a comment."""
+    names = [name.replace("*/", "* /") for name in prior.classes] if prior else []
+    shown = ", ".join(f"{number} {name}" for number, name in enumerate(names))
+    return f"labels: {shown}" if shown else "this model knows no classes: the only label is -1"
+
+
+def _kernels(networks: Sequence[Network]) -> list[str]:
+    """The files of `text/` that the steps need, each after what it needs itself."""
+    names = ["numbers"]
+    activations = {step.name for step in _steps(networks, Activation)}
+    if activations & {"sigmoid", "silu", "tanh"}:
+        names.append("exponential")
+    names += sorted(activations)
+    layers = {Scale: "scale", Add: "add", Reorder: "reorder"}
+    names += [name for kind, name in layers.items() if any(_steps(networks, kind))]
+    if any("vae_copy(" in line for network in networks for line in _calls(network, lay_out(network).places)):
+        names.append("copy")
+    products = [
+        name for kind, name in ((Linear, "linear"), (Convolution, "convolution")) if any(_steps(networks, kind))
+    ]
+    return [*names, *(["tiles"] if products else []), *products]
+
+
+@dataclass(frozen=True)
+class _Array:
+    """A constant of the file, declared before the code and defined after it, where its length hides nothing."""
+
+    name: str
+    values: npt.NDArray[Any]
+    """uint32, or numbers that are written as the bits of float32."""
+
+    @property
+    def kind(self) -> str:
+        return "uint32_t" if self.values.dtype == np.uint32 else f"vae_floats_{self.values.size}"
+
+    @property
+    def declaration(self) -> str:
+        size = f"[{self.values.size}]" if self.kind == "uint32_t" else ""
+        return f"static const {self.kind} VAE_ALIGNED {self.name}{size}"
+
+    @property
+    def definition(self) -> str:
+        if self.kind == "uint32_t":
+            return f"{self.declaration} = {{\n{_lines(self.values)}}};\n"
+        bits = np.ascontiguousarray(self.values, np.float32).view(np.uint32).ravel()
+        return f"{self.declaration} = {{{{\n{_lines(bits)}}}}};\n"
+
+
+def _declarations(arrays: Sequence[_Array], encoder_arrays: Sequence[_Array], inputs: int) -> str:
+    both = (*arrays, *encoder_arrays)
+    sizes = sorted({array.values.size for array in both if array.kind != "uint32_t"})
+    lines = ["/* Bits and the numbers that they are; the values stand at the end of the file. */"]
+    lines += [f"typedef union {{ uint32_t bits[{size}]; float numbers[{size}]; }} vae_floats_{size};" for size in sizes]
+    lines += [f"{array.declaration};" for array in arrays]
+    if inputs:
+        lines.append(f"static const float vae_zeros[{inputs}] = {{0.0f}}; /* what lies outside an image */")
+    lines += _guarded([f"{array.declaration};" for array in encoder_arrays])
+    return "\n".join(lines) + "\n"
+
+
+def _function(network: Network, places: dict[str, str | int], data: list[_Array]) -> str:
+    """The C function of a network; the arrays of its steps are appended to `data`."""
+    geometries = []
+    for number, step in enumerate(network.steps):
+        name = f"vae_{network.name}_{number}"
+        match step:
+            case Linear():
+                data += [_Array(f"{name}_weight", _panels(step.weight)), _Array(f"{name}_bias", step.bias)]
+            case Convolution():
+                rows = step.weight.reshape(-1, step.weight.shape[-1])
+                data += [_Array(f"{name}_weight", _panels(rows)), _Array(f"{name}_bias", step.bias)]
+                geometries.append(_geometry(name, step))
+            case Scale():
+                data += [_Array(f"{name}_scale", step.scale), _Array(f"{name}_shift", step.shift)]
+            case Reorder():
+                data.append(_Array(f"{name}_from", step.order.astype(np.uint32)))
+    outputs = ", ".join(f"float *{name}" for name in network.outputs)
+    shapes = " ".join([f"{network.input} ({network.sizes[network.input]})", "→", *_shapes(network)])
+    body = "\n".join(f"    {line}" for line in _calls(network, places))
+    return "\n".join(
+        [
+            f"/* The {network.name}, {shapes}, of `count` images; work has what each image needs. */",
+            *geometries,
+            f"static void vae_{network.name}(int count, const float *{network.input}, float *work, {outputs}) {{",
+            "    const size_t images = (size_t)count;",
+            "    (void)work;",
+            body,
+            "}\n",
+        ]
+    )
+
+
+def _shapes(network: Network) -> list[str]:
+    return [", ".join(f"{name} ({network.sizes[name]})" for name in network.outputs)]
+
+
+def _calls(network: Network, places: dict[str, str | int]) -> list[str]:
+    """One line of C for each step, and one more where it may not overwrite what it reads."""
+
+    def at(name: str) -> str:
+        place = places[name]
+        return place if isinstance(place, str) else f"work + images * {place}"
+
+    lines = []
+    for number, step in enumerate(network.steps):
+        name, source, target = f"vae_{network.name}_{number}", at(step.source), at(step.target)
+        size = f"images * {network.sizes[step.target]}"
+        if isinstance(step, Activation | Scale | Add) and source != target:
+            lines.append(f"vae_copy({source}, {size}, {target});")
+        weights = f"{name}_weight.numbers, {name}_bias.numbers"
+        match step:
+            case Linear():
+                inputs, outputs = step.weight.shape
+                lines.append(f"vae_linear(count, {source}, {weights}, {inputs}, {outputs}, {target});")
+            case Convolution():
+                lines.append(f"vae_convolution(count, {source}, {weights}, &{name}_geometry, {target});")
+            case Activation():
+                slope = f", {_number(step.slope)}" if step.name == "leaky_relu" else ""
+                lines.append(f"vae_{step.name}({target}, {size}{slope});")
+            case Scale():
+                channels = len(step.scale)
+                rows = f"images * {network.sizes[step.target] // channels}"
+                lines.append(f"vae_scale({target}, {rows}, {channels}, {name}_scale.numbers, {name}_shift.numbers);")
+            case Add():
+                lines.append(f"vae_add({target}, {at(step.other)}, {size});")
+            case Reorder():
+                lines.append(f"vae_reorder(count, {source}, {name}_from, {len(step.order)}, {target});")
+    return lines
+
+
+def _geometry(name: str, step: Convolution) -> str:
+    def pair(values: Iterable[int]) -> str:
+        return "{" + ", ".join(map(str, values)) + "}"
+
+    high, wide, inputs, outputs = step.weight.shape
+    fields = [
+        pair(step.input_size), inputs, pair(step.output_size), outputs, pair((high, wide)),
+        pair(step.stride), pair(step.padding), pair(step.dilation), int(step.transposed),
+    ]  # fmt: skip
+    return f"static const vae_geometry {name}_geometry = {{{', '.join(map(str, fields))}}};"
+
+
+def _panels(weight: npt.NDArray[np.float64]) -> Floats:
+    """(rows, outputs) → (panels, rows, PANEL): the outputs in groups of PANEL, the last filled up with zeros."""
+    rows, outputs = weight.shape
+    panels = -(-outputs // PANEL)
+    padded = np.zeros((rows, panels * PANEL), np.float32)
+    padded[:, :outputs] = weight
+    return np.ascontiguousarray(padded.reshape(rows, panels, PANEL).transpose(1, 0, 2))
+
+
+def _lines(bits: npt.NDArray[np.uint32]) -> str:
+    """Hexadecimal words, ten in a line."""
+    digits = bits.astype(">u4").tobytes().hex()
+    words = [f"0x{digits[start : start + 8]}," for start in range(0, len(digits), 8)]
+    return "".join("".join(words[start : start + 10]) + "\n" for start in range(0, len(words), 10))
+
+
+def _number(value: float) -> str:
+    return f"{np.float32(value).item():.9g}f" if "." in f"{value:.9g}" else f"{value:.9g}.0f"
+
+
+def _fill(template: str, **values: object) -> str:
+    text = (_TEXT / template).read_text()
+    for key, value in values.items():
+        text = text.replace(f"@{key}@", str(value))
+    return text
+
+
+def _text(*names: str) -> str:
+    return "\n".join((_TEXT / f"{name}.c").read_text() for name in names)
+
+
+def _steps(networks: Iterable[Network], kind: type[Step]) -> list[Any]:
+    return [step for network in networks for step in network.steps if isinstance(step, kind)]

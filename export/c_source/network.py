@@ -1,0 +1,99 @@
+"""A network as the C source computes it: a list of steps on tensors stored as height, width, channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """target = source @ weight + bias."""
+
+    source: str
+    target: str
+    weight: npt.NDArray[np.float64]
+    """(inputs, outputs)."""
+    bias: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution, or a transposed one; height before width in every pair."""
+
+    source: str
+    target: str
+    weight: npt.NDArray[np.float64]
+    """(kernel height, kernel width, inputs, outputs)."""
+    bias: npt.NDArray[np.float64]
+    input_size: tuple[int, int]
+    output_size: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    """Above and to the left; below and to the right follow from the sizes."""
+    dilation: tuple[int, int]
+    transposed: bool
+
+
+@dataclass(frozen=True)
+class Activation:
+    """relu, leaky_relu, tanh, sigmoid or silu, number by number."""
+
+    source: str
+    target: str
+    name: str
+    slope: float = 0.0
+    """Of leaky_relu."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """target = source · scale + shift, one pair for each channel, the inner axis."""
+
+    source: str
+    target: str
+    scale: npt.NDArray[np.float64]
+    shift: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Add:
+    """target = source + other."""
+
+    source: str
+    target: str
+    other: str
+
+
+@dataclass(frozen=True)
+class Reorder:
+    """target[i] = source[order[i]] within each image."""
+
+    source: str
+    target: str
+    order: npt.NDArray[np.int64]
+
+
+Step = Linear | Convolution | Activation | Scale | Add | Reorder
+
+
+@dataclass(frozen=True)
+class Network:
+    """Steps from one input to one or two outputs."""
+
+    name: str
+    """decoder or encoder."""
+    input: str
+    outputs: tuple[str, ...]
+    steps: tuple[Step, ...]
+    sizes: dict[str, int]
+    """Numbers of one image in each tensor."""
+
+
+def sources(step: Step) -> tuple[str, ...]:
+    """The tensors that a step reads."""
+    return (step.source, step.other) if isinstance(step, Add) else (step.source,)

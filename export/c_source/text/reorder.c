@@ -1,0 +1,9 @@
+/* y[i] = x[from[i]] in each of `count` images. */
+static void vae_reorder(int count, const float *x, const uint32_t *from, size_t size, float *y) {
+    size_t i;
+    for (; count > 0; --count, x += size, y += size) {
+        for (i = 0; i < size; ++i) {
+            y[i] = x[from[i]];
+        }
+    }
+}

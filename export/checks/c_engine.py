@@ -1,0 +1,121 @@
+"""The C source as an engine of the parity check: compiled where this machine has a compiler, else its NumPy model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from export.c_source.library import Library, find_compiler
+from export.c_source.network import Network
+from export.c_source.self_test import floats_of, pixels_of
+from export.c_source.simulate import simulate
+from export.checks.engines import Arrays, Engine
+from export.graphs import GraphSpec
+from runtime.manifest import C_HEADER_NAME, C_SOURCE_NAME
+from runtime.prior import ANY_CLASS, Prior, prior_latents
+
+NO_COMPILER = "the NumPy model of its arithmetic, since this machine has no C compiler (cc)"
+
+
+@dataclass(frozen=True)
+class Generator:
+    """`generator.c`, ready to run."""
+
+    networks: tuple[Network, Network | None]
+    prior: Prior | None
+    """None: N(0, I)."""
+    library: Library | None
+    """None where there is no compiler."""
+
+    @classmethod
+    def of_files(cls, folder: Path, networks: tuple[Network, Network | None], prior: Prior | None) -> Generator:
+        """Compile the files in `folder`, if a compiler is there. Raises ExportError where it or the self-test fails."""
+        compiler = find_compiler()
+        files = {name: (folder / name).read_bytes() for name in (C_HEADER_NAME, C_SOURCE_NAME)}
+        return cls(networks, prior, Library(files, compiler) if compiler else None)
+
+    @property
+    def checked_by(self) -> str:
+        """The compiler's name and version, or what stands in for one."""
+        return self.library.compiler if self.library else NO_COMPILER
+
+    def engine(self, spec: GraphSpec) -> Engine:
+        """One graph of the four."""
+        if self.library is None:
+            return Engine("C source, in NumPy", _simulated(spec, *self.networks, self.prior))
+        decoder = self.networks[0]
+        latents = _latents(self.library, decoder.sizes[decoder.input]) if spec.name == "sampler" else None
+        return Engine("C source", _compiled(self.library, spec), latents)
+
+
+def _latents(library: Library, latent_dim: int) -> Callable[[Arrays], npt.NDArray[Any]]:
+    def latents(inputs: Arrays) -> npt.NDArray[Any]:
+        seed, index, *labels = inputs
+        z = np.empty((len(index), latent_dim), np.float32)
+        for label, chosen in _by_label(index, labels):
+            z[chosen] = library.latents(int(seed), index[chosen], latent_dim, label)
+        return z
+
+    return latents
+
+
+def _by_label(index: npt.NDArray[Any], labels: Sequence[npt.NDArray[Any]]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    """Each label with the places of its samples: a call in C is of one label. labels: (N,), or none for any class."""
+    label = labels[0] if labels else np.full(len(index), ANY_CLASS)
+    for one in np.unique(label):
+        yield int(one), np.flatnonzero(label == one)
+
+
+def _compiled(library: Library, spec: GraphSpec) -> Callable[[Arrays], Arrays]:
+    sizes = [int(size) for size in spec.outputs[0].shape[1:]]
+
+    def sampler(inputs: Arrays) -> Arrays:
+        seed, index, temperature, *labels = inputs
+        pixels = np.empty((len(index), *sizes), np.uint8)
+        for label, chosen in _by_label(index, labels):
+            pixels[chosen] = library.sample(int(seed), index[chosen], sizes, label, float(temperature))
+        return [pixels]
+
+    return {
+        "decoder": lambda inputs: [library.decode(inputs[0], sizes)],
+        "encoder": lambda inputs: library.encode(inputs[0], sizes[0]),
+        "sampler": sampler,
+        "reconstructor": lambda inputs: [library.reconstruct(inputs[0])],
+    }[spec.name]
+
+
+def _simulated(
+    spec: GraphSpec, decoder: Network, encoder: Network | None, prior: Prior | None
+) -> Callable[[Arrays], Arrays]:
+    """The same functions by `export.c_source.simulate`; it stores images as height, width, channels."""
+    assert encoder is not None
+    latent_dim = decoder.sizes[decoder.input]
+
+    def decode(inputs: Arrays) -> Arrays:
+        (image,) = simulate(decoder, inputs[0])
+        channels, height, width = (int(size) for size in spec.outputs[0].shape[1:])
+        return [np.ascontiguousarray(image.reshape(-1, height, width, channels).transpose(0, 3, 1, 2))]
+
+    def encode(inputs: Arrays) -> Arrays:
+        return simulate(encoder, inputs[0].transpose(0, 2, 3, 1).reshape(len(inputs[0]), -1))
+
+    def sampler(inputs: Arrays) -> Arrays:
+        seed, index, temperature, *labels = inputs
+        label = labels[0] if labels else ANY_CLASS
+        z = prior_latents(prior, int(seed), index, latent_dim, label, float(temperature))
+        return [_pixels(simulate(decoder, z)[0], spec)]
+
+    def reconstruct(inputs: Arrays) -> Arrays:
+        mean = simulate(encoder, floats_of(inputs[0].reshape(len(inputs[0]), -1)))[0]
+        return [_pixels(simulate(decoder, mean)[0], spec)]
+
+    return {"decoder": decode, "encoder": encode, "sampler": sampler, "reconstructor": reconstruct}[spec.name]
+
+
+def _pixels(image: npt.NDArray[np.float32], spec: GraphSpec) -> npt.NDArray[np.uint8]:
+    return pixels_of(image).reshape(-1, *(int(size) for size in spec.outputs[0].shape[1:]))

@@ -1,0 +1,154 @@
+"""`--format c` in a bundle: the two files, their place in the manifest, and the parity check that they pass."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from export.bundle import build
+from export.bundle.build import export_bundle
+from export.c_source.library import Library, find_compiler
+from export.c_source.read_onnx import read_network
+from export.checks import c_engine
+from export.cli import export
+from export.errors import ExportError, ValuesError
+from runtime import Bundle, Sampler
+from runtime.errors import BundleError
+from runtime.manifest import Manifest
+from runtime.verify import verify_bundle
+from tests.hosts.helpers import missing
+from trainer.checkpoint import Checkpoint, load_checkpoint
+from trainer.training.run_folder import Run
+
+
+@pytest.fixture(scope="module")
+def c_bundle(tiny_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("c") / "bundle"
+    arguments = ["--checkpoint", str(tiny_run.best), "--output", str(folder), "--format", "onnx", "--format", "c"]
+    result = CliRunner().invoke(export, arguments)
+    assert result.exit_code == 0, result.output
+    assert "C source" in result.output
+    return folder
+
+
+def test_the_manifest_names_both_files(c_bundle: Path) -> None:
+    manifest = json.loads((c_bundle / "manifest.json").read_text())
+    assert manifest["c"] == {"header": "generator.h", "source": "generator.c"}
+    assert manifest["files"]["generator.c"]["bytes"] == (c_bundle / "generator.c").stat().st_size
+    assert verify_bundle(c_bundle).passed
+    assert manifest["metadata"]["pair_id"] in (c_bundle / "generator.h").read_text()
+
+
+def test_the_certificate_has_an_engine_and_its_compiler(c_bundle: Path) -> None:
+    if find_compiler() is None:
+        missing("cc is not installed")
+    parity = json.loads((c_bundle / "parity.json").read_text())
+    found = {entry["graph"]: entry for entry in parity["measurements"] if entry["engine"] == "C source"}
+    assert set(found) == {"decoder", "encoder", "sampler", "reconstructor"}
+    latents = [
+        entry for entry in parity["measurements"] if (entry["engine"], entry["output"]) == ("C source", "latents")
+    ]
+    assert [entry["max_error"] for entry in latents] == [0]
+    assert parity["measured_with"]["c"]
+
+
+def test_its_images_are_the_samplers_to_one_level(c_bundle: Path) -> None:
+    compiler = find_compiler()
+    if compiler is None:
+        missing("cc is not installed")
+    library = Library({name: (c_bundle / name).read_bytes() for name in ("generator.h", "generator.c")}, compiler)
+    indices = np.array([0, 3, 2**40, 2**63 - 1])
+    expected = Sampler(c_bundle).sample_indices(indices, seed=11).astype(int)
+    assert np.abs(library.sample(11, indices, expected.shape[1:]) - expected).max() <= 1
+
+
+def test_two_exports_give_the_same_bytes(tiny_run: Run, c_bundle: Path, tmp_path: Path) -> None:
+    export_bundle(load_checkpoint(tiny_run.best), tmp_path / "again", formats=("c",))
+    for name in ("generator.h", "generator.c"):
+        assert (tmp_path / "again" / name).read_bytes() == (c_bundle / name).read_bytes()
+    assert not list((tmp_path / "again").glob("*.onnx"))
+
+
+def test_a_bundle_without_c_source_says_nothing_of_it(bundle: Path) -> None:
+    assert "c" not in json.loads((bundle / "manifest.json").read_text())
+    assert Bundle.open(bundle).manifest.c is None
+    assert "generator.c" not in (bundle / "README.md").read_text()
+
+
+def test_a_manifest_whose_c_source_is_not_listed_is_refused(c_bundle: Path) -> None:
+    manifest = json.loads((c_bundle / "manifest.json").read_text())
+    del manifest["files"]["generator.c"]
+    with pytest.raises(BundleError, match=r"c names generator\.c, which files leaves out"):
+        Manifest.from_json(json.dumps(manifest).encode())
+
+
+def test_without_a_compiler_the_numpy_model_is_checked_and_said_so(
+    tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(c_engine, "find_compiler", lambda: None)
+    steps: list[str] = []
+    measurements = export_bundle(
+        load_checkpoint(tiny_run.best), tmp_path / "bundle", formats=("c",), report=steps.append
+    )
+    assert {entry.graph for entry in measurements if entry.engine == "C source, in NumPy"} == {
+        "decoder",
+        "encoder",
+        "sampler",
+        "reconstructor",
+    }
+    assert f"C source checked by {c_engine.NO_COMPILER}" in steps
+    parity = json.loads((tmp_path / "bundle" / "parity.json").read_text())
+    assert parity["measured_with"]["c"] == c_engine.NO_COMPILER
+
+
+def test_c_source_of_other_weights_is_not_published(
+    tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own self-test passes, since that is made of the same weights: only the parity check can see it."""
+
+    def read_wrongly(decoder: bytes, encoder: bytes) -> tuple[object, object]:
+        networks = read_network("decoder", decoder), read_network("encoder", encoder)
+        networks[0].steps[0].bias[0] += 0.01  # type: ignore[union-attr]
+        return networks
+
+    monkeypatch.setattr(build, "read_networks", read_wrongly)
+    with pytest.raises(ValuesError, match="decoder in C source"):
+        export_bundle(load_checkpoint(tiny_run.best), tmp_path / "bundle", formats=("onnx", "c"))
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_compiler_that_fails_ends_the_export_in_a_sentence(
+    tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "broken-cc"
+    broken.write_text("#!/bin/sh\necho generator.c:1: no >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("CC", str(broken))
+    with pytest.raises(ExportError, match=r"broken-cc refuses generator\.c: generator\.c:1: no"):
+        export_bundle(load_checkpoint(tiny_run.best), tmp_path / "bundle", formats=("c",))
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_mixture_passes_with_every_label(
+    mixture_checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measurements = export_bundle(mixture_checkpoint, tmp_path / "bundle", formats=("onnx", "c"))
+    assert {entry.max_error for entry in measurements if entry.output == "latents"} == {0}
+    header = (tmp_path / "bundle" / "generator.h").read_text()
+    assert "#define VAE_CLASSES 4 /* labels: 0 north west, 1 north east, 2 south west, 3 3 */" in header
+    compiler = find_compiler()
+    if compiler is None:
+        missing("cc is not installed")
+    files = {name: (tmp_path / "bundle" / name).read_bytes() for name in ("generator.h", "generator.c")}
+    library, sampler = Library(files, compiler), Sampler(tmp_path / "bundle")
+    for label in range(-1, 4):
+        names = {} if label < 0 else {"label": label}
+        expected = sampler.sample(20, seed=3, temperature=0.8, **names).astype(int)
+        found = library.sample(3, np.arange(20), expected.shape[1:], label, 0.8)
+        assert np.abs(found - expected).max() <= 1
+    monkeypatch.setattr(c_engine, "find_compiler", lambda: None)
+    export_bundle(mixture_checkpoint, tmp_path / "bundle", formats=("c",))

@@ -1,0 +1,173 @@
+"""The mixture that is fitted when training ends."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from click.testing import CliRunner
+
+from runtime.noise import standard_normal
+from runtime.prior import Prior, prior_latents
+from trainer.checkpoint import Checkpoint, load_checkpoint
+from trainer.cli.train import train
+from trainer.data.dataset import ImageData
+from trainer.data.pixels import to_float
+from trainer.errors import CheckpointError, SettingsError
+from trainer.prior import fit_prior
+from trainer.training.run_folder import Run
+
+
+def mean_log_density(prior: Prior, z: npt.NDArray[np.float64]) -> float:
+    """Of points under the mixture that the tables draw from, by the formula."""
+    mean, scale = prior.shift.astype(float) * prior.scale, prior.scale.astype(float)
+    p = prior.probabilities()
+    log_normal = (-0.5 * ((z[:, None] - mean) / scale) ** 2 - np.log(scale) - 0.5 * np.log(2 * np.pi)).sum(2)
+    return float(np.log((np.exp(log_normal) * p).sum(1)).mean())
+
+
+@pytest.fixture(scope="module")
+def best(tiny_run: Run) -> Checkpoint:
+    return load_checkpoint(tiny_run.best)
+
+
+def test_mixture_describes_unseen_images_better_than_the_standard_normal(best: Checkpoint, blobs: ImageData) -> None:
+    model = best.build_model()
+    prior = fit_prior(model, blobs.train_images, blobs.train_labels, seed=0).prior
+    with torch.no_grad():
+        mean, log_var = model.encode(to_float(torch.tensor(blobs.test_images)))
+    noise = np.random.default_rng(0).standard_normal(mean.shape)
+    z = mean.numpy() + np.exp(log_var.numpy() / 2) * noise
+    standard = float((-0.5 * z**2 - 0.5 * np.log(2 * np.pi)).sum(1).mean())
+    assert mean_log_density(prior, z) > standard + 0.05
+
+
+def test_classes_are_drawn_as_often_as_they_occur(best: Checkpoint, blobs: ImageData) -> None:
+    fitted = fit_prior(best.build_model(), blobs.train_images, blobs.train_labels, seed=0)
+    assert fitted.prior.classes == ("0", "1", "2", "3")
+    assert blobs.train_labels is not None
+    for number in range(4):
+        share = fitted.prior.probabilities()[fitted.prior.component_class == number].sum()
+        assert share == pytest.approx((blobs.train_labels == number).mean(), abs=1e-3)
+
+
+def test_names_of_classes_are_those_of_the_labels_that_occur(best: Checkpoint, blobs: ImageData) -> None:
+    labels = np.where(np.arange(400) % 2, 1, 4)
+    names = ("a", "b", "c", "d", "e")
+    assert fit_prior(best.build_model(), blobs.train_images, labels, seed=0, class_names=names).prior.classes == (
+        "b",
+        "e",
+    )
+    assert fit_prior(best.build_model(), blobs.train_images, labels, seed=0).prior.classes == ("1", "4")
+
+
+def test_images_without_labels_make_one_group(best: Checkpoint, blobs: ImageData) -> None:
+    fitted = fit_prior(best.build_model(), blobs.train_images, None, seed=0)
+    assert fitted.prior.classes == ()
+    assert (fitted.prior.component_class == -1).all()
+
+
+def test_the_fit_is_a_function_of_the_seed(best: Checkpoint, blobs: ImageData) -> None:
+    first, again, other = (
+        fit_prior(best.build_model(), blobs.train_images, blobs.train_labels, seed=seed).prior.to_npz()
+        for seed in (0, 0, 1)
+    )
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("count", [2, 12, 60])
+def test_few_images_get_few_components(best: Checkpoint, blobs: ImageData, count: int) -> None:
+    fitted = fit_prior(best.build_model(), blobs.train_images[:count], None, seed=0)
+    assert fitted.sizes[0] <= max(1, count // 3)
+
+
+def test_a_checkpoint_keeps_its_prior_and_is_of_format_2_only_with_one(
+    best: Checkpoint, blobs: ImageData, tmp_path: Path
+) -> None:
+    prior = fit_prior(best.build_model(), blobs.train_images, blobs.train_labels, seed=0).prior
+    for checkpoint, version in ((replace(best, prior=prior), 2), (replace(best, prior=None), 1)):
+        checkpoint.save(tmp_path / "a.pt")
+        assert torch.load(tmp_path / "a.pt", weights_only=True)["format_version"] == version
+    replace(best, prior=prior).save(tmp_path / "a.pt")
+    again = load_checkpoint(tmp_path / "a.pt").prior
+    assert again is not None
+    assert again.to_npz() == prior.to_npz()
+    assert again.classes == prior.classes
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("scale", torch.zeros(3, 5), "scale should be above 0"),
+        ("shift", torch.full((3, 5), torch.nan), "shift holds NaN"),
+        ("shift", torch.zeros(3, 5, dtype=torch.float64), "shift should be float32"),
+        ("thresholds", torch.full((1, 4), -1), "thresholds should be at most 65536"),
+        ("aliases", torch.full((1, 4), 2**33), "aliases should be int64 of small numbers"),
+        ("kind", "flow", "should be a mixture"),
+        ("classes", [3], "should be a mixture with names"),
+        ("shift", None, "does not fit together"),
+    ],
+)
+def test_a_damaged_prior_in_a_checkpoint_is_refused(
+    best: Checkpoint, tmp_path: Path, name: str, value: object, words: str
+) -> None:
+    replace(best, prior=Prior.of_mixture([1, 1, 1], np.zeros((3, 5)), np.ones((3, 5)))).save(tmp_path / "a.pt")
+    content = torch.load(tmp_path / "a.pt", weights_only=True)
+    content["prior"][name] = value
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=words):
+        load_checkpoint(tmp_path / "a.pt")
+
+
+def test_a_prior_of_another_model_is_refused(best: Checkpoint, tmp_path: Path) -> None:
+    replace(best, prior=Prior.of_mixture([1], np.zeros((1, 4)), np.ones((1, 4)))).save(tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match="its prior should have 5 latents but has 4"):
+        load_checkpoint(tmp_path / "a.pt")
+
+
+OPTIONS = ["--hidden", "8", "--latent-dim", "3", "--epochs", "2", "--batch-size", "100", "--threads", "1"]
+
+
+def run_train(*arguments: str) -> str:
+    result = CliRunner().invoke(train, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_a_run_ends_with_a_prior_in_both_checkpoints_and_resume_gives_one_to_a_run_without(
+    blobs: ImageData, tmp_path: Path
+) -> None:
+    assert blobs.train_labels is not None
+    np.savez(tmp_path / "blobs.npz", images=blobs.train_images, labels=blobs.train_labels)
+    data = ["--dataset", str(tmp_path / "blobs.npz"), "--runs", str(tmp_path / "runs")]
+    assert "prior   mixture of" in run_train(*data, "--name", "a", *OPTIONS)
+    best, last = (load_checkpoint(tmp_path / "runs" / "a" / name).prior for name in ("best.pt", "last.pt"))
+    assert best is not None
+    assert last is not None
+
+    assert "prior   " not in run_train(*data, "--name", "b", *OPTIONS, "--prior", "normal")
+    assert load_checkpoint(tmp_path / "runs" / "b" / "best.pt").prior is None
+    run_train("--resume", str(tmp_path / "runs" / "b"), "--runs", str(tmp_path / "runs"), "--prior", "mixture")
+    for name in ("best.pt", "last.pt"):
+        fitted, refitted = (load_checkpoint(tmp_path / "runs" / run / name).prior for run in "ab")
+        assert fitted is not None
+        assert refitted is not None
+        assert fitted.to_npz() == refitted.to_npz()
+
+
+def test_without_scikit_learn_the_run_is_refused_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "sklearn.mixture", None)
+    with pytest.raises(SettingsError, match="needs scikit-learn"):
+        fit_prior(None, np.zeros((2, 4, 4, 1), np.uint8), None, seed=0)  # type: ignore[arg-type]
+    result = CliRunner().invoke(train, ["--dataset", "glyphs", "--runs", str(tmp_path / "runs")])
+    assert result.exit_code == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_picture_of_samples_is_what_the_prior_draws(best: Checkpoint) -> None:
+    assert (prior_latents(None, 0, np.arange(3), 5) == standard_normal(0, np.arange(3), 5)).all()
