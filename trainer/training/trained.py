@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
+from runtime.images.png import to_pillow
 from trainer.checkpoint import Checkpoint, EpochMetrics, load_checkpoint
 from trainer.pictures import preview
 from trainer.training.console import EPOCH_HEAD, epoch_line
@@ -72,11 +73,8 @@ class TrainedRun:
 
     def show(self) -> Image:
         """Test images, their reconstructions and samples by the best epoch, as a Pillow image."""
-        from PIL import Image
-
         best = self.best
-        sheet = preview(best.build_model(), best.reference_images.numpy(), best.prior)
-        return Image.fromarray(sheet[:, :, 0] if sheet.shape[2] == 1 else sheet)
+        return to_pillow(preview(best.build_model(), best.reference_images.numpy(), best.prior))
 
     def __repr__(self) -> str:
         history = self.last.history
