@@ -13,6 +13,7 @@ from PIL import Image
 
 from trainer import EpochMetrics, ImageData, Settings, SettingsError, TrainingInterruptedError, load, train
 from trainer.checkpoint import load_checkpoint
+from trainer.cli.evaluate import evaluate
 from trainer.cli.train import train as vae_train
 from trainer.data.numpy_files import save_arrays
 from trainer.model.vae import VAE
@@ -121,3 +122,21 @@ def test_photo_preset_is_chosen_for_colour_and_large_sides_and_grows_with_them()
     assert large.epochs * -(-2500 // large.batch_size) >= 4000
     assert adapted("photo", (3, 4, 4), 100).hidden == (24,)
     assert adapted("kingma", (3, 64, 64), 10) == PRESETS["kingma"]
+
+
+def test_vae_evaluate_finds_the_data_of_a_photo_run_from_any_folder(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = load(photos, image_size=8)
+    run = train(data, epochs=1, hidden=(4,), latent_dim=2, runs=tmp_path / "runs", verbose=False)
+    assert run.best.settings.preset == "photo"
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    few = ["--k", "10", "--images", "4", "--samples", "8", "--threads", "1"]
+    result = CliRunner().invoke(evaluate, [str(run.folder), *few])
+    assert result.exit_code == 0, result.output
+    assert (run.folder / "evaluation" / "evaluation.json").is_file()
+    photos.rename(tmp_path / "moved")
+    result = CliRunner().invoke(evaluate, [str(run.folder), *few])
+    assert result.exit_code == 1
+    assert "the data of this run are no longer at" in result.output
