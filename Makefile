@@ -7,7 +7,8 @@ PIP_INSTALL := pip install --quiet --disable-pip-version-check --constraint cons
 
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test coverage test-hosts test-runtime test-onnxruntime web docs wheel lint fix bench clean
+.PHONY: help demo test coverage test-hosts test-any-vae test-runtime test-onnxruntime web docs wheel lint fix bench bench-peers \
+	clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## */\t/' | while IFS="$$(printf '\t')" read -r name text; do \
@@ -58,6 +59,12 @@ test-hosts: $(INSTALLED) web  ## the same pictures in Node, Chromium and C++; in
 	$(BIN)/$(PIP_INSTALL) --editable '.[dev,hosts]'
 	VAE_REQUIRE_HOSTS=1 $(BIN)/python -m pytest tests/hosts tests/export/c_source
 
+test-any-vae: $(INSTALLED)  ## the recipes of examples/any-vae, with pythae and diffusers in .venv-any-vae
+	npm ci --ignore-scripts --no-audit --no-fund --prefix examples/node
+	$(PYTHON) -m venv .venv-any-vae
+	.venv-any-vae/bin/$(PIP_INSTALL) --editable '.[any-vae]'
+	VAE_REQUIRE_HOSTS=1 VAE_ANY_VAE_PYTHON=$(CURDIR)/.venv-any-vae/bin/python $(BIN)/python -m pytest tests/hosts/test_any_vae.py
+
 web:  ## the latent explorer, as a static site in web/dist; needs Node
 	npm ci --ignore-scripts --no-audit --no-fund --prefix web
 	node web/build.mjs
@@ -82,6 +89,13 @@ fix: $(INSTALLED)  ## let ruff repair what it can
 bench: $(INSTALLED)  ## the tables of docs/benchmarks.md; needs MNIST in VAE_DATA
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
+PEERS := .venv-peers
+bench-peers: $(INSTALLED)  ## training speed beside JAX and torch.compile; JAX goes into an environment of its own
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet "jax==0.10.2" "optax==0.2.8"
+	$(BIN)/python benchmarks/train_speed.py --rounds 9 --compile --jax $(PEERS)/bin/python
+	$(BIN)/python benchmarks/busy_neighbour.py --jax $(PEERS)/bin/python
+
 $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Installing into .venv, which takes about two minutes the first time"
 	$(PYTHON) -m venv .venv
@@ -89,5 +103,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:  ## remove everything that was built
-	rm -rf .venv .venv-hosts .venv-runtime build dist site web/dist web/node_modules examples/node/node_modules *.egg-info
+	rm -rf .venv .venv-any-vae .venv-hosts .venv-runtime build dist site web/dist web/node_modules examples/node/node_modules *.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage

@@ -15,12 +15,23 @@ import onnx
 import onnxruntime
 
 from export.checks.parts import latents_part
+from export.formats.to_onnx import to_onnx
+from export.graphs import graphs_of
 from runtime.bundle import Bundle
 from runtime.noise import standard_normal
+from runtime.prior import ANY_CLASS, prior_latents
 from runtime.session import open_session
 from runtime.threads import usable_cpus
+from trainer.model.vae import VAE, ModelConfig
 
 BATCH = 1000
+
+
+def _latents_of(sampler: onnx.ModelProto) -> bytes:
+    part = latents_part(sampler)
+    assert part is not None
+    content: bytes = part.SerializeToString()
+    return content
 
 
 @click.command()
@@ -30,18 +41,22 @@ def main(bundle: Path, rounds: int) -> None:
     """Print median and minimum time for each. Calls alternate, so that other load affects all of them equally."""
     opened = Bundle.open(bundle)
     latent_dim = opened.manifest.metadata.latent_dim
-    noise_model = latents_part(onnx.load_from_string(opened.read("sampler.onnx")))
-    assert noise_model is not None
-    noise, decoder = (
-        open_session(content, threads=usable_cpus())
-        for content in (noise_model.SerializeToString(), opened.read("decoder.onnx"))
-    )
+    prior = opened.prior()
+    # The same noise without a mixture: a sampler of N(0, I) of this size, whatever its decoder.
+    model = VAE(ModelConfig(opened.manifest.metadata.image_shape, (8,), latent_dim)).eval()
+    (plain,) = (spec for spec in graphs_of(model) if spec.name == "sampler")
+    samplers = onnx.load_from_string(opened.read("sampler.onnx")), to_onnx(plain, opened.manifest.metadata)
+    latents, noise = (open_session(_latents_of(sampler), threads=usable_cpus()) for sampler in samplers)
+    decoder = open_session(opened.read("decoder.onnx"), threads=usable_cpus())
     seed, index = np.array(7), np.arange(BATCH)
-    z = standard_normal(7, index, latent_dim)
+    labels = {"label": index % 2} if prior is not None and prior.classes else {}
+    z = prior_latents(prior, 7, index, latent_dim)
     calls: dict[str, Callable[[], object]] = {
         "decoder.onnx": lambda: decoder.run(None, {"z": z}),
-        "noise in sampler.onnx": lambda: noise.run(None, {"seed": seed, "index": index}),
-        "noise in NumPy": lambda: standard_normal(7, index, latent_dim),
+        "N(0, I) in ONNX": lambda: noise.run(None, {"seed": seed, "index": index}),
+        "the prior in ONNX": lambda: latents.run(None, {"seed": seed, "index": index, **labels}),
+        "N(0, I) in NumPy": lambda: standard_normal(7, index, latent_dim),
+        "the prior in NumPy": lambda: prior_latents(prior, 7, index, latent_dim, labels.get("label", ANY_CLASS)),
     }
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):

@@ -1,15 +1,21 @@
-"""Training speed: the usual loop of VAE tutorials compared with ours, on the same model, data and machine.
+"""Training speed: the usual loop of VAE tutorials, torch.compile and JAX beside ours, in one run on one machine.
 
 The usual loop draws from a `DataLoader` with two workers over `torchvision.datasets.MNIST` with `ToTensor`, computes
-the loss on sigmoid outputs, and reads every term with `.item()` in each step. All train 784-256-256-32 with batch
-128, Adam at 1e-3 and gradients clipped at norm 1. The loops alternate, one epoch at a time; evaluation is not timed. On
-a GPU, our step is timed as a CUDA graph and eagerly.
+the loss on sigmoid outputs, and reads every term with `.item()` in each step. `eager` has the data on the device and
+autograd, `torch.compile` is the same with its loss compiled. JAX runs `peers/jax_epochs.py`, a whole epoch in one
+jitted `lax.scan`, in an environment of its own: `make bench-peers` makes one. All train 784-256-256-32 with batch 128,
+Adam at 1e-3 and gradients clipped at norm 1. The loops alternate, one epoch at a time; compilation and evaluation are
+not timed. On a GPU, our step is timed as a CUDA graph and eagerly.
 
     VAE_DATA=DIR python benchmarks/train_speed.py [--rounds 5] [--threads 2] [--device cpu|cuda]
+        [--compile] [--jax PYTHON]
 """
 
+import os
 import platform
 import resource
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +23,7 @@ from pathlib import Path
 from statistics import median
 
 import click
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -33,9 +40,12 @@ from trainer.training.epoch import train_epoch
 from trainer.training.execution import Execution
 from trainer.training.state import TrainingState, fresh_model
 from trainer.training.steps.autograd import AutogradStep
-from trainer.training.steps.gemm import has_bf16
+from trainer.training.steps.gemm import has_bf16, linear
 
 SETTINGS = PRESETS["tutorial"]
+_WEIGHTS_WITH_INPUT_GRADIENT = 2 * 256 * 256 + 256 * 64 + 32 * 256 + 256 * 784
+EPOCH_FLOP = 60_000 * (6 * _WEIGHTS_WITH_INPUT_GRADIENT + 4 * 784 * 256)
+"""Additions and multiplications: two for each weight and image forward, w.r.t. the weight, and w.r.t. the input."""
 Epoch = Callable[[], float]
 """Trains one epoch and returns its mean loss."""
 
@@ -85,16 +95,65 @@ def usual_epochs(data_dir: Path, device: torch.device) -> Epoch:
     return epoch
 
 
-def our_epochs(data: ImageData, settings: Settings, device: torch.device, *, fast: bool) -> Epoch:
-    """Epochs of our loop. fast: True as in vae-train; False uses autograd and no CUDA graph."""
+def our_epochs(data: ImageData, settings: Settings, device: torch.device, *, kind: str = "fast") -> Epoch:
+    """Epochs of our loop. kind: fast, as in vae-train; eager, by autograd without a CUDA graph; or compiled, by
+    torch.compile."""
     images = torch.tensor(data.train_images, device=device)
-    state = TrainingState.start(fresh_model(settings, data), settings, Execution(device, graph=fast))
-    if not fast:
+    state = TrainingState.start(fresh_model(settings, data), settings, Execution(device, graph=kind == "fast"))
+    if kind != "fast":
         step = AutogradStep(state.model, state.weights, state.optimizer, settings)
+        if kind == "compiled":
+            step.terms = torch.compile(step.terms)  # type: ignore[assignment]
         state = replace(state, step=step)
     numbers = iter(range(1, 1_000_000))
 
     return lambda: train_epoch(state, images, settings, next(numbers)).loss
+
+
+def jax_epochs(python: Path, data: ImageData) -> Epoch:
+    """Epochs of `peers/jax_epochs.py` in a process of its own."""
+    with tempfile.NamedTemporaryFile(suffix=".npy") as file:
+        np.save(file, data.train_images.reshape(len(data.train_images), -1))
+        file.flush()
+        script = Path(__file__).parent / "peers" / "jax_epochs.py"
+        process = subprocess.Popen(
+            [python, script, file.name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        pipe_in, pipe_out = process.stdin, process.stdout
+        print(pipe_out.readline().strip())  # its versions, when it has read the images and compiled
+
+    def epoch() -> float:
+        pipe_in.write("\n")
+        pipe_in.flush()
+        return float(pipe_out.readline())
+
+    return epoch
+
+
+def processor() -> str:
+    """Name, number of processors and instruction sets, as far as the system tells."""
+    name, sets = platform.processor() or platform.machine(), ""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        fields = dict(line.split(":", 1) for line in info.read_text().splitlines() if ":" in line)
+        fields = {key.strip(): value.strip() for key, value in fields.items()}
+        name = f"{fields.get('model name', name)}, family {fields.get('cpu family')} model {fields.get('model')}"
+        flags = fields.get("flags", "").split()
+        sets = " ".join(each for each in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if each in flags)
+    return f"{name}, {os.cpu_count()} processors, {sets or torch.backends.cpu.get_cpu_capability()}"
+
+
+def product_rate(dtype: torch.dtype) -> float:
+    """GFLOP/s of the best of ten products of square matrices of 2048, by oneDNN on all of torch's threads."""
+    a, b = torch.randn(2, 2048, 2048).to(dtype)
+    seconds = []
+    for _ in range(10):
+        started = time.perf_counter()
+        linear(a, b)
+        seconds.append(time.perf_counter() - started)
+    return float(2 * 2048**3 / min(seconds) / 1e9)
 
 
 def print_spread(data: ImageData, device: torch.device, seeds: int) -> None:
@@ -122,19 +181,34 @@ def print_spread(data: ImageData, device: torch.device, seeds: int) -> None:
 @click.option(
     "--seeds", type=click.IntRange(0), default=0, show_default=True, help="Number of seeds to train fully as well."
 )
-def main(data_dir: Path, rounds: int, threads: int | None, device: str, seeds: int) -> None:
+@click.option("--compile", "compile_", is_flag=True, help="Also the eager loop under torch.compile.")
+@click.option("--jax", type=click.Path(exists=True, path_type=Path), help="A Python that has jax and optax: also JAX.")
+def main(
+    data_dir: Path, rounds: int, threads: int | None, device: str, seeds: int, compile_: bool, jax: Path | None
+) -> None:
     """Print seconds per epoch of each loop and the ratios between them, as medians over rounds."""
     torch_device = choose_device(device)
     if threads is not None:
         torch.set_num_threads(threads)
     data = load("mnist", data_dir)
+    if torch_device.type == "cpu":
+        print(f"{processor()}; {torch.get_num_threads()} threads")
+        rates = {dtype: product_rate(dtype) for dtype in (torch.float32, torch.bfloat16)}
+        limits = ", ".join(f"{str(dtype).removeprefix('torch.')} {rate:.0f}" for dtype, rate in rates.items())
+        print(f"products of 2048 x 2048, GFLOP/s: {limits}; an epoch has {EPOCH_FLOP / 1e9:.0f} GFLOP in products, "
+              f"{EPOCH_FLOP / rates[torch.float32] / 1e9:.2f} s")  # fmt: skip
     loops = {
         "usual loop": usual_epochs(data_dir, torch_device),
-        "eager": our_epochs(data, SETTINGS, torch_device, fast=False),
-        "vae-train": our_epochs(data, SETTINGS, torch_device, fast=True),
+        "eager": our_epochs(data, SETTINGS, torch_device, kind="eager"),
     }
+    if compile_:
+        loops["torch.compile"] = our_epochs(data, SETTINGS, torch_device, kind="compiled")
+        loops["torch.compile"]()  # compiles
+    if jax is not None:
+        loops["jax"] = jax_epochs(jax, data)
+    loops["vae-train"] = our_epochs(data, SETTINGS, torch_device)
     if has_bf16(torch_device):
-        loops["vae-train bf16"] = our_epochs(data, replace(SETTINGS, precision="bf16"), torch_device, fast=True)
+        loops["vae-train bf16"] = our_epochs(data, replace(SETTINGS, precision="bf16"), torch_device)
     seconds: dict[str, list[float]] = {name: [] for name in loops}
     losses = {}
     for _ in range(rounds):
@@ -142,18 +216,15 @@ def main(data_dir: Path, rounds: int, threads: int | None, device: str, seeds: i
             started = time.perf_counter()
             losses[name] = epoch()
             seconds[name].append(time.perf_counter() - started)
-    where = (
-        torch.cuda.get_device_name()
-        if torch_device.type == "cuda"
-        else f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
-    )
-    print(f"784-256-256-32 on MNIST, batch 128, torch {torch.__version__}; {where}")
-    print(f"median of {rounds} epochs each, alternating; ratios are taken within a round")
-    print(f"{'':14} s/epoch   images/s   times the usual loop   train loss of epoch {rounds}")
+    where = f"; {torch.cuda.get_device_name()}" if torch_device.type == "cuda" else ""
+    print(f"784-256-256-32 on MNIST, batch 128, torch {torch.__version__}{where}")
+    print(f"median of {rounds} epochs each and their range, alternating; ratios are taken within a round")
+    print(f"{'':14} s/epoch                images/s   times the usual loop   train loss of epoch {rounds}")
     for name, values in seconds.items():
         ratios = [usual / ours for usual, ours in zip(seconds["usual loop"], values, strict=True)]
         spread = f"{median(ratios):5.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
-        print(f"{name:14} {median(values):7.2f}   {60_000 / median(values):8,.0f}   {spread:20}   {losses[name]:10.2f}")
+        times = f"{median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+        print(f"{name:14} {times:20}   {60_000 / median(values):8,.0f}   {spread:20}   {losses[name]:10.2f}")
     print(f"peak memory of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GB")
     if seeds:
         print_spread(data, torch_device, seeds)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -11,7 +13,12 @@ from export.errors import ExportError
 from runtime.cli.command import Command
 from runtime.errors import VaeRuntimeError
 from trainer.errors import TrainerError
+from trainer.spinning import limit_spinning
 
+if TYPE_CHECKING:
+    from export.source.source import Source
+
+_Number = TypeVar("_Number", int, float)
 _DEFAULT_CHECKPOINT = Path("runs/latest/best.pt")
 
 
@@ -19,6 +26,12 @@ class ExportCommand(Command):
     """The command of the exporter."""
 
     expected = (ExportError, TrainerError, VaeRuntimeError)
+    interrupted = "stopped; nothing was published, and the output is as it was"
+    out_of_memory = "not enough memory to export and check this model here"
+
+    def invoke(self, ctx: click.Context) -> Any:
+        limit_spinning()
+        return super().invoke(ctx)
 
 
 @click.command(cls=ExportCommand)
@@ -62,9 +75,33 @@ class ExportCommand(Command):
 @click.option(
     "--force", is_flag=True, help="Write into a folder that holds other files, and accept variants of low quality."
 )
+@click.option(
+    "--module",
+    metavar="FILE.py:FUNCTION",
+    help="Export somebody else's model: import this file, which runs its code, and call the function that builds it.",
+)
+@click.option("--weights", type=click.Path(path_type=Path), help="State dict of --module, read without running code.")
+@click.option("--latent-shape", metavar="SIZES", help="Of one latent of --module, such as 4,8,8.")
+@click.option("--image-shape", metavar="C,H,W", help="Of one image of --module, such as 3,64,64.")
+@click.option(
+    "--value-range", metavar="LOW,HIGH", default="0,1", show_default=True, help="Black and white of --module."
+)
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Real images for --module: a folder, a file or an .npy array; can be repeated.",
+)
 @click.option("--int8", is_flag=True, help="Add *.int8.onnx, static 8-bit files, and print their quality and speed.")
 @click.option("--fp16-weights", is_flag=True, help="Add *.fp16.onnx, with 16-bit weights and float32 arithmetic.")
 @click.option("--prune-latents", is_flag=True, help="Remove inactive latents, and print the change in NLL.")
+@click.option(
+    "--sign",
+    "private_key",
+    type=click.Path(path_type=Path),
+    metavar="KEY.pem",
+    help="Sign the bundle with this private key (P-256, P-384 or P-521); needs the extra `sign`.",
+)
 @click.option("--strict-engines", is_flag=True, help="Also check OpenVINO and OpenCV, where they are installed.")
 def export(
     checkpoint: Path,
@@ -76,7 +113,14 @@ def export(
     int8: bool,
     fp16_weights: bool,
     prune_latents: bool,
+    private_key: Path | None,
     strict_engines: bool,
+    module: str | None,
+    weights: Path | None,
+    latent_shape: str | None,
+    image_shape: str | None,
+    value_range: str,
+    images: tuple[Path, ...],
 ) -> None:
     """Export a checkpoint to a bundle, which is published only if every engine matches the model."""
     from export.bundle.build import export_bundle
@@ -89,9 +133,16 @@ def export(
         raise click.BadParameter(f"{opset} is not in the range 18<=x<={NEWEST_OPSET}.", param_hint="--opset")
     started = time.monotonic()
     chosen = tuple(dict.fromkeys(name for given in formats for name in (FORMATS if given == "all" else (given,))))
-    output = output or checkpoint.parent / "bundle"
-    source = load_source(checkpoint, data_dir)
-    click.echo(f"from    {checkpoint}: {source.provenance['architecture']}")
+    output = output or (Path("bundle") if module else checkpoint.parent / "bundle")
+    if module is not None:
+        source = _foreign(module, weights, latent_shape, image_shape, value_range, images)
+    else:
+        given = {"--weights": weights, "--latent-shape": latent_shape, "--image-shape": image_shape, "--images": images}
+        for name, value in given.items():
+            if value:
+                raise click.UsageError(f"{name} goes with --module.")
+        source = load_source(checkpoint, data_dir)
+    click.echo(f"from    {module or checkpoint}: {source.provenance['architecture']}")
     if prune_latents:
         from export.source.prune import prune_latents as prune
 
@@ -106,6 +157,7 @@ def export(
         force=force,
         strict_engines=strict_engines,
         variants=[name for name, wanted in ((ONNX_INT8, int8), (ONNX_FP16, fp16_weights)) if wanted],
+        private_key=private_key,
         report=lambda step: click.echo(f"{time.monotonic() - started:5.1f} s {step}", err=True),
     )
     click.echo("parity  largest error w.r.t. the model in float64")
@@ -114,3 +166,43 @@ def export(
     click.echo(f"wrote   {output}/ in {time.monotonic() - started:.1f} s")
     for path in sorted(output.iterdir()):
         click.echo(f"        {path.name:23} {path.stat().st_size:11,} bytes")
+
+
+def _foreign(
+    module: str,
+    weights: Path | None,
+    latent_shape: str | None,
+    image_shape: str | None,
+    value_range: str,
+    images: tuple[Path, ...],
+) -> Source:
+    """The source that --module and the options beside it describe."""
+    from export.source.file import source_of_file
+    from runtime.images.image_inputs import load_images
+
+    if latent_shape is None or image_shape is None:
+        raise click.UsageError("--module needs --latent-shape and --image-shape.")
+    sizes = _numbers(image_shape, "--image-shape", int)
+    if len(sizes) != 3 or min(sizes) < 1:
+        raise click.BadParameter(f"{image_shape} should be channels,height,width.", param_hint="--image-shape")
+    bounds = _numbers(value_range, "--value-range", float)
+    if len(bounds) != 2:
+        raise click.BadParameter(f"{value_range} should be two numbers, such as -1,1.", param_hint="--value-range")
+    shape = sizes[0], sizes[1], sizes[2]
+    pixels = load_images(images, shape).pixels if images else None
+    click.echo(f"import  {module.rpartition(':')[0]} and run it; weights are read without running code", err=True)
+    return source_of_file(
+        module,
+        weights=weights,
+        latent_shape=tuple(_numbers(latent_shape, "--latent-shape", int)),
+        image_shape=shape,
+        value_range=(bounds[0], bounds[1]),
+        images=pixels,
+    )
+
+
+def _numbers(text: str, option: str, kind: Callable[[str], _Number]) -> list[_Number]:
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{text!r} should be numbers separated by commas.", param_hint=option) from None

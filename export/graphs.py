@@ -1,11 +1,12 @@
 """The exported graphs: small deterministic modules, each with a description of its inputs and outputs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
+from export.halves import ForeignDecoder, ForeignEncoder, ForeignVAE
 from export.noise import Noise
 from runtime.manifest import Port
 from runtime.prior import ANY_CLASS, Prior
@@ -44,10 +45,10 @@ class Encoder(nn.Module):
 class Sampler(nn.Module):
     """seed int64 (), index int64 (N,), temperature float32 () → image uint8 (N, H, W, C): noise and decoder."""
 
-    def __init__(self, model: VAE) -> None:
+    def __init__(self, model: VAE | ForeignVAE) -> None:
         super().__init__()
         self.noise = Noise(model.config.latent_dim)
-        self.decoder = Decoder(model)
+        self.decoder = decoder_of(model)
 
     def forward(self, seed: Tensor, index: Tensor, temperature: Tensor) -> Tensor:
         return to_pixels(self.decoder(self.latents(seed, index) * temperature))
@@ -61,14 +62,32 @@ class Sampler(nn.Module):
 class Reconstructor(nn.Module):
     """image uint8 (N, H, W, C) → reconstruction uint8 (N, H, W, C), through the posterior mean."""
 
-    def __init__(self, model: VAE) -> None:
+    def __init__(self, model: VAE | ForeignVAE) -> None:
         super().__init__()
-        self.encoder = Encoder(model)
-        self.decoder = Decoder(model)
+        self.encoder = encoder_of(model)
+        self.decoder = decoder_of(model)
 
     def forward(self, image: Tensor) -> Tensor:
         mean, _ = self.encoder(image.permute(0, 3, 1, 2).to(torch.float32) / 255.0)
         return to_pixels(self.decoder(mean))
+
+
+def decoder_of(model: VAE | ForeignVAE) -> nn.Module:
+    """The module behind the ports of the decoder."""
+    return Decoder(model) if isinstance(model, VAE) else ForeignDecoder(model.decoder, model.config)
+
+
+def encoder_of(model: VAE | ForeignVAE) -> nn.Module:
+    """The module behind the ports of the encoder, which `model` must have."""
+    if isinstance(model, VAE):
+        return Encoder(model)
+    assert model.encoder is not None
+    return ForeignEncoder(model.encoder, model.config)
+
+
+def has_encoder(model: VAE | ForeignVAE) -> bool:
+    """Whether there is an encoder; a generator alone has none."""
+    return isinstance(model, VAE) or model.encoder is not None
 
 
 def to_pixels(image: Tensor) -> Tensor:
@@ -87,6 +106,8 @@ class GraphSpec:
     outputs: tuple[Port, ...]
     methods: tuple[str, ...] = ()
     """Methods that a TorchScript file keeps besides `forward`."""
+    largest_batch: int | None = None
+    """The largest batch that the module can be traced for; None where any will do."""
 
     def example_inputs(self) -> tuple[Tensor, ...]:
         """Zeros of the right shapes to trace with, at batch size 2."""
@@ -108,14 +129,15 @@ class GraphSpec:
 
     def dynamic_shapes(self) -> tuple[dict[int, torch.export.Dim], ...]:
         """The `dynamic_shapes` argument of torch.export: axis → batch dimension, for each input."""
-        batch = torch.export.Dim("N", min=1)
+        batch = torch.export.Dim("N", min=1, max=self.largest_batch)
         return tuple({axis: batch for axis, size in enumerate(port.shape) if size == "N"} for port in self.inputs)
 
 
-def graphs_of(model: VAE, prior: Prior | None = None) -> tuple[GraphSpec, ...]:
+def graphs_of(model: VAE | ForeignVAE, prior: Prior | None = None) -> tuple[GraphSpec, ...]:
     """Decoder, encoder, sampler and reconstructor of `model`, which is in evaluation mode and on the CPU.
 
-    The graphs share the weights of `model`. prior: what the sampler draws from; None for N(0, I).
+    Without an encoder there are decoder and sampler alone. The graphs share the weights of `model`. prior: what the
+    sampler draws from; None for N(0, I).
     """
     channels, height, width = model.config.image_shape
     z, mean, log_var = (
@@ -128,15 +150,20 @@ def graphs_of(model: VAE, prior: Prior | None = None) -> tuple[GraphSpec, ...]:
     seed = Port("seed", "int64", (), (0, _LARGEST_INT64))
     index = Port("index", "int64", ("N",), (0, _LARGEST_INT64))
     temperature = Port("temperature", "float32", (), None)
+    most = model.largest_batch if isinstance(model, ForeignVAE) else None
+    decoder_spec = GraphSpec("decoder", decoder_of(model).eval(), (z,), (image,), largest_batch=most)
+    sampler_spec = replace(_sampler(model, prior, (seed, index, temperature), pixels), largest_batch=most)
+    if not has_encoder(model):
+        return decoder_spec, sampler_spec
     return (
-        GraphSpec("decoder", Decoder(model).eval(), inputs=(z,), outputs=(image,)),
-        GraphSpec("encoder", Encoder(model).eval(), inputs=(image,), outputs=(mean, log_var)),
-        _sampler(model, prior, (seed, index, temperature), pixels),
-        GraphSpec("reconstructor", Reconstructor(model).eval(), inputs=(pixels,), outputs=(reconstruction,)),
+        decoder_spec,
+        GraphSpec("encoder", encoder_of(model).eval(), (image,), (mean, log_var), largest_batch=most),
+        sampler_spec,
+        GraphSpec("reconstructor", Reconstructor(model).eval(), (pixels,), (reconstruction,), largest_batch=most),
     )
 
 
-def _sampler(model: VAE, prior: Prior | None, inputs: tuple[Port, ...], pixels: Port) -> GraphSpec:
+def _sampler(model: VAE | ForeignVAE, prior: Prior | None, inputs: tuple[Port, ...], pixels: Port) -> GraphSpec:
     """The sampler's graph. With classes, it has an input more."""
     if prior is None:
         return GraphSpec("sampler", Sampler(model).eval(), inputs, (pixels,), methods=("latents",))

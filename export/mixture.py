@@ -5,7 +5,8 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from export.graphs import Decoder, to_pixels
+from export.graphs import decoder_of, to_pixels
+from export.halves import ForeignVAE
 from export.noise import Noise
 from runtime.noise import COMPONENT_STREAM
 from runtime.prior import Prior
@@ -56,10 +57,10 @@ class MixtureSampler(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, model: VAE, prior: Prior) -> None:
+    def __init__(self, model: VAE | ForeignVAE, prior: Prior) -> None:
         super().__init__()
         self.noise = MixtureNoise(model.config.latent_dim)
-        self.decoder = Decoder(model)
+        self.decoder = decoder_of(model)
         self.slots, self.slot_shift = prior.slots, prior.slot_shift
         self.register_buffer("thresholds", torch.from_numpy(prior.thresholds.astype("int64")).flatten())  # (rows · S,)
         self.register_buffer("aliases", torch.from_numpy(prior.aliases.astype("int64")).flatten())

@@ -32,9 +32,12 @@ class Blocks:
     """Images in one call of a graph."""
 
     @classmethod
-    def for_images_of(cls, pixels: int) -> Blocks:
-        """Blocks for images of `pixels` values each. The size is a power of two and depends only on `pixels`."""
-        fitting = max(1, min(_MOST_ROWS, _FLOATS_IN_BLOCK // pixels))
+    def for_images_of(cls, pixels: int, largest_batch: int | None = None) -> Blocks:
+        """Blocks for images of `pixels` values each. The size is a power of two and depends on the arguments only.
+
+        largest_batch: of the bundle's manifest.
+        """
+        fitting = max(1, min(_MOST_ROWS, _FLOATS_IN_BLOCK // pixels, largest_batch or _MOST_ROWS))
         return cls(1 << (fitting.bit_length() - 1))
 
     @property

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.errors import BundleError
+from runtime.errors import BundleError, InputError
+from runtime.files import open_regular
 from runtime.manifest import MANIFEST_NAME, PIXELS_VERSION, PRIOR_NAME, Manifest
 from runtime.noise import NOISE_VERSION
 from runtime.prior import PRIOR_VERSION, Prior
@@ -24,8 +23,11 @@ class Bundle:
     manifest: Manifest
 
     @classmethod
-    def open(cls, folder: str | Path) -> Bundle:
-        """Read and check the manifest in `folder`. Raises BundleError where it is missing or unusable."""
+    def open(cls, folder: str | Path, *, public_key: str | Path | None = None) -> Bundle:
+        """Read and check the manifest in `folder`. Raises BundleError where it is missing or unusable.
+
+        public_key: PEM file of the key that must have signed it; None asks for no signature. Needs the extra `sign`.
+        """
         folder = Path(folder)
         path = folder / MANIFEST_NAME
         try:
@@ -35,6 +37,10 @@ class Bundle:
             raise BundleError(f"{path}: {error.strerror or error}{hint}") from error
         if len(text) > _MAX_MANIFEST_BYTES:
             raise BundleError(f"{path}: larger than {_MAX_MANIFEST_BYTES:,} bytes, which no manifest is")
+        if public_key is not None:
+            from runtime.signature import verify_signature
+
+            verify_signature(folder, text, public_key)
         manifest = Manifest.from_json(text)
         if manifest.metadata.noise_version != NOISE_VERSION:
             raise BundleError(
@@ -92,6 +98,8 @@ class Bundle:
     def graph_file(self, graph: str, file_format: str) -> str:
         """Name of the file that holds `graph` in `file_format`. Raises BundleError where the bundle has none."""
         found = self.manifest.graphs.get(graph)
+        if found is None and self.manifest.graphs:
+            raise BundleError(f"{self.folder}: has no {graph}, only {', '.join(self.manifest.graphs)}")
         if found is None or file_format not in found.files:
             raise BundleError(
                 f"{self.folder}: holds no {graph} as {file_format}; run vae-export again with --format {file_format}"
@@ -100,8 +108,15 @@ class Bundle:
 
 
 def _read_start(path: Path, most: int) -> bytes:
-    """At most `most` bytes of a regular file; a pipe or a device, which might never end, raises OSError."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "is no regular file")
-    with path.open("rb") as file:
+    """At most `most` bytes of a regular file."""
+    with open_regular(path) as file:
         return file.read(most)
+
+
+def as_bundle(bundle: str | Path | Bundle, public_key: str | Path | None) -> Bundle:
+    """`bundle` itself, or opened. Raises InputError for a key beside a bundle that is open: it was read already."""
+    if not isinstance(bundle, Bundle):
+        return Bundle.open(bundle, public_key=public_key)
+    if public_key is not None:
+        raise InputError("public_key goes with the folder of a bundle; for a Bundle, give it to Bundle.open")
+    return bundle

@@ -1,8 +1,16 @@
-"""What the runtime raises: one small tree, every message a sentence for whoever must fix it."""
+"""The exceptions of the runtime. Every message is a sentence that says what is wrong and what to do."""
+
+from runtime.text import printable
 
 
 class VaeRuntimeError(Exception):
-    """Base of all errors that the runtime raises on purpose."""
+    """Base of all errors that the runtime raises on purpose.
+
+    A message may quote what a stranger wrote, such as the name of a node: what a terminal could act on is escaped.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class BundleError(VaeRuntimeError):

@@ -14,6 +14,7 @@ _EXTRAS = {
     "pyarrow": "ray",
     "openvino": "strict-engines",
     "cv2": "strict-engines",
+    "model_signing": "sign",
 }
 _REQUIRED = ("click", "numpy", "onnxruntime", "PIL", "tqdm")
 

@@ -1,13 +1,13 @@
-"""Writing files so that nothing is ever left half-written, nor written by two at once."""
+"""Writing files so that nothing is ever left half-written."""
 
 import errno
+import io
 import os
 import secrets
-import sys
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
 from runtime.errors import OutputError
 
@@ -56,22 +56,17 @@ def flush_to_disk(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def keep_others_out(file: BinaryIO, path: Path) -> None:
-    """Reserve the open file `path` for this writer until it is closed, even by a kill.
-
-    Raises OutputError where another has reserved it. Where the system or the disk knows no such locks (Windows, some
-    network disks), nothing is reserved.
-    """
-    if sys.platform == "win32":
-        return
-    import fcntl
-
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a regular file for reading. Raises OSError for anything else: a pipe or a device might never end."""
+    # A pipe without a writer would block already here.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise OutputError(
-            f"{path}: another process is writing it; let that one end, or choose another --output"
-        ) from None
-    except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
-            raise
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "is no regular file", str(path))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return io.BufferedReader(io.FileIO(descriptor, "rb"))

@@ -1,4 +1,4 @@
-"""What made an output: written beside it, and compared before an interrupted one goes on."""
+"""The record of a sampling job: written next to its output, and compared before an interrupted job is resumed."""
 
 from __future__ import annotations
 

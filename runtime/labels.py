@@ -30,6 +30,16 @@ ClassNumbers = Callable[[npt.NDArray[Any], slice], npt.NDArray[np.int64] | int]
 """Indices (N,) of images, and which these are of all that were asked for → class numbers (N,), or one; -1 for any."""
 
 
+def class_number(prior: Prior | None, label: Label) -> int:
+    """Number of one class. prior: None for N(0, I), which knows no classes. Raises InputError."""
+    if prior is None:
+        raise InputError(
+            f"label {label!r}: this bundle draws from N(0, I), which has no classes; fit a mixture with vae-train "
+            "--resume RUN --prior mixture, and run vae-export again"
+        )
+    return prior.class_number(label)
+
+
 def class_numbers(prior: Prior | None, labels: Labels, count: int) -> ClassNumbers:
     """Look up `labels` of `count` images. prior: None for N(0, I), which knows no classes.
 
@@ -37,23 +47,17 @@ def class_numbers(prior: Prior | None, labels: Labels, count: int) -> ClassNumbe
     """
     if labels is None:
         return lambda indices, which: ANY_CLASS
-    if prior is None:
-        raise InputError(
-            f"{_show(labels)}: this bundle draws from N(0, I), which has no classes; fit a mixture with vae-train "
-            "--resume RUN --prior mixture, and run vae-export again"
-        )
     if isinstance(labels, InTurn):
-        turn = np.array([prior.class_number(label) for label in labels.labels], np.int64)
-        return lambda indices, which: turn[(indices % np.uint64(len(turn))).astype(np.int64)]
+        turn = np.array([class_number(prior, label) for label in labels.labels], np.int64)
+        if not len(turn):
+            raise InputError("labels in turn should be at least one, but are none")
+        # As uint64, for beside a signed array NumPy would go through float64, which is exact up to 2**53 only.
+        return lambda indices, which: turn[(indices.astype(np.uint64) % np.uint64(len(turn))).astype(np.int64)]
     if isinstance(labels, (int, str, np.integer)):
-        number = prior.class_number(labels)
+        number = class_number(prior, labels)
         return lambda indices, which: number
-    numbers = {label: ANY_CLASS if label is None else prior.class_number(label) for label in set(labels)}
+    numbers = {label: ANY_CLASS if label is None else class_number(prior, label) for label in set(labels)}
     found = np.array([numbers[label] for label in labels], np.int64)
     if len(found) != count:
         raise InputError(f"labels should be one for all images or one for each of {count}, but are {len(found)}")
     return lambda indices, which: found[which]
-
-
-def _show(labels: Labels) -> str:
-    return f"label {labels!r}" if isinstance(labels, (int, str)) else "labels"

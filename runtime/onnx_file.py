@@ -36,62 +36,62 @@ def refuse_external_data(content: bytes, path: Path) -> None:
     """
     try:
         external = _names_other_files(memoryview(content), "model", 0)
-    except _MalformedError as error:
+    except MalformedError as error:
         raise BundleError(f"{path}: is no ONNX file: {error}; copy the bundle again, or run vae-export again") from None
     if external:
         raise BundleError(f"{path}: a tensor refers to data in another file, which no bundle does; do not trust it")
 
 
-class _MalformedError(Exception):
+class MalformedError(Exception):
     """The bytes are no protobuf."""
 
 
 def _names_other_files(message: memoryview, kind: str, depth: int) -> bool:
     if depth > _MAX_DEPTH:
-        raise _MalformedError(f"its messages are nested more than {_MAX_DEPTH} deep")
+        raise MalformedError(f"its messages are nested more than {_MAX_DEPTH} deep")
     children = _CHILDREN[kind]
-    for number, value in _fields(message):
+    for number, value in fields(message):
         if kind == "tensor" and (number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value != 0)):
             return True
         if number in children:
             if not isinstance(value, memoryview):
-                raise _MalformedError(f"field {number} of a {kind} should be a message")
+                raise MalformedError(f"field {number} of a {kind} should be a message")
             if _names_other_files(value, children[number], depth + 1):
                 return True
     return False
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """Field numbers with their values: an integer, or the bytes of a string, message or packed array."""
     at = 0
     while at < len(message):
-        key, at = _varint(message, at)
+        key, at = varint(message, at)
         number, wire_type = key >> 3, key & 7
         value: int | memoryview
         if wire_type == _VARINT:
-            value, at = _varint(message, at)
+            value, at = varint(message, at)
         elif wire_type in (_BYTES, _FIXED64, _FIXED32):
             size = 8 if wire_type == _FIXED64 else 4
             if wire_type == _BYTES:
-                size, at = _varint(message, at)
+                size, at = varint(message, at)
             value, at = message[at : at + size], at + size
             if at > len(message):
-                raise _MalformedError("it ends in the middle of a field")
+                raise MalformedError("it ends in the middle of a field")
         else:
-            raise _MalformedError(f"it has a field of the unknown wire type {wire_type}")
+            raise MalformedError(f"it has a field of the unknown wire type {wire_type}")
         yield number, value
 
 
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
+def varint(message: memoryview, at: int) -> tuple[int, int]:
     value = 0
     for i in range(10):
         if at + i >= len(message):
-            raise _MalformedError("it ends in the middle of a number")
+            raise MalformedError("it ends in the middle of a number")
         byte = message[at + i]
         value |= (byte & 0x7F) << (7 * i)
         if byte < 0x80:
             return value, at + i + 1
-    raise _MalformedError("a number in it is longer than 10 bytes")
+    raise MalformedError("a number in it is longer than 10 bytes")
 
 
 def dense_weights(content: bytes) -> int | None:
@@ -112,19 +112,19 @@ def dense_weights(content: bytes) -> int | None:
 
 
 def _messages(message: memoryview, number: int) -> Iterator[memoryview]:
-    return (value for found, value in _fields(message) if found == number and isinstance(value, memoryview))
+    return (value for found, value in fields(message) if found == number and isinstance(value, memoryview))
 
 
 def _tensor_shape(tensor: memoryview) -> list[int]:
     """`dims` of a tensor, field 1: one number a field, or all in one packed field."""
     shape: list[int] = []
-    for number, value in _fields(tensor):
+    for number, value in fields(tensor):
         if number == 1 and isinstance(value, int):
             shape.append(value)
         elif number == 1:
             at = 0
             assert isinstance(value, memoryview)
             while at < len(value):
-                size, at = _varint(value, at)
+                size, at = varint(value, at)
                 shape.append(size)
     return shape

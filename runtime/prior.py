@@ -178,6 +178,20 @@ class Prior:
         mean: npt.NDArray[np.float64] = self.probabilities(label) @ (self.shift.astype(np.float64) * self.scale)
         return mean
 
+    def class_of(self, z: npt.NDArray[Any]) -> _Integers:
+        """The class under which each latent is most likely, int64 (N,). z: (N, L). For a prior with classes."""
+        mean, scale = self.shift.astype(np.float64) * self.scale, self.scale.astype(np.float64)
+        scores = np.empty((len(z), self.components))
+        for k in range(self.components):
+            scores[:, k] = -0.5 * (((z - mean[k]) / scale[k]) ** 2).sum(1) - np.log(scale[k]).sum()
+        by_class = []
+        for number in range(len(self.classes)):
+            p = self.probabilities(number)
+            drawn = p > 0
+            by_class.append(np.logaddexp.reduce(scores[:, drawn] + np.log(p[drawn]), axis=1))
+        best: _Integers = np.argmax(by_class, axis=0)
+        return best
+
     def class_number(self, label: int | str) -> int:
         """Number of a class that is given by its name, or by its number as int or str. Raises InputError for others."""
         if not self.classes:

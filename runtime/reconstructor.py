@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -10,13 +9,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from runtime.arguments import as_array, check_integer, check_precision, check_threads
 from runtime.blocks import Blocks
-from runtime.bundle import Bundle
-from runtime.errors import InputError
+from runtime.bundle import Bundle, as_bundle
+from runtime.errors import BundleError, InputError
 from runtime.images.pixels import round_into, to_float
+from runtime.labels import Label, class_number
 from runtime.noise import POSTERIOR_STREAM, standard_normal
 from runtime.session import GraphSession
-from runtime.threads import usable_cpus
+
+_FAR = 2.0  # of a latent from 0, in standard deviations of N(0, I)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,17 +36,26 @@ class Reconstructor:
     images of the call. May be used from several threads at once, and in a forked child.
     """
 
-    def __init__(self, bundle: str | Path | Bundle, *, precision: str = "float32", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        bundle: str | Path | Bundle,
+        *,
+        precision: str = "float32",
+        threads: int | None = None,
+        public_key: str | Path | None = None,
+    ) -> None:
         """bundle: a folder made by `vae-export`. precision: float32, int8 or fp16, which the bundle must hold.
-        threads: None means all CPUs that this process may use.
+        threads: None means all CPUs that this process may use. public_key: PEM file of the key that must have signed
+        the bundle; None asks for no signature.
 
         Raises BundleError if the bundle is missing or damaged, or its encoder and decoder belong to different models.
         """
-        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-        self.threads = threads or usable_cpus()
+        self.bundle = as_bundle(bundle, public_key)
+        self.threads = check_threads(threads)
+        precision = check_precision(precision)
         self._encoder = GraphSession(self.bundle, "encoder", precision=precision)
         self._decoder = GraphSession(self.bundle, "decoder", precision=precision)
-        self._blocks = Blocks.for_images_of(int(np.prod(self.image_shape)))
+        self._blocks = Blocks.for_images_of(int(np.prod(self.image_shape)), self.bundle.manifest.largest_batch)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -77,9 +88,12 @@ class Reconstructor:
         return to_pillow(comparison(pixels, self.reconstruct(pixels), scale=scale))
 
     def _as_array(self, images: Images) -> npt.NDArray[Any]:
-        """Arrays as they are; files and Pillow images as uint8 (N, H, W, C)."""
-        if isinstance(images, np.ndarray):
-            return images
+        """Files and Pillow images as uint8 (N, H, W, C); everything else as an array, as it is."""
+        from PIL.Image import Image
+
+        first = images[0] if isinstance(images, list | tuple) and images else images
+        if not isinstance(first, str | Path | Image):
+            return as_array("images", images)
         from runtime.images.image_inputs import as_pixels
 
         return as_pixels(images, self.image_shape)
@@ -107,11 +121,13 @@ class Reconstructor:
             mean[start:stop], log_var[start:stop] = outputs
 
         self._blocks.run(self._encoder, 0, len(images), self.threads, fill, take)
+        if not (np.isfinite(mean).all() and np.isfinite(log_var).all()):
+            raise BundleError(f"{self._encoder.name}: computes NaN or infinity; the bundle is not usable")
         return mean, log_var
 
     def decode(self, z: npt.ArrayLike) -> _Pixels:
         """Latents (N, latent_dim) → images uint8 (N, H, W, C)."""
-        latents = np.asarray(z, dtype=np.float32)
+        latents = as_array("z", z, np.float32)
         if latents.ndim != 2 or latents.shape[1] != self.latent_dim or not len(latents):
             raise InputError(f"z should have the shape (N, {self.latent_dim}), N at least 1, but has {latents.shape}")
         if not np.isfinite(latents).all():
@@ -145,9 +161,8 @@ class Reconstructor:
         spherical: along the great arc between the two latents (Shoemake 1985) instead of the straight line. The line
         passes closer to the origin than samples of the prior usually are.
         """
-        if steps < 2:
-            raise InputError(f"steps should be at least 2, but is {steps}")
-        start, stop = self.encode(np.stack([a, b]))[0].astype(np.float64)
+        steps = check_integer("steps", steps, 2)
+        start, stop = self.encode(self._pair(a, b))[0].astype(np.float64)
         weight = np.linspace(0, 1, steps)[:, np.newaxis]
         return self.decode(_arc(start, stop, weight) if spherical else (1 - weight) * start + weight * stop)
 
@@ -156,15 +171,80 @@ class Reconstructor:
 
         dimension: index of the latent, from 0. values: (N,).
         """
-        dimension = operator.index(dimension)
-        if not 0 <= dimension < self.latent_dim:
-            raise InputError(f"dimension should be from 0 to {self.latent_dim - 1}, but is {dimension}")
-        given = np.asarray(values, dtype=np.float32)
+        dimension = check_integer("dimension", dimension, 0, self.latent_dim - 1)
+        given = as_array("values", values, np.float32)
         if given.ndim != 1 or not len(given):
             raise InputError(f"values should have the shape (N,), N at least 1, but has {given.shape}")
-        latents = self.encode(np.asarray(image)[np.newaxis])[0].repeat(len(given), axis=0)
+        latents = self.encode(as_array("image", image)[np.newaxis])[0].repeat(len(given), axis=0)
         latents[:, dimension] = given
         return self.decode(latents)
+
+    def effects(self, image: _Pixels) -> npt.NDArray[np.float64]:
+        """How much each latent changes the reconstruction of `image`, uint8 (H, W, C): float64 (latent_dim,).
+
+        The mean absolute difference of pixels between the latent at -2 and at 2, in grey levels; near 0 for a latent
+        that the decoder ignores.
+        """
+        pairs = self.encode(np.asarray(image)[np.newaxis])[0].repeat(2 * self.latent_dim, axis=0)
+        dimensions = np.arange(self.latent_dim)
+        pairs[2 * dimensions, dimensions], pairs[2 * dimensions + 1, dimensions] = -_FAR, _FAR
+        pixels = self.decode(pairs).astype(np.int16)
+        effects: npt.NDArray[np.float64] = np.abs(pixels[::2] - pixels[1::2]).mean(axis=(1, 2, 3))
+        return effects
+
+    def variations(self, image: _Pixels, num: int, *, spread: float = 1.0, seed: int = 0) -> _Pixels:
+        """`num` images that the encoder takes for much the same as `image`, uint8 (H, W, C): uint8 (num, H, W, C).
+
+        Draws from the posterior of `image`, with `spread` times its standard deviation. seed: of the draws, those of
+        the posterior's stream and the indices 0 … num - 1.
+        """
+        if num < 1:
+            raise InputError(f"num should be at least 1, but is {num}")
+        if not 0 <= spread < np.inf:
+            raise InputError(f"spread should be a finite number of at least 0, but is {spread}")
+        mean, log_var = self.encode(np.asarray(image)[np.newaxis])
+        noise = standard_normal(seed, np.arange(num), self.latent_dim, stream=POSTERIOR_STREAM)
+        return self.decode(mean + spread * np.exp(log_var / 2) * noise)
+
+    def direction(self, positive: _Pixels, negative: _Pixels) -> npt.NDArray[np.float64]:
+        """From the mean latent of one set of images to that of another: float64 (latent_dim,), `positive` - `negative`.
+
+        Both uint8 (N, H, W, C). Latents may be added and subtracted: `move` takes any such sum for a direction.
+        """
+        towards, away = (self.encode(images)[0].astype(np.float64).mean(0) for images in (positive, negative))
+        difference: npt.NDArray[np.float64] = towards - away
+        return difference
+
+    def move(self, image: _Pixels, toward: Label | npt.NDArray[Any], amount: float | Sequence[float] = 1.0) -> _Pixels:
+        """`image`, uint8 (H, W, C), moved in the latent space: uint8 (A, H, W, C), one for each amount.
+
+        toward: a direction float (latent_dim,), such as `direction` gives, or a class by name or number: the way from
+        the mean of the class that the image most likely is of to the mean of that class, so that its style stays.
+        amount: how far, 0 for the reconstruction and 1 for the whole way; one, or several. Raises InputError for an
+        unknown class, and for a bundle whose prior has none.
+        """
+        start = self.encode(np.asarray(image)[np.newaxis])[0].astype(np.float64)
+        way = self._way(start, toward) if isinstance(toward, (int, str)) else np.asarray(toward, np.float64)
+        if way.shape != (self.latent_dim,):
+            raise InputError(f"a direction should have the shape ({self.latent_dim},), but has {way.shape}")
+        amounts = np.atleast_1d(np.asarray(amount, np.float64))
+        if amounts.ndim != 1 or not len(amounts) or not np.isfinite(amounts).all():
+            raise InputError("amount should be a finite number or several, but is not")
+        return self.decode(start + amounts[:, np.newaxis] * way)
+
+    def _way(self, z: npt.NDArray[np.float64], label: Label) -> npt.NDArray[np.float64]:
+        """From the mean of the class that the latent z, (1, L), is most likely of, to that of another: (L,)."""
+        prior = self.bundle.prior()
+        number = class_number(prior, label)
+        assert prior is not None  # otherwise there would be no such class
+        return prior.class_mean(number) - prior.class_mean(int(prior.class_of(z)[0]))
+
+    def _pair(self, a: _Pixels, b: _Pixels) -> _Pixels:
+        """Two images as one batch."""
+        both = as_array("a", a), as_array("b", b)
+        for image in both:
+            self._check_uint8(image[np.newaxis])
+        return np.stack(both)
 
     def _check_uint8(self, images: npt.NDArray[Any]) -> None:
         channels, height, width = self.image_shape

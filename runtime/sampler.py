@@ -14,14 +14,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from runtime.arguments import (
+    as_array,
+    check_indices,
+    check_integer,
+    check_precision,
+    check_temperature,
+    check_threads,
+    empty_pixels,
+)
 from runtime.blocks import Blocks
-from runtime.bundle import Bundle
+from runtime.bundle import Bundle, as_bundle
 from runtime.errors import InputError
 from runtime.images.pixels import round_into, to_uint8
-from runtime.labels import ClassNumbers, Label, Labels, class_numbers
+from runtime.labels import ClassNumbers, Label, Labels, class_number, class_numbers
 from runtime.prior import ANY_CLASS, prior_latents
 from runtime.session import GraphSession
-from runtime.threads import usable_cpus
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -38,17 +46,25 @@ class Sampler:
     it begins and whatever its batches. May be used from several threads at once, and in a forked child.
     """
 
-    def __init__(self, bundle: str | Path | Bundle, *, precision: str = "float32", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        bundle: str | Path | Bundle,
+        *,
+        precision: str = "float32",
+        threads: int | None = None,
+        public_key: str | Path | None = None,
+    ) -> None:
         """bundle: a folder made by `vae-export`. precision: float32, int8 or fp16, which the bundle must hold.
-        threads: None means as many as this process may use.
+        threads: None means as many as this process may use. public_key: PEM file of the key that must have signed the
+        bundle; None asks for no signature.
 
         Raises BundleError where the bundle is missing or damaged.
         """
-        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-        self.precision = precision
-        self.threads = threads or usable_cpus()
+        self.bundle = as_bundle(bundle, public_key)
+        self.precision = check_precision(precision)
+        self.threads = check_threads(threads)
         self._decoder = GraphSession(self.bundle, "decoder", precision=precision)
-        self._blocks = Blocks.for_images_of(int(np.prod(self.image_shape)))
+        self._blocks = Blocks.for_images_of(int(np.prod(self.image_shape)), self.bundle.manifest.largest_batch)
         self._prior = self.bundle.prior()
 
     @property
@@ -58,7 +74,7 @@ class Sampler:
 
     def class_number(self, label: Label) -> int:
         """Number of a class given by its name or number. Raises InputError where there is no such class."""
-        return int(class_numbers(self._prior, [label], 1)(np.zeros(1), slice(None))[0])  # type: ignore[index]
+        return class_number(self._prior, label)
 
     @property
     def latent_dim(self) -> int:
@@ -116,7 +132,7 @@ class Sampler:
         self, indices: npt.ArrayLike, *, seed: int = 0, temperature: float = 1.0, label: Labels = None
     ) -> npt.NDArray[np.uint8]:
         """Images of any indices, in their order: uint8 (N, H, W, C). label: as for `sample`."""
-        chosen = np.asarray(indices)
+        chosen = check_indices(indices)
         if len(chosen) < self._blocks.rows:  # one call, of just these: a whole block takes longer than a few images
             z = self.latents(chosen, seed=seed, temperature=temperature, label=label)
             return to_uint8(self._decoder.run(z)[0]) if len(z) else self._empty(0)
@@ -144,8 +160,8 @@ class Sampler:
         None means whatever comes out fastest, in batches of unequal sizes.
         """
         first, num = _check_range(first, num)
-        if batch_size is not None and batch_size < 1:
-            raise InputError(f"batch_size should be at least 1, but is {batch_size}")
+        if batch_size is not None:
+            batch_size = check_integer("batch_size", batch_size, 1)
         self.latents([], seed=seed, temperature=temperature)  # refuses a bad seed or temperature here, not at first use
         pieces = self._pieces(first, num, self._range_latents(first, num, seed, temperature, label))
         return pieces if batch_size is None else _recut(pieces, num, batch_size)
@@ -181,7 +197,7 @@ class Sampler:
         return _in_turns(part)
 
     def _empty(self, num: int) -> npt.NDArray[np.uint8]:
-        return np.empty((num, *self.pixels_shape), np.uint8)
+        return empty_pixels(num, self.pixels_shape)
 
     def _draw(
         self, first: int, pixels: npt.NDArray[np.uint8], latents: _Latents, threads: int
@@ -201,21 +217,20 @@ class Sampler:
         self, indices: npt.ArrayLike, *, seed: int = 0, temperature: float = 1.0, label: Labels = None
     ) -> npt.NDArray[np.float32]:
         """Latents of any indices from the bundle's prior: float32 (N, latent_dim). Arguments as for `sample`."""
-        chosen = np.asarray(indices)
+        chosen = check_indices(indices)
         numbers = class_numbers(self._prior, label, len(chosen))
         return self._latents(chosen, seed, temperature, numbers, slice(None))
 
     def _latents(
         self, indices: npt.NDArray[Any], seed: int, temperature: float, numbers: ClassNumbers, which: slice
     ) -> npt.NDArray[np.float32]:
-        if not 0 <= temperature < np.inf:
-            raise InputError(f"temperature should be a finite number of at least 0, but is {temperature}")
+        check_temperature(temperature)
         labels = numbers(indices, which)
         return prior_latents(self._prior, seed, indices, self.latent_dim, labels, temperature)
 
     def labels(self, indices: npt.ArrayLike, *, seed: int = 0, label: Labels = None) -> npt.NDArray[np.int64]:
         """Class of each sample: int64 (N,), numbers of `classes`, -1 where there are none. label: as for `sample`."""
-        chosen = np.asarray(indices)
+        chosen = check_indices(indices)
         numbers = class_numbers(self._prior, label, len(chosen))(chosen, slice(None))
         if self._prior is None:
             return np.full(len(chosen), ANY_CLASS)
@@ -223,13 +238,14 @@ class Sampler:
 
     def decode(self, z: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Latents float32 (N, latent_dim) → images float32 (N, C, H, W) in [0, 1]."""
-        latents = np.ascontiguousarray(z, dtype=np.float32)
+        latents = np.ascontiguousarray(as_array("z", z, np.float32))
         if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
             raise InputError(f"z should have the shape (N, {self.latent_dim}), but has {latents.shape}")
         if not np.isfinite(latents).all():
             raise InputError("z should be finite, but holds NaN or infinity")
-        image: npt.NDArray[np.float32] = self._decoder.run(latents)[0]
-        return image
+        rows = self.bundle.manifest.largest_batch or len(latents) or 1
+        images = [self._decoder.run(latents[start : start + rows])[0] for start in range(0, max(1, len(latents)), rows)]
+        return images[0] if len(images) == 1 else np.concatenate(images)
 
 
 def _in_turns(latents: _Latents) -> _Latents:

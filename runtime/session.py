@@ -1,4 +1,4 @@
-"""One graph of a bundle in onnxruntime, opened the way a small host wants it and held against the manifest."""
+"""Opens one graph of a bundle in onnxruntime and checks it against the manifest."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from runtime.bundle import Bundle
 from runtime.errors import BundleError
 from runtime.manifest import MANIFEST_NAME, METADATA_KEY, PRECISIONS, Port
 from runtime.onnx_file import refuse_external_data
+from runtime.onnx_limits import check_graph
 
 _ORT_TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)", "uint8": "tensor(uint8)"}
 
@@ -56,6 +57,10 @@ class GraphSession:
         self.name = bundle.graph_file(graph, PRECISIONS[precision])
         content = bundle.read(self.name)
         refuse_external_data(content, bundle.folder / self.name)
+        description = bundle.manifest.graphs[graph]
+        check_graph(
+            content, bundle.folder / self.name, bundle.manifest.metadata, description.inputs, description.outputs
+        )
         try:
             self._session = open_session(content, threads=threads, optimize=optimize)
             # Read here what is text in the file, for it may be none: a damaged name raises UnicodeDecodeError.
@@ -72,7 +77,6 @@ class GraphSession:
                 f"{bundle.folder / self.name}: onnxruntime cannot load it: {' '.join(str(error).split())}"
             ) from error
         self._check_pairing(bundle, metadata)
-        description = bundle.manifest.graphs[graph]
         self._check_ports("input", inputs, description.inputs)
         self._check_ports("output", outputs, description.outputs)
         self._input_ports, self._output_ports = description.inputs, description.outputs
@@ -100,7 +104,7 @@ class GraphSession:
         return bound
 
     def _check_pairing(self, bundle: Bundle, found: str) -> None:
-        """The graph must say of itself what the manifest says: that ties decoder, encoder and manifest together."""
+        """Check that the graph's metadata equals the manifest's, so that decoder and encoder belong to one model."""
         expected = bundle.manifest.metadata.to_json()
         if found == expected:
             return

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import mimetypes
-import shutil
+import sys
+import threading
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from runtime.bundle import Bundle
-from runtime.errors import InputError, OutputError
+from runtime.errors import BundleError, InputError, OutputError
 from runtime.manifest import MANIFEST_NAME
 
 _HOST = "127.0.0.1"
 _CHECKOUT_SITE = Path(__file__).parent.parent / "web" / "dist"
+_BUNDLE_PATH = "/bundle/"
+_MOST_AT_ONCE = 16
+_SECONDS_TO_ASK = 10.0  # of a connection on which nothing comes
 _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm"}
 _HEADERS = {
     # A page may share memory between threads only when it is isolated from other origins.
@@ -45,27 +50,55 @@ def find_site(folder: Path | None) -> Path:
 def make_server(bundle: Bundle, site: Path, port: int) -> ThreadingHTTPServer:
     """A server on loopback, already bound, for the page in `site` with `bundle` below it as `bundle/`.
 
-    port: 0 means any that is free. Raises OutputError where the port cannot be had.
+    The bundle is read anew for every request, through the same checks as everywhere. port: 0 means any that is free.
+    Raises OutputError where the port cannot be had.
     """
     routes = {f"/{path.relative_to(site).as_posix()}": path for path in sorted(site.rglob("*")) if path.is_file()}
     routes["/"] = site / "index.html"
-    for name in (MANIFEST_NAME, *bundle.manifest.files):
-        routes[f"/bundle/{name}"] = bundle.folder / name
     try:
-        return ThreadingHTTPServer((_HOST, port), partial(_Handler, routes))
+        return _Server((_HOST, port), partial(_Handler, routes, bundle.folder))
     except OSError as error:
         reason = error.strerror or error
         raise OutputError(f"cannot serve on {_HOST}:{port}: {reason}; choose another --port") from error
 
 
+class _Server(ThreadingHTTPServer):
+    """A few requests at a time; a client that hangs up is no news."""
+
+    daemon_threads = True
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._free = threading.BoundedSemaphore(_MOST_AT_ONCE)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._free.acquire()  # a client of ours asks for six files at most at a time
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._free.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
 class _Handler(BaseHTTPRequestHandler):
-    """Answers GET and HEAD for the routes; every other path does not exist."""
+    """Answers GET and HEAD for the routes and for the files of the bundle; every other path does not exist."""
 
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "vae-web", ""
+    timeout = _SECONDS_TO_ASK
 
-    def __init__(self, routes: dict[str, Path], *args: object) -> None:
-        self._routes = routes
+    def __init__(self, routes: dict[str, Path], bundle: Path, *args: object) -> None:
+        self._routes, self._bundle = routes, bundle
         super().__init__(*args)  # type: ignore[arg-type]
 
     def do_GET(self) -> None:
@@ -76,25 +109,37 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, with_body: bool) -> None:
         # A foreign site can point its own name at this machine; then the browser names that host here.
-        if urlsplit(f"//{self.headers.get('Host', '')}").hostname not in (_HOST, "localhost"):
+        if _host_name(self.headers.get("Host", "")) not in (_HOST, "localhost"):
             self.send_error(HTTPStatus.FORBIDDEN)
             return
-        path = self._routes.get(unquote(urlsplit(self.path).path))
+        path = unquote(self.path.partition("?")[0].partition("#")[0])
         try:
-            file = None if path is None else path.open("rb")
+            content = self._content(path)
+        except BundleError as error:
+            self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR, "damaged bundle", str(error))
+            return
         except OSError:
-            file = None
-        if path is None or file is None:
+            content = None
+        if content is None:
             self.send_error(HTTPStatus.NOT_FOUND)
             return
-        with file:
-            self.send_response(HTTPStatus.OK)
-            kind = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(path.stat().st_size))
-            self.end_headers()
-            if with_body:
-                shutil.copyfileobj(file, self.wfile)
+        self.send_response(HTTPStatus.OK)
+        name = "index.html" if path == "/" else path
+        kind = _TYPES.get(Path(name).suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if with_body:
+            self.wfile.write(content)
+
+    def _content(self, path: str) -> bytes | None:
+        """What lies at a path of the server; None where nothing does. Raises BundleError for a damaged bundle."""
+        if path.startswith(_BUNDLE_PATH):
+            bundle, name = Bundle.open(self._bundle), path.removeprefix(_BUNDLE_PATH)
+            if name == MANIFEST_NAME:
+                return bundle.manifest.to_json().encode("utf-8")
+            return bundle.read(name) if name in bundle.manifest.files else None
+        return self._routes[path].read_bytes() if path in self._routes else None
 
     def end_headers(self) -> None:
         for name, value in _HEADERS.items():
@@ -103,3 +148,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *args: object) -> None:
         """Nothing: a page asks for thirty files."""
+
+
+def _host_name(host: str) -> str | None:
+    """The name in a Host header, without the port; None where it is no name."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None

@@ -35,19 +35,21 @@ def main() -> None:
             train.main(prog_name=_NAME, standalone_mode=False)
         _leave(0)
     except click.ClickException as error:
+        if _has_lost_connection(error):
+            error = click.ClickException(
+                f"rank {os.environ['RANK']} lost the connection to another rank, which has probably ended; torchrun "
+                "names it below as the root cause; every finished epoch is saved: continue with --resume"
+            )
+            _end(error, prints=prints, last=True)
         _end(error, prints=prints, last=not prints)  # most mistakes occur on all ranks; rank 0 prints them
     except click.Abort:
         _end(click.ClickException("interrupted; everything that was saved is kept"), prints=prints, last=False)
-    except RuntimeError as error:
-        from trainer.training.team import is_lost_connection
 
-        if not is_lost_connection(error):
-            raise
-        lost = click.ClickException(
-            f"rank {os.environ['RANK']} lost the connection to another rank, which has probably ended; torchrun "
-            "names it below as the root cause; every finished epoch is saved: continue with --resume"
-        )
-        _end(lost, prints=prints, last=True)
+
+def _has_lost_connection(error: click.ClickException) -> bool:
+    from trainer.training.team import is_lost_connection
+
+    return isinstance(error.__cause__, RuntimeError) and is_lost_connection(error.__cause__)
 
 
 def _end(error: click.ClickException, *, prints: bool, last: bool) -> NoReturn:

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from runtime.files import write_atomically
 from runtime.prior import Prior
-from trainer.errors import CheckpointError, SettingsError
+from trainer.errors import CheckpointError
 from trainer.model.vae import VAE, ModelConfig
 from trainer.settings import Settings
+from trainer.torch_file import check_torch_file
 
 FORMAT_VERSIONS = (1, 2)
 """1: without a fitted prior, drawn from N(0, I). 2: with a mixture, under `prior`."""
@@ -140,7 +141,9 @@ def checkpoint_of(content: object, path: Path) -> Checkpoint:
     """
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: not a checkpoint of vae-train, it holds a {type(content).__name__}")
-    if "format_version" in content and content["format_version"] not in FORMAT_VERSIONS:
+    if "format_version" in content and (
+        type(content["format_version"]) is not int or content["format_version"] not in FORMAT_VERSIONS
+    ):
         expected = " or ".join(map(str, FORMAT_VERSIONS))
         raise CheckpointError(
             f"{path}: format_version should be {expected} but is {content['format_version']!r}; "
@@ -166,8 +169,9 @@ def checkpoint_of(content: object, path: Path) -> Checkpoint:
             versions=content["versions"],
             prior=_read_prior(content["prior"]) if "prior" in content else None,
         )
+        _check_shapes(checkpoint)
         model_state = checkpoint.build_model().state_dict()
-    except (TypeError, KeyError, AttributeError, ValueError, RuntimeError, SettingsError) as error:
+    except Exception as error:  # anything may stand where a number or a table is expected
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path}: its content does not fit together: {reason}") from error
     _check_tensors(path, checkpoint, model_state)
@@ -180,6 +184,7 @@ def read_plain(path: Path) -> object:
 
     Raises CheckpointError if it is missing, damaged, or holds anything else.
     """
+    check_torch_file(path)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected pickle protocol")  # a bare pickle is refused below
@@ -236,6 +241,16 @@ def _metrics(row: dict[str, Any]) -> EpochMetrics:
     return EpochMetrics(**{**row, "test_kl_per_dimension": tuple(row["test_kl_per_dimension"])})
 
 
+def _check_shapes(checkpoint: Checkpoint) -> None:
+    """Raise ValueError where the weights have other shapes than the model, before it is built."""
+    with torch.device("meta"):
+        expected = {name: tuple(tensor.shape) for name, tensor in VAE(checkpoint.model_config).state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in checkpoint.model_state.items()}
+    differing = next((name for name in expected if found.get(name) != expected[name]), None)
+    if differing is not None:
+        raise ValueError(f"size mismatch for {differing}: {found.get(differing)} instead of {expected[differing]}")
+
+
 def _check_tensors(path: Path, checkpoint: Checkpoint, model_state: dict[str, Tensor]) -> None:
     """model_state: the state of the built model, in which loading has converted the weights to its dtypes."""
     for name, tensor in checkpoint.model_state.items():
@@ -247,6 +262,8 @@ def _check_tensors(path: Path, checkpoint: Checkpoint, model_state: dict[str, Te
     images = checkpoint.reference_images
     if not isinstance(images, Tensor) or not len(images):
         raise CheckpointError(f"{path}: reference_images should be test images, but there are none")
+    if images.untyped_storage().nbytes() < images.numel():  # a view that repeats its rows would grow when it is used
+        raise CheckpointError(f"{path}: reference_images claim {images.numel():,} pixels but are fewer")
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1:] != (height, width, channels):
         raise CheckpointError(
             f"{path}: reference_images should be uint8 (N, {height}, {width}, {channels}) "
@@ -255,6 +272,10 @@ def _check_tensors(path: Path, checkpoint: Checkpoint, model_state: dict[str, Te
 
 
 def _check_records(path: Path, checkpoint: Checkpoint) -> None:
+    for row in checkpoint.history:
+        numbers = [value for value in asdict(row).values() if not isinstance(value, tuple)]
+        if not all(type(value) in (int, float) for value in (*numbers, *row.test_kl_per_dimension)):
+            raise CheckpointError(f"{path}: its history should hold numbers but holds {row!r:.300}")
     latent_dim = checkpoint.model_config.latent_dim
     if checkpoint.prior is not None and checkpoint.prior.latent_dim != latent_dim:
         raise CheckpointError(

@@ -17,11 +17,12 @@ from torch import nn
 from export.bundle.card import C_NOTE, CARD_NAME, PICTURE_NAME, model_card
 from export.bundle.certificate import certificate
 from export.bundle.golden import golden_files, golden_values
-from export.bundle.publish import check_output, staging
+from export.bundle.publish import publishing
 from export.c_source.write import READ_FOR_C, read_networks, write_c
 from export.checks.c_engine import Generator
+from export.checks.cost import BATCHES, cost_of
 from export.checks.guards import check_model, check_onnx, check_traced
-from export.checks.parity import ParityMeasurement, check_graph
+from export.checks.parity import ParityMeasurement, check_graph, within
 from export.checks.reference import Reference
 from export.checks.variants import make_variant, measure_variant
 from export.errors import ExportError
@@ -55,6 +56,7 @@ from runtime.manifest import (
 )
 from runtime.noise import NOISE_VERSION
 from runtime.prior import PRIOR_VERSION, Prior, prior_latents
+from runtime.signature import load_signer, sign
 from trainer.checkpoint import Checkpoint
 
 _PICTURE_SAMPLES, _PICTURE_COLUMNS, _PICTURE_SCALE = 64, 8, 3
@@ -70,6 +72,7 @@ def export_bundle(
     force: bool = False,
     strict_engines: bool = False,
     variants: Sequence[str] = (),
+    private_key: Path | None = None,
     report: Callable[[str], None] = lambda step: None,
 ) -> list[ParityMeasurement]:
     """Write a bundle to `output` if every graph passes the parity check. An existing bundle there is replaced.
@@ -77,19 +80,23 @@ def export_bundle(
     formats: onnx, torchscript, pt2 and c, or some of them. opset: of the ONNX files. force: accept a folder with other
     files, which are kept, and variants of low quality. strict_engines: also check OpenVINO and OpenCV, where they are
     installed. variants: onnx-int8, onnx-fp16 or both, smaller ONNX files beside the float32 ones.
-    report: called with one line about each step.
+    private_key: PEM file of a key to sign the bundle with, see `runtime.signature`. report: called with one line about
+    each step.
 
     Returns the measurements of the parity check. Raises ParityError where a graph differs from the model, ModelError
     where the model is not fit for export, and ExportError where `output` cannot be written or holds other files. In
     each case `output` is left as it was.
     """
-    check_output(output, force=force)
     if variants and "onnx" not in formats:
         raise ExportError(f"{', '.join(variants)} are variants of ONNX files; add the format onnx")
     if isinstance(source, Checkpoint):
         source = Source.of_checkpoint(source)
-    with staging(output) as folder:
-        return _BundleWriter(source, folder, formats, opset, strict_engines, variants, force, report).write()
+    signer = None if private_key is None else load_signer(private_key)
+    with publishing(output, force=force) as folder:
+        written = _BundleWriter(source, folder, formats, opset, strict_engines, variants, force, report).write()
+        if signer is not None:
+            sign(folder, signer)
+        return written
 
 
 @dataclass
@@ -121,14 +128,27 @@ class _BundleWriter:
         if generator:
             notes.append(C_NOTE)
         reference = Reference(model, self.source.prior)
+        if max(reference.cost.batches) < max(BATCHES):
+            self.report(f"a large model: parity at batches of {', '.join(map(str, reference.cost.batches))}")
+        if not reference.cost.interpreted_batches:
+            self.report("a large model: without the ONNX reference evaluator")
         self._write_prior()
         self._write_golden(reference, metadata)
         measurements = self._check(specs, reference, metadata, graphs, generator)
-        content = certificate(measurements, generator.checked_by if generator else None)
+        checked_by = generator.checked_by if generator else None
+        content = certificate(measurements, reference.cost, self.source.largest_batch, checked_by)
         self._write_file(PARITY_NAME, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
-        self._write_file(
-            CARD_NAME, model_card(metadata, graphs, self._onnx, measurements, notes, self.source.prior).encode()
+        card = model_card(
+            metadata,
+            graphs,
+            self._onnx,
+            measurements,
+            notes,
+            self.source.prior,
+            batches=within(reference.cost.batches, self.source.largest_batch),
+            largest_batch=self.source.largest_batch,
         )
+        self._write_file(CARD_NAME, card.encode())
         self._write_manifest(metadata, graphs)
         return measurements
 
@@ -159,7 +179,7 @@ class _BundleWriter:
         self.report("C source")
         with _named("the generator as C source"):
             graphs = {spec.name: self._onnx_bytes(spec, metadata) for spec in specs if spec.name in READ_FOR_C}
-            networks = read_networks(*(graphs[name] for name in READ_FOR_C))
+            networks = read_networks(graphs["decoder"], graphs.get("encoder"))
             sources = write_c(networks, metadata, self.source.prior)
             self._write_file(C_HEADER_NAME, sources.header.encode())
             self._write_file(C_SOURCE_NAME, sources.source.encode())
@@ -179,7 +199,9 @@ class _BundleWriter:
         images, latent_dim = self.source.reference_images, metadata.latent_dim
         files = {name: (self.folder / graph.files["onnx"]).read_bytes() for name, graph in graphs.items()}
         prior = self.source.prior
-        small = make_variant(variant, files, images, latent_dim, prior)
+        rows = cost_of(self.source.model).rows_of_variants
+        rows = min(rows, self.source.largest_batch or rows)
+        small = make_variant(variant, files, images, latent_dim, prior, rows=rows)
         result = measure_variant(
             variant,
             files,
@@ -188,8 +210,9 @@ class _BundleWriter:
             latent_dim,
             prior,
             likelihood=self.source.likelihood,
-            log_variance=self.source.model.log_variance,
+            log_variance=self.source.log_variance,
             force=self.force,
+            rows=rows,
         )
         for name, content in small.items():
             graphs[name].files[variant] = f"{name}{SUFFIXES[variant]}"
@@ -246,7 +269,16 @@ class _BundleWriter:
         if prior is not None:
             record = PriorRecord(PRIOR_VERSION, "mixture", prior.components, prior.slots, prior.classes)
         c = CSource(C_HEADER_NAME, C_SOURCE_NAME) if C in self.formats else None
-        manifest = Manifest(metadata, self._onnx, graphs, _records(self.folder), prior=record, c=c)
+        manifest = Manifest(
+            metadata,
+            self._onnx,
+            graphs,
+            _records(self.folder),
+            prior=record,
+            c=c,
+            latent_shape=self.source.latent_shape,
+            largest_batch=self.source.largest_batch,
+        )
         self._write_file(MANIFEST_NAME, manifest.to_json().encode())
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from export.bundle.certificate import as_markdown, table
+from export.checks.cost import BATCHES
 from export.checks.parity import ParityMeasurement
 from runtime.manifest import Graph, Metadata, OnnxVersions, Port
 from runtime.prior import Prior
@@ -18,7 +19,7 @@ _PROMISE = (
     "grey level."
 )
 _PARITY = (
-    "Largest error w.r.t. the model in float64, over all inputs and batch sizes 1, 2, 7 and 64: relative error for "
+    "Largest error w.r.t. the model in float64, over all inputs and batch sizes {batches}: relative error for "
     "floats, grey levels for pixels. `parity.json` has every measurement with its tolerance. `vae-verify .` checks the "
     "files and the golden values again, on the machine where it runs."
 )
@@ -58,12 +59,17 @@ def model_card(
     measurements: Sequence[ParityMeasurement],
     notes: Sequence[str],
     prior: Prior | None = None,
+    *,
+    batches: Sequence[int] = BATCHES,
+    largest_batch: int | None = None,
 ) -> str:
     """The text of the card; the same text for the same bundle.
 
     notes: paragraphs on variants such as int8. prior: what is sampled from; None for N(0, I).
+    batches: those of the parity check. largest_batch: as in the manifest.
     """
     channels, height, width = metadata.image_shape
+    most = f"at most {largest_batch}" if largest_batch else "any value works"
     labelled = prior is not None and bool(prior.classes)
     sizes = {
         "channels": channels,
@@ -89,10 +95,10 @@ def model_card(
         *(["`label` is the number of a class, its place in the list above, or -1 for any."] if labelled else []),
         "## Inputs and outputs",
         "\n".join(_ports_table(graphs)),
-        "`N` is the batch size; any value works. " + (_hosts(onnx_versions) if onnx_versions else ""),
+        f"`N` is the batch size; {most}. " + (_hosts(onnx_versions) if onnx_versions else ""),
         *notes,
         "## Parity",
-        _PARITY,
+        _PARITY.format(batches=f"{', '.join(map(str, batches[:-1]))} and {batches[-1]}"),
         "\n".join(as_markdown(table(measurements))),
         "## Licence and provenance",
         _LICENCE,
@@ -102,8 +108,9 @@ def model_card(
 
 def _provenance(metadata: Metadata, prior: Prior | None) -> list[str]:
     provenance = metadata.provenance
+    foreign = "value_range" in provenance
     lines = [
-        f"- encoder layers, from pixels to latents: {provenance['architecture']}",
+        f"- {'modules' if foreign else 'encoder layers, from pixels to latents'}: {provenance['architecture']}",
         f"- latent dimensions: {metadata.latent_dim}",
     ]
     data: dict[str, Any] = provenance.get("data", {})

@@ -11,32 +11,40 @@ import onnx
 import onnxruntime
 import torch
 
+from export.checks.cost import Cost
 from export.checks.parity import (
-    BATCHES,
+    CONTRACTIONS_OF_SHALLOW,
     DIFFERING,
-    EAGER_FACTOR,
+    FACTOR,
     LEVELS,
     SMALLEST_LIMIT,
     ParityMeasurement,
+    within,
 )
 from runtime.manifest import HARD_OUTPUTS, LEVEL_LIMIT, RELATIVE_LIMIT
 
 
-def certificate(measurements: Sequence[ParityMeasurement], c_checked_by: str | None = None) -> dict[str, Any]:
+def certificate(
+    measurements: Sequence[ParityMeasurement], cost: Cost, largest_batch: int | None, c_checked_by: str | None = None
+) -> dict[str, Any]:
     """The content of `parity.json`: the rule, the measurements, and the versions and CPU they were made with.
 
     c_checked_by: the compiler that made the C source a program, or what stood in for one.
     """
+    batches, interpreted = (within(found, largest_batch) for found in (cost.batches, cost.interpreted_batches))
     return {
         "rule": {
             "reference": "the model in PyTorch float64, its noise from NumPy",
             "relative error": "|x - reference| / max(1, |reference|), largest over values, inputs and batches",
-            "eager_factor": EAGER_FACTOR,
+            "unit": "the larger of eager PyTorch's error and that derived for float32 sums with one accumulator",
+            "factor": FACTOR,
             "smallest_limit": SMALLEST_LIMIT,
             "hard_limit": dict.fromkeys(HARD_OUTPUTS, RELATIVE_LIMIT),
+            "hard_limit_of_deep_graphs": f"as much for every {CONTRACTIONS_OF_SHALLOW} products and convolutions",
             "pixel_limit": LEVEL_LIMIT,
             "latents": "equal to the bit",
-            "batches": list(BATCHES),
+            "batches": list(batches),
+            "batches_of_onnx_reference": list(interpreted),
         },
         "measurements": [
             {

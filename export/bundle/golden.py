@@ -43,7 +43,10 @@ Golden = dict[str, npt.NDArray[Any]]
 
 
 def golden_values(reference: Reference, reference_images: npt.NDArray[np.uint8]) -> Golden:
-    """The arrays of the table above, by name. reference_images: uint8 (N, H, W, C), test images."""
+    """The arrays of the table above, by name; those of an encoder where there is one.
+
+    reference_images: uint8 (N, H, W, C), test images.
+    """
     index = np.array(_INDICES, np.int64)
     seed = np.array(_SEED, np.int64)
     prior = reference.prior
@@ -59,15 +62,19 @@ def golden_values(reference: Reference, reference_images: npt.NDArray[np.uint8])
     image = to_float(pixels)
     (decoder_image,) = reference.decoder(latents)
     (sampler_image,) = reference.sampler(seed, index, np.array(1, np.float32), label)
-    mean, log_var = reference.encoder(image)
-    (reconstruction,) = reference.reconstructor(pixels)
-    return {
+    golden: Golden = {
         "seed": seed,
         "index": index,
         **chosen,
         "latents": latents,
         "decoder_image": decoder_image.astype(np.float32),
         "sampler_image": sampler_image.astype(np.uint8),
+    }
+    if not reference.has_encoder:
+        return golden
+    mean, log_var = reference.encoder(image)
+    (reconstruction,) = reference.reconstructor(pixels)
+    return golden | {
         "encoder_image": image,
         "encoder_mean": mean.astype(np.float32),
         "encoder_log_var": log_var.astype(np.float32),

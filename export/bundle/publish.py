@@ -1,7 +1,15 @@
-"""Atomic publishing of a bundle: it is built in a hidden folder beside its destination, then renamed."""
+"""Atomic publishing of a bundle: it is built in a hidden folder beside its destination, then swapped in.
+
+The publisher holds a lock from the first check to the end. The new and the old folder are exchanged in one step where
+the system supports that, so that a reader finds one bundle or the other at every instant. A user's own files in the old
+folder are hard-linked into the new one first, so that they are never missing either. Without support, the old bundle
+is renamed first; if the process is killed before the second rename, the next export restores it.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -11,71 +19,170 @@ from pathlib import Path
 from export.errors import ExportError
 from runtime.bundle import Bundle
 from runtime.errors import BundleError, OutputError
+from runtime.exchange import exchange
+from runtime.files import flush_to_disk
 from runtime.manifest import MANIFEST_NAME
+from runtime.owner import lock_beside, owning
+from runtime.signature import SIGNATURE_NAME
 
-_MAX_NAMES = 3  # listed in a message
+_SHOWN = 3  # names in a message
+_TOKEN_BYTES = 4  # random, in the name of a hidden folder
+# Hidden folders, `.NAME.KIND-TOKEN`: a bundle in the making; one that is whole, or the one that it has replaced; and
+# one that was moved aside where two folders cannot change places.
+_DRAFT, _SWAP, _OLD = "draft", "swap", "old"
 
 
-def check_output(output: Path, *, force: bool) -> None:
-    """Check, before the slow part, that `output` is missing, empty or a bundle. Raises ExportError otherwise.
+@contextmanager
+def publishing(output: Path, *, force: bool) -> Iterator[Path]:
+    """A new folder that replaces `output` when the block ends; if it raises, `output` stays as it was.
 
-    force: also accept a folder with other files. They are kept, except those with the name of a file of the bundle.
+    force: accept an `output` with files that are not part of a bundle. They are kept, except those with the name of a
+    file of the new bundle. Removes what a killed export left. Raises ExportError before the block where `output` holds
+    other files or another process is writing it, and where writing fails.
     """
-    if output.exists() and not output.is_dir():
+    place = output.resolve()
+    made: list[Path] = []  # parents that were missing, to be removed again where nothing is published
+    try:
+        _make_parents(place, made)
+        with owning(output, lock_beside(place)):
+            _clear(place)
+            _check(output, place, force=force)
+            draft = _hidden(place, _DRAFT)
+            try:
+                draft.mkdir()
+                yield draft
+                _publish(place, draft)
+            finally:
+                _clear(place)
+    except (OSError, OutputError) as error:
+        if isinstance(error, OutputError) and error.__cause__ is None:
+            raise ExportError(str(error)) from error
+        reason = error.__cause__ if isinstance(error, OutputError) else error
+        raise ExportError(f"cannot write {output}: {getattr(reason, 'strerror', None) or reason}") from error
+    finally:
+        for parent in reversed(made):
+            with suppress(OSError):  # it holds something by now
+                parent.rmdir()
+
+
+def _make_parents(place: Path, made: list[Path]) -> None:
+    for parent in reversed(place.parents):
+        if not parent.is_dir():
+            parent.mkdir(exist_ok=True)
+            made.append(parent)
+
+
+def _check(output: Path, place: Path, *, force: bool) -> None:
+    if place.exists() and not place.is_dir():
         raise ExportError(f"{output}: is a file, but a bundle is a folder; choose another --output")
-    foreign = _foreign(output)
+    foreign = _foreign(place)
     if foreign and not force:
-        names = ", ".join(path.name for path in foreign[:_MAX_NAMES]) + (", …" if len(foreign) > _MAX_NAMES else "")
+        names = ", ".join(path.name for path in foreign[:_SHOWN]) + (", …" if len(foreign) > _SHOWN else "")
         raise ExportError(
             f"{output}: holds files that are not part of a bundle ({names}); "
             "choose another --output, or keep them and write beside them with --force"
         )
 
 
-@contextmanager
-def staging(output: Path) -> Iterator[Path]:
-    """A new folder that replaces `output` when the block ends; if it raises, `output` stays as it was.
-
-    Files in `output` that are not part of a bundle are kept. Raises ExportError where writing fails.
-    """
-    output = output.resolve()
-    token = secrets.token_hex(4)
-    folder, old = (output.with_name(f".{output.name}.{kind}-{token}") for kind in ("new", "old"))
+def _publish(place: Path, draft: Path) -> None:
+    for path in draft.iterdir():
+        flush_to_disk(path)
+    folder = _hidden(place, _SWAP)
+    draft.rename(folder)
+    if not place.exists():
+        folder.rename(place)
+        return
+    for path in _foreign(place):
+        if not (folder / path.name).exists():
+            _link(path, folder / path.name)
+    if exchange(place, folder):
+        return
+    old = _hidden(place, _OLD)
+    place.rename(old)
     try:
-        folder.mkdir(parents=True)
-        yield folder
-        _replace(output, folder, old)
-    except (OSError, OutputError) as error:
-        reason = error.__cause__ if isinstance(error, OutputError) else error
-        raise ExportError(f"cannot write {output}: {getattr(reason, 'strerror', None) or reason}") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _replace(output: Path, folder: Path, old: Path) -> None:
-    kept = [path.name for path in _foreign(output) if not (folder / path.name).exists()]
-    if output.exists():
-        output.rename(old)
-    moved = []
-    try:
-        for name in kept:
-            (old / name).rename(folder / name)
-            moved.append(name)
-        folder.rename(output)
+        folder.rename(place)
     except BaseException:
-        for name in moved:
-            (folder / name).rename(old / name)
-        if old.exists():
-            old.rename(output)
+        old.rename(place)
         raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
-def _foreign(output: Path) -> list[Path]:
-    """Paths in the folder `output` that are not part of a bundle there."""
-    if not output.is_dir():
+def _clear(place: Path) -> None:
+    """Bring the old bundle back where a kill left none, and clear away the other hidden folders."""
+    old = _leftovers(place, _OLD)
+    if old and not place.exists():
+        old.pop().rename(place)
+    for folder in _leftovers(place, _DRAFT):
+        shutil.rmtree(folder, ignore_errors=True)  # never had a user's file in it
+    for folder in (*old, *_leftovers(place, _SWAP)):
+        with suppress(OSError):  # the place itself is as it should be, and the next export tries again
+            _discard(folder, place)
+
+
+def _leftovers(place: Path, kind: str) -> list[Path]:
+    """Hidden folders of exports to this place, the newest last."""
+    name = re.compile(rf"\.{re.escape(place.name)}\.{kind}-[0-9a-f]{{{2 * _TOKEN_BYTES}}}")
+    found = [path for path in place.parent.iterdir() if name.fullmatch(path.name)]
+    folders = [path for path in found if path.is_dir() and not path.is_symlink()]
+    return sorted(folders, key=lambda path: path.stat().st_mtime)
+
+
+def _discard(folder: Path, place: Path) -> None:
+    """Remove a folder with a bundle in it, but no file that is a user's alone: that is moved to `place`.
+
+    What has the name of a file of the bundle in `place` was given up for it.
+    """
+    kept = {path.name for path in _foreign(folder)} - _bundle_files(place)
+    # The manifest goes last: if a kill comes before, it still says which files are the bundle's.
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == MANIFEST_NAME):
+        if path.name in kept:
+            _give_back(path, place / path.name)
+        elif path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    folder.rmdir()
+
+
+def _give_back(path: Path, target: Path) -> None:
+    """Let a user's file lie at `target` only, where it usually lies already; of two versions the newer one stays."""
+    if not os.path.lexists(target):
+        path.rename(target)
+    elif path.is_dir() and not path.is_symlink() and target.is_dir():
+        for child in path.iterdir():
+            _give_back(child, target / child.name)
+        path.rmdir()
+    elif path.lstat().st_mtime_ns > target.lstat().st_mtime_ns:
+        path.replace(target)
+    else:
+        path.unlink()
+
+
+def _link(path: Path, target: Path) -> None:
+    """The same file under a second name; of a folder, all files in it."""
+    if path.is_dir() and not path.is_symlink():
+        target.mkdir()
+        shutil.copystat(path, target)
+        for child in path.iterdir():
+            _link(child, target / child.name)
+    else:
+        os.link(path, target, follow_symlinks=False)
+
+
+def _hidden(place: Path, kind: str) -> Path:
+    return place.with_name(f".{place.name}.{kind}-{secrets.token_hex(_TOKEN_BYTES)}")
+
+
+def _foreign(folder: Path) -> list[Path]:
+    """What lies in `folder` and is not part of the bundle there, if there is one."""
+    if not folder.is_dir():
         return []
-    known: set[str] = set()
-    with suppress(BundleError):  # without a readable manifest, no file counts as part of a bundle
-        known = {MANIFEST_NAME, *Bundle.open(output).manifest.files}
-    return sorted(path for path in output.iterdir() if path.name not in known)
+    ours = _bundle_files(folder)
+    return sorted(path for path in folder.iterdir() if path.name not in ours)
+
+
+def _bundle_files(folder: Path) -> set[str]:
+    """Names of the files of the bundle in `folder`; none where there is no bundle, or its manifest cannot be read."""
+    try:
+        return {MANIFEST_NAME, SIGNATURE_NAME, *Bundle.open(folder).manifest.files}
+    except BundleError:
+        return set()

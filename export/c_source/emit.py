@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,52 +38,24 @@ def emit(
     decoder: Network, encoder: Network | None, metadata: Metadata, expected: Expected, prior: Prior | None = None
 ) -> Sources:
     """Both files. expected: what the self-test must find. prior: None is N(0, I)."""
-    networks = [decoder, *([encoder] if encoder else [])]
-    channels, height, width = metadata.image_shape
-    pixels = channels * height * width
-    layouts = [lay_out(network) for network in networks]
-    work = {"decoder": layouts[0].work + metadata.latent_dim + pixels}
-    if encoder:
-        work["encoder"] = layouts[1].work + pixels
-    block = _LARGEST_BLOCK
-    while block > 1 and 4 * block * work["decoder"] > _BLOCK_BYTES:
-        block //= 2
-    taps = max((step.weight.shape[0] * step.weight.shape[1] for step in _steps(networks, Convolution)), default=0)
-    calls = _CALL_BYTES + 128 * taps + 8 * metadata.latent_dim
-    title = f"A generator of vae-toolchain: {metadata.provenance.get('architecture', 'a decoder')}."
-    header = _fill(
-        "generator.h",
-        title=title.replace("*/", "* /"),
-        pair_id=metadata.pair_id,
-        latent_dim=metadata.latent_dim,
-        channels=channels,
-        height=height,
-        width=width,
-        classes=len(prior.classes) if prior else 0,
-        labels=_labels(prior),
-        has_encoder=int(encoder is not None),
-        stack=4 * max(work.values()) + calls,
-        stack_batch=4 * block * work["decoder"] + calls,
-        block=block,
-    )
+    networks = [network for network in (decoder, encoder) if network is not None]
+    sizes = _Sizes.of(networks, metadata)
+    title = f"A generator of vae-toolchain: {_comment(metadata.provenance.get('architecture', 'a decoder'))}."
     data = [_Array("vae_scores", normal_table()[len(normal_table()) // 2 :].view(np.uint32))]
     if prior:
         data += [_Array("vae_thresholds", prior.thresholds), _Array("vae_aliases", prior.aliases)]
         data += [_Array("vae_shift", prior.shift), _Array("vae_deviation", prior.scale)]
-    functions = [_function(decoder, layouts[0].places, data)]
+    decoder_part = _function(decoder, data)
     encoder_data: list[_Array] = []
-    encoder_parts = []
-    if encoder:
-        encoder_parts = [_function(encoder, layouts[1].places, encoder_data), _text("encoder_doors")]
-    inputs = max((step.weight.shape[2] for step in _steps(networks, Convolution)), default=0)
+    encoder_parts = [_function(encoder, encoder_data), _text("encoder_doors")] if encoder else []
     parts = [
-        f"/* {title.replace('*/', '* /')} generator.h says what it does. */",
+        f"/* {title} generator.h says what it does. */",
         '#include "generator.h"\n',
         _text("guards", "vectors"),
-        _constants(work, block, taps, expected, prior),
-        _declarations(data, encoder_data, inputs),
+        _constants(sizes, expected, prior),
+        _declarations(data, encoder_data, max((step.weight.shape[2] for step in _convolutions(networks)), default=0)),
         _text(*_kernels(networks)),
-        *functions,
+        decoder_part,
         _text("noise", "mixture_prior" if prior else "normal_prior", "pixels", "decoder_doors"),
         *_guarded(encoder_parts),
         _text("self_test"),
@@ -90,7 +63,51 @@ def emit(
         *(array.definition for array in data),
         *_guarded([array.definition for array in encoder_data]),
     ]
-    return Sources(header, "\n".join(parts))
+    return Sources(_header(title, metadata, sizes, prior), "\n".join(parts))
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """What a call needs of memory."""
+
+    work: dict[str, int]
+    """Floats of working memory for one image, by network: its input and output in C source's order, and the rest."""
+    block: int
+    """Images at a time in a batch."""
+    taps: int
+    """Of the largest kernel of a convolution; 0 where there is none."""
+    call_bytes: int
+    """Of stack, beside the working memory."""
+
+    @classmethod
+    def of(cls, networks: Sequence[Network], metadata: Metadata) -> _Sizes:
+        pixels = math.prod(metadata.image_shape)
+        work = {network.name: lay_out(network).work + pixels for network in networks}
+        work["decoder"] += metadata.latent_dim
+        block = _LARGEST_BLOCK
+        while block > 1 and 4 * block * work["decoder"] > _BLOCK_BYTES:
+            block //= 2
+        taps = max((step.weight.shape[0] * step.weight.shape[1] for step in _convolutions(networks)), default=0)
+        return cls(work, block, taps, _CALL_BYTES + 128 * taps + 8 * metadata.latent_dim)
+
+
+def _header(title: str, metadata: Metadata, sizes: _Sizes, prior: Prior | None) -> str:
+    channels, height, width = metadata.image_shape
+    return _fill(
+        "generator.h",
+        title=title,
+        pair_id=metadata.pair_id,
+        latent_dim=metadata.latent_dim,
+        channels=channels,
+        height=height,
+        width=width,
+        classes=len(prior.classes) if prior else 0,
+        labels=_labels(prior),
+        has_encoder=int("encoder" in sizes.work),
+        stack=4 * max(sizes.work.values()) + sizes.call_bytes,
+        stack_batch=4 * sizes.block * sizes.work["decoder"] + sizes.call_bytes,
+        block=sizes.block,
+    )
 
 
 def _guarded(parts: Sequence[str]) -> list[str]:
@@ -98,11 +115,13 @@ def _guarded(parts: Sequence[str]) -> list[str]:
     return ["#if VAE_HAS_ENCODER\n", *parts, "#endif\n"] if parts else []
 
 
-def _constants(work: dict[str, int], block: int, taps: int, expected: Expected, prior: Prior | None) -> str:
-    lines = [f"#define VAE_{name.upper()}_WORK {floats} /* floats for each image */" for name, floats in work.items()]
-    lines.append(f"#define VAE_BLOCK {block} /* images at a time in a batch */")
-    if taps:
-        lines.append(f"#define VAE_MOST_TAPS {taps}")
+def _constants(sizes: _Sizes, expected: Expected, prior: Prior | None) -> str:
+    lines = [
+        f"#define VAE_{name.upper()}_WORK {floats} /* floats for each image */" for name, floats in sizes.work.items()
+    ]
+    lines.append(f"#define VAE_BLOCK {sizes.block} /* images at a time in a batch */")
+    if sizes.taps:
+        lines.append(f"#define VAE_MOST_TAPS {sizes.taps}")
     if prior:
         lines += [f"#define VAE_SLOTS {prior.slots}", f"#define VAE_SLOT_SHIFT {prior.slot_shift}"]
     lines += [f"#define VAE_EXPECTED_{name.upper()} 0x{value:08X}u" for name, value in expected.items()]
@@ -111,9 +130,15 @@ def _constants(work: dict[str, int], block: int, taps: int, expected: Expected, 
 
 def _labels(prior: Prior | None) -> str:
     """What the header says of labels, in a comment."""
-    names = [name.replace("*/", "* /") for name in prior.classes] if prior else []
+    names = [_comment(name) for name in prior.classes] if prior else []
     shown = ", ".join(f"{number} {name}" for number, name in enumerate(names))
     return f"labels: {shown}" if shown else "this model knows no classes: the only label is -1"
+
+
+def _comment(text: object) -> str:
+    """Text from outside as part of a comment in C: plain ASCII in one line, which neither ends nor opens a comment."""
+    plain = " ".join(str(text).encode("ascii", "replace").decode().split())
+    return "".join(letter if letter.isprintable() else "?" for letter in plain).replace("/", "|")
 
 
 def _kernels(networks: Sequence[Network]) -> list[str]:
@@ -125,7 +150,7 @@ def _kernels(networks: Sequence[Network]) -> list[str]:
     names += sorted(activations)
     layers = {Scale: "scale", Add: "add", Reorder: "reorder"}
     names += [name for kind, name in layers.items() if any(_steps(networks, kind))]
-    if any("vae_copy(" in line for network in networks for line in _calls(network, lay_out(network).places)):
+    if any("vae_copy(" in line for network in networks for line in _calls(network)):
         names.append("copy")
     products = [
         name for kind, name in ((Linear, "linear"), (Convolution, "convolution")) if any(_steps(networks, kind))
@@ -170,7 +195,7 @@ def _declarations(arrays: Sequence[_Array], encoder_arrays: Sequence[_Array], in
     return "\n".join(lines) + "\n"
 
 
-def _function(network: Network, places: dict[str, str | int], data: list[_Array]) -> str:
+def _function(network: Network, data: list[_Array]) -> str:
     """The C function of a network; the arrays of its steps are appended to `data`."""
     geometries = []
     for number, step in enumerate(network.steps):
@@ -187,8 +212,8 @@ def _function(network: Network, places: dict[str, str | int], data: list[_Array]
             case Reorder():
                 data.append(_Array(f"{name}_from", step.order.astype(np.uint32)))
     outputs = ", ".join(f"float *{name}" for name in network.outputs)
-    shapes = " ".join([f"{network.input} ({network.sizes[network.input]})", "→", *_shapes(network)])
-    body = "\n".join(f"    {line}" for line in _calls(network, places))
+    shapes = " ".join([f"{network.input} ({network.sizes[network.input]})", "to", *_shapes(network)])
+    body = "\n".join(f"    {line}" for line in _calls(network))
     return "\n".join(
         [
             f"/* The {network.name}, {shapes}, of `count` images; work has what each image needs. */",
@@ -206,8 +231,10 @@ def _shapes(network: Network) -> list[str]:
     return [", ".join(f"{name} ({network.sizes[name]})" for name in network.outputs)]
 
 
-def _calls(network: Network, places: dict[str, str | int]) -> list[str]:
+def _calls(network: Network) -> list[str]:
     """One line of C for each step, and one more where it may not overwrite what it reads."""
+
+    places = lay_out(network).places
 
     def at(name: str) -> str:
         place = places[name]
@@ -273,14 +300,18 @@ def _number(value: float) -> str:
 
 
 def _fill(template: str, **values: object) -> str:
-    text = (_TEXT / template).read_text()
+    text = (_TEXT / template).read_text(encoding="utf-8")
     for key, value in values.items():
         text = text.replace(f"@{key}@", str(value))
     return text
 
 
 def _text(*names: str) -> str:
-    return "\n".join((_TEXT / f"{name}.c").read_text() for name in names)
+    return "\n".join((_TEXT / f"{name}.c").read_text(encoding="utf-8") for name in names)
+
+
+def _convolutions(networks: Iterable[Network]) -> list[Convolution]:
+    return _steps(networks, Convolution)
 
 
 def _steps(networks: Iterable[Network], kind: type[Step]) -> list[Any]:

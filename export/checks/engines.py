@@ -38,6 +38,8 @@ class Engine:
     """Samplers of a mixture only: random words int64 (N,), perhaps label (N,) → components int64 (N,), likewise."""
     ports: tuple[list[Port], list[Port]] | None = None
     """Inputs and outputs as the file declares them, without ranges; None for formats that declare none."""
+    interpreted: bool = False
+    """Whether it interprets the graph in NumPy, which takes much more time and memory than the others."""
 
 
 def eager(spec: GraphSpec) -> Engine:
@@ -132,6 +134,7 @@ def _onnx_reference(model: onnx.ModelProto) -> Engine:
         open_part(latents_part(model)),
         open_part(component_part(model)),
         _declared(model),
+        interpreted=True,
     )
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from export.errors import ModelError
-from export.graphs import Decoder, Encoder, GraphSpec
+from export.graphs import GraphSpec, decoder_of, encoder_of, has_encoder
+from export.halves import ForeignVAE
 from trainer.model.vae import VAE
 
 _RANDOM_CALLS = ("rand", "randn", "normal", "bernoulli", "multinomial", "dropout", "poisson", "exponential")
@@ -25,29 +26,32 @@ _RANDOM_NODES = (
 _LARGEST_DIFFERENCE = 1e-5  # between two float32 evaluations of the same image
 
 
-def check_model(model: VAE, images: Tensor, latents: Tensor) -> None:
+def check_model(model: VAE | ForeignVAE, images: Tensor, latents: Tensor) -> None:
     """Check a model before any graph is exported. Raises ModelError.
 
-    The model must be in evaluation mode, its halves must depend on their inputs, and its reconstructions must go
-    through the posterior mean. images: float32 (N, C, H, W) in [0, 1], test images. latents: float32 (N, L). Rows
+    The model must be in evaluation mode, its halves must depend on their inputs, and the reconstructions of a model of
+    this project must go through the posterior mean. What else holds for modules of others is checked where they come
+    in (`export.source.modules`). images: float32 (N, C, H, W) in [0, 1], test images. latents: float32 (N, L). Rows
     must differ.
     """
     check_evaluation_mode(model)
-    encoder, decoder = Encoder(model), Decoder(model)
+    decoder = decoder_of(model)
     with torch.no_grad():
-        mean, _ = encoder(images)
-        decoded = decoder(latents)
-        reconstruction, _, _ = model(images)
-        through_mean = decoder(mean)
-    for name, output, what in (("encoder", mean, "images"), ("decoder", decoded, "latents")):
+        outputs = [("decoder", decoder(latents), "latents")]
+        if has_encoder(model):
+            mean, _ = encoder_of(model)(images)
+            outputs.append(("encoder", mean, "images"))
+    for name, output, what in reversed(outputs):
         if len(output) > 1 and (output == output[:1]).all():
             raise ModelError(f"{name}: {len(output)} different {what} all give the same output; it ignores its input")
-    difference = float((reconstruction - through_mean).abs().max())
-    if not difference <= _LARGEST_DIFFERENCE:
-        raise ModelError(
-            "encoder: its mean is not the latent that the model uses in evaluation mode: the model's reconstructions "
-            f"and those from the mean differ by {difference:.3g}"
-        )
+    if isinstance(model, VAE):
+        with torch.no_grad():
+            difference = float((model(images)[0] - decoder(mean)).abs().max())
+        if not difference <= _LARGEST_DIFFERENCE:
+            raise ModelError(
+                "encoder: its mean is not the latent that the model uses in evaluation mode: the model's "
+                f"reconstructions and those from the mean differ by {difference:.3g}"
+            )
 
 
 def check_evaluation_mode(module: nn.Module) -> None:

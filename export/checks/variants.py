@@ -29,8 +29,10 @@ SMALLEST_PSNR_DB = 35.0
 """Below this the difference starts to be visible on an ordinary display; refused unless forced."""
 
 _CALIBRATION_ROWS = 256
+_CALIBRATION_SHARE = 4  # of the rows of other calls at most: the calibration keeps every activation
 _ROWS = 1000  # batch size of the timed calls, and number of images that PSNR compares
 _ROUNDS = 15  # timed calls of each decoder
+_MOST_SECONDS = 20.0  # of timing; after that there are fewer rounds
 _TEST_SEED = 1  # the calibration uses 0
 _SMALLEST_PROBABILITY = 1e-7  # a float32 sigmoid can be exactly 0 or 1, whose logit is infinite
 
@@ -46,19 +48,22 @@ class VariantReport:
     float_bytes: int
     psnr_db: float
     """Peak signal-to-noise ratio of 1,000 decoded images w.r.t. the float32 file: full range over RMS error."""
-    likelihood: str
-    """Pixel likelihood that the model was trained with."""
-    elbo_loss_nats: float
-    """Decrease of the evidence lower bound of the reference images, in nats per image."""
+    likelihood: str | None
+    """Pixel likelihood that the model was trained with; None where it is not known."""
+    elbo_loss_nats: float | None
+    """None without a likelihood. Decrease of the evidence lower bound of the reference images, in nats per image."""
     images_per_s: float
     float_images_per_s: float
 
     def quality(self) -> str:
         """One line on size and quality, which are the same in every run."""
-        return (
+        text = (
             f"{self.bytes:,} bytes against {self.float_bytes:,} ({self.bytes / self.float_bytes:.0%}), "
-            f"PSNR {self.psnr_db:.1f} dB, ELBO ({self.likelihood}) {-self.elbo_loss_nats:+.3f} nats per image"
+            f"PSNR {self.psnr_db:.1f} dB"
         )
+        if self.elbo_loss_nats is None:
+            return text
+        return f"{text}, ELBO ({self.likelihood}) {-self.elbo_loss_nats:+.3f} nats per image"
 
     def speed(self) -> str:
         """One line on the speed of the decoder at batch size 1000, which depends on the machine."""
@@ -76,11 +81,16 @@ def make_variant(
     reference_images: Pixels,
     latent_dim: int,
     prior: Prior | None = None,
+    *,
+    rows: int = _ROWS,
 ) -> dict[str, bytes]:
-    """Convert every graph to `file_format`, ONNX_INT8 or ONNX_FP16. files: graph → content of its float32 ONNX file."""
+    """Convert every graph to `file_format`, ONNX_INT8 or ONNX_FP16.
+
+    files: graph → content of its float32 ONNX file. rows: the largest batch of a call.
+    """
     if file_format == ONNX_FP16:
         return {graph: to_fp16_weights(content) for graph, content in files.items()}
-    calibration = _calibration(files["encoder"], reference_images, latent_dim, prior)
+    calibration = _calibration(files.get("encoder"), reference_images, latent_dim, prior, rows)
     return {graph: to_int8(content, calibration[graph]) for graph, content in files.items()}
 
 
@@ -92,19 +102,21 @@ def measure_variant(
     latent_dim: int,
     prior: Prior | None = None,
     *,
-    likelihood: str,
+    likelihood: str | None,
     log_variance: torch.Tensor | None = None,
     force: bool = False,
+    rows: int = _ROWS,
 ) -> VariantReport:
     """Compare a variant with the float32 files in onnxruntime, with as many threads as there are usable CPUs.
 
     files, variants: graph → content of its ONNX file. likelihood, log_variance: those the model was trained with, see
-    `trainer.objective.likelihood.nll_of`. Raises ValuesError where an image depends on its batch or a latent differs,
-    and ExportError where PSNR is below SMALLEST_PSNR_DB, unless force is set.
+    `trainer.objective.likelihood.nll_of`; without a likelihood no ELBO is measured. rows: images that are compared and
+    timed. Raises ValuesError where an image depends on its batch or a latent differs, and ExportError where PSNR is
+    below SMALLEST_PSNR_DB, unless force is set.
     """
     _check_latents(file_format, variants["sampler"], latent_dim, prior)
     decoder, small_decoder = _session(files["decoder"]), _session(variants["decoder"])
-    z = prior_latents(prior, _TEST_SEED, np.arange(_ROWS), latent_dim)
+    z = prior_latents(prior, _TEST_SEED, np.arange(rows), latent_dim)
     image, small_image = _run(decoder, z)[0], _run(small_decoder, z)[0]
     _check_batch_independence(file_format, small_decoder, z, small_image)
     psnr = -10 * np.log10(np.square(image.astype(np.float64) - small_image).mean())
@@ -113,30 +125,35 @@ def measure_variant(
             f"{file_format}: PSNR against float32 is {psnr:.1f} dB, below the {SMALLEST_PSNR_DB:g} dB that are "
             "allowed; leave the variant out, or --force it; nothing was published"
         )
-    elbo, small_elbo = (
-        _elbo(content, reference_images, latent_dim, likelihood, log_variance) for content in (files, variants)
-    )
+    elbo_loss = None
+    if likelihood is not None:
+        elbo, small_elbo = (
+            _elbo(content, reference_images, latent_dim, likelihood, log_variance) for content in (files, variants)
+        )
+        elbo_loss = elbo - small_elbo
     seconds = _seconds({"float": lambda: _run(decoder, z), "small": lambda: _run(small_decoder, z)})
     return VariantReport(
         bytes=sum(map(len, variants.values())),
         float_bytes=sum(map(len, files.values())),
         psnr_db=float(psnr),
         likelihood=likelihood,
-        elbo_loss_nats=elbo - small_elbo,
-        images_per_s=_ROWS / seconds["small"],
-        float_images_per_s=_ROWS / seconds["float"],
+        elbo_loss_nats=elbo_loss,
+        images_per_s=rows / seconds["small"],
+        float_images_per_s=rows / seconds["float"],
     )
 
 
 def _calibration(
-    encoder: bytes, reference_images: Pixels, latent_dim: int, prior: Prior | None
+    encoder: bytes | None, reference_images: Pixels, latent_dim: int, prior: Prior | None, rows: int
 ) -> dict[str, dict[str, npt.NDArray[Any]]]:
     """Typical inputs of each graph: test images, their posterior means, and latents from the prior."""
-    pixels = reference_images[:_CALIBRATION_ROWS]
+    count = min(_CALIBRATION_ROWS, max(2, rows // _CALIBRATION_SHARE) if rows < _ROWS else rows)
+    pixels = reference_images[:count]
     image = to_float(pixels)
-    index = np.arange(_CALIBRATION_ROWS)
-    mean = _run(_session(encoder), image)[0]
-    latents = np.concatenate([prior_latents(prior, 0, index, latent_dim), mean])
+    index = np.arange(count)
+    latents = prior_latents(prior, 0, index, latent_dim)
+    if encoder is not None:
+        latents = np.concatenate([latents, _run(_session(encoder), image)[0]])
     labels = {"label": np.full(len(index), ANY_CLASS)} if prior is not None and prior.classes else {}
     return {
         "decoder": {"z": latents},
@@ -201,7 +218,10 @@ def _elbo(
 def _seconds(functions: Mapping[str, Callable[[], object]]) -> dict[str, float]:
     """Median seconds per call of each function. Calls alternate, so that other load affects all of them equally."""
     seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(_ROUNDS):
+    began = time.perf_counter()
+    for round_number in range(_ROUNDS):
+        if round_number and time.perf_counter() - began > _MOST_SECONDS:
+            break
         for name, function in functions.items():
             started = time.perf_counter()
             function()

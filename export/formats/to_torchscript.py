@@ -17,12 +17,31 @@ from runtime.manifest import METADATA_KEY, Metadata
 
 
 def to_torchscript(spec: GraphSpec, metadata: Metadata) -> bytes:
-    """The content of a TorchScript file, scripted and frozen: weights are constants, evaluation mode is fixed."""
+    """The content of a TorchScript file, scripted and frozen: weights are constants, evaluation mode is fixed.
+
+    A module that cannot be scripted, which only modules of others cannot, is traced; the parity check decides whether
+    the trace is right.
+    """
     buffer = io.BytesIO()
     with _without_deprecation():
-        module = torch.jit.freeze(torch.jit.script(spec.module), preserved_attrs=list(spec.methods))
+        try:
+            scripted: torch.jit.ScriptModule = torch.jit.script(spec.module)
+        except Exception:  # the compiler raises unrelated classes for what it does not know
+            scripted = _traced(spec)
+        module = torch.jit.freeze(scripted, preserved_attrs=list(spec.methods))
         torch.jit.save(module, buffer, _extra_files={METADATA_KEY: metadata.to_json()})
     return normalise_torch_archive(buffer.getvalue())
+
+
+def _traced(spec: GraphSpec) -> torch.jit.ScriptModule:
+    """The module as traced on its example inputs, with its further methods, which take the first two of them."""
+    examples = spec.example_inputs()
+    inputs = {"forward": examples, **dict.fromkeys(spec.methods, examples[:2])}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter(
+            "ignore", torch.jit._trace.TracerWarning
+        )  # of Python values; the parity check runs other ones
+        return torch.jit.trace_module(spec.module, inputs, check_trace=False)  # type: ignore[no-any-return]
 
 
 def load_torchscript(content: bytes) -> torch.jit.ScriptModule:

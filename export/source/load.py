@@ -55,6 +55,19 @@ def load_source(path: Path, data_dir: Path) -> Source:
     )
 
 
+def read_weights(path: Path) -> Mapping[str, Any]:
+    """A state dict, whole or under `model_state_dict` or `state_dict` (Lightning), by tensor name; no code is run.
+
+    Raises CheckpointError where the file is missing or damaged, and ExportError where it holds something else.
+    """
+    content = _read(path)
+    for key in ("model_state_dict", "state_dict"):
+        inner = content.get(key)
+        if isinstance(inner, Mapping):
+            return inner
+    return content
+
+
 def _read(path: Path) -> Mapping[str, Any]:
     """The content of a PyTorch or safetensors file; the first bytes tell which, not the name."""
     content = _read_safetensors(path) if _is_safetensors(path) else read_plain(path)

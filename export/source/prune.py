@@ -45,6 +45,9 @@ def prune_latents(source: Source) -> PrunedSource:
     where the decoder does not start with a linear layer, or no latent is active.
     """
     model = source.model
+    if not isinstance(model, VAE):
+        raise ExportError("latents can be pruned in models of this project only, not in modules of others")
+    assert source.likelihood is not None
     image = torch.from_numpy(to_float(source.reference_images))
     with torch.no_grad():
         mean, _ = model.encode(image)

@@ -1,85 +1,130 @@
-"""What the commands share: how they end, `--version`, and the options that mean the same in each."""
+"""What the commands share: how they end, `--version`, `--debug`, and the options that mean the same in each."""
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import errno
+import traceback
 from pathlib import Path
-from types import FrameType
 from typing import Any, ClassVar
 
 import click
 
+from runtime.cli.signals import interruptible
+from runtime.cli.streams import give_up_stdout, open_closed_streams
 from runtime.errors import VaeRuntimeError
 from runtime.extras import how_to_install
 from runtime.lazy import DISTRIBUTION
+from runtime.text import printable
 
+_OF_CLICK = (click.ClickException, click.Abort, click.exceptions.Exit)
+_DEBUG, _STDOUT = "debug", "stdout was open"
 DEFAULT_BUNDLE = Path("runs/latest/bundle")
 
 
 class Command(click.Command):
-    """What every command of this project shares: `--version`, and mistakes that end in one sentence and exit code 1.
+    """What every command of this project shares: `--version` and `--debug`, and ends in one sentence, whatever happens.
 
-    A subclass names the exceptions that it expects, each of which is a sentence for the user.
+    Mistakes of a user end with exit code 1 or 2. SIGTERM and SIGHUP end a command as Ctrl-C does. A subclass names the
+    exceptions that it expects, each of which is a sentence for the user, and what an interrupted command leaves.
     """
 
     expected: ClassVar[tuple[type[Exception], ...]] = (VaeRuntimeError,)
+    interrupted: ClassVar[str] = "stopped; nothing was written"
+    out_of_memory: ClassVar[str] = (
+        "not enough memory; ask for fewer images, or write to a .npy, which needs no more for more of them"
+    )
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """The command's own parameters, then `--version` and `--help`."""
+        """The command's own parameters, then `--debug`, `--version` and `--help`."""
         *own, last = super().get_params(ctx)
-        return [*own, _version_option(), last]
+        return [*own, _debug_option(), _version_option(), last]
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse and run, as click does, with standard streams that are open and signals that interrupt."""
+        was_open = open_closed_streams()
+        with interruptible():
+            return super().main(*args, obj={_STDOUT: was_open}, **kwargs)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the command line."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except _OF_CLICK as error:
+            _escape(error)
+            raise
+        except Exception as error:
+            raise self._unexpected(error, debug=False) from error
 
     def invoke(self, ctx: click.Context) -> Any:
+        debug = ctx.params.pop(_DEBUG, False)
         try:
             return super().invoke(ctx)
+        except _OF_CLICK as error:
+            _show_traceback(error, debug)
+            _escape(error)
+            raise
         except self.expected as error:
-            raise click.ClickException(str(error)) from error
+            _show_traceback(error, debug)
+            raise click.ClickException(printable(str(error), keep="\n")) from error
         except ModuleNotFoundError as error:
             command = how_to_install(error.name or "")
             if command is None:
-                raise
+                raise self._unexpected(error, debug) from error
             raise click.ClickException(f"the package {error.name} is not installed; {command}") from error
+        except KeyboardInterrupt as error:
+            raise click.ClickException(self.interrupted) from error
+        except BrokenPipeError:
+            raise  # click ends quietly where nobody reads any more
+        except Exception as error:
+            raise self._unexpected(error, debug) from error
+
+    def _unexpected(self, error: Exception, debug: bool) -> click.ClickException:
+        """The last handler: one sentence for what no other has foreseen."""
+        _show_traceback(error, debug)
+        if self.is_out_of_memory(error):
+            return click.ClickException(self.out_of_memory)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EBADF, errno.EIO) and not error.filename:
+            give_up_stdout()
+            return click.ClickException(f"cannot write the output: {error.strerror}")
+        said = printable(" ".join(str(error).split()))
+        return click.ClickException(
+            f"{type(error).__name__}{f': {said}' if said else ''}; this should not happen, please report it"
+            + ("" if debug else " with what --debug shows")
+        )
+
+    def is_out_of_memory(self, error: Exception) -> bool:
+        """Whether this is the system's word that there is no more memory."""
+        return isinstance(error, MemoryError)
+
+
+def stdout_was_open() -> bool:
+    """Whether the command was started with a stdout."""
+    return bool((click.get_current_context().obj or {}).get(_STDOUT, True))
 
 
 class RuntimeCommand(Command):
-    """A command of the runtime: SIGTERM ends it as Ctrl-C does, and so does a lack of memory, in one sentence."""
+    """A command of the runtime."""
 
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            with _terminable():
-                return super().invoke(ctx)
-        except MemoryError as error:
-            raise click.ClickException(
-                "not enough memory; ask for fewer images, or write to a .npy, which needs no more for more of them"
-            ) from error
-        except KeyboardInterrupt as error:
-            raise click.ClickException("stopped; nothing was written") from error
+
+def _escape(error: BaseException) -> None:
+    """A shell may have taken an argument from the name of a stranger's file."""
+    if isinstance(error, click.ClickException):
+        error.message = printable(error.message, keep="\n")  # type: ignore[misc] # final, says click
+
+
+def _show_traceback(error: BaseException, debug: bool) -> None:
+    if debug:
+        click.echo(printable("".join(traceback.format_exception(error)), keep="\n"), err=True)
+
+
+def _debug_option() -> click.Parameter:
+    return click.Option(["--debug"], is_flag=True, help="Show the traceback of an error.")
 
 
 def _version_option() -> click.Parameter:
     command = click.Command(None)
     click.version_option(package_name=DISTRIBUTION)(command)
     return command.params[0]
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt, so that a job that is stopped can clean up."""
-    if threading.current_thread() is not threading.main_thread():  # signals belong to the main thread
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 bundle_argument = click.argument("bundle", type=click.Path(path_type=Path), default=DEFAULT_BUNDLE)

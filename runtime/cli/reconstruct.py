@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from runtime.cli.command import DEFAULT_BUNDLE, RuntimeCommand, precision_option, scale_option, threads_option
+from runtime.errors import InputError
+from runtime.text import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     from runtime.reconstructor import Reconstructor
 
+_SMALLEST_EFFECT = 0.5  # grey levels, mean over pixels: below this a latent is dead
 _TRAVERSE_TO = 3.0  # standard deviations of the prior, in both directions
 _path = click.Path(path_type=Path)
 
@@ -46,7 +49,41 @@ _path = click.Path(path_type=Path)
     "--traverse",
     type=_path,
     metavar="IMAGE",
-    help="Vary each latent of IMAGE in turn from -3 to 3 instead, one row a latent.",
+    help="Vary each active latent of IMAGE in turn from -3 to 3 instead, one row a latent, the most active first.",
+)
+@click.option(
+    "--top", type=click.IntRange(1), metavar="N", help="With --traverse: only the N latents that change IMAGE most."
+)
+@click.option(
+    "--variations",
+    type=click.IntRange(1, 1000),
+    metavar="N",
+    help="Draw each of IMAGES with N variations of it, from the encoder's distribution, instead.",
+)
+@click.option(
+    "--spread",
+    type=click.FloatRange(0, 100),
+    default=1.0,
+    show_default=True,
+    help="With --variations: how far they may lie from the image.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="With --variations: of the draws."
+)
+@click.option("--toward", metavar="CLASS", help="Move each of IMAGES step by step into this class instead.")
+@click.option(
+    "--direction",
+    type=_path,
+    nargs=2,
+    metavar="A B",
+    help="Move each of IMAGES step by step from what the images in folder B have in common to what those in A have.",
+)
+@click.option(
+    "--amount",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="With --toward or --direction: how far the last step goes; 1 is the whole way.",
 )
 @click.option(
     "--steps", type=click.IntRange(2, 1000), default=10, show_default=True, help="Images in each row of a path."
@@ -63,6 +100,13 @@ def reconstruct(
     interpolate: tuple[Path, Path] | None,
     spherical: bool,
     traverse: Path | None,
+    top: int | None,
+    variations: int | None,
+    spread: float,
+    seed: int,
+    toward: str | None,
+    direction: tuple[Path, Path] | None,
+    amount: float,
     steps: int,
     strict: bool,
     precision: str,
@@ -76,6 +120,12 @@ def reconstruct(
         raise click.BadParameter(f"{output} should end in .png", param_hint="--output")
     if latents is not None and (not images or latents.suffix != ".npz"):
         raise click.BadParameter("should be a .npz, and goes with IMAGES", param_hint="--latents")
+    moves = {"--variations": variations, "--toward": toward, "--direction": direction}
+    given = [name for name, value in moves.items() if value]
+    if len(given) > 1 or (given and (not images or latents)):
+        raise click.UsageError(f"{' and '.join(given)}: give one of these, with IMAGES and without --latents.")
+    if top is not None and traverse is None:
+        raise click.BadParameter("goes with --traverse", param_hint="--top")
     from runtime.images.png import save_png
     from runtime.reconstructor import Reconstructor
 
@@ -83,7 +133,13 @@ def reconstruct(
     if interpolate:
         pixels, summary = _interpolation(reconstructor, interpolate, steps, spherical, strict)
     elif traverse:
-        pixels, summary = _traversal(reconstructor, traverse, steps, strict)
+        _traversal(reconstructor, traverse, output, steps, top, strict=strict, scale=scale)
+        return
+    elif variations is not None:
+        pixels, summary = _variations(reconstructor, images, variations, spread, seed, strict)
+        steps = variations + 1
+    elif toward is not None or direction is not None:
+        pixels, summary = _moves(reconstructor, images, toward, direction, amount, steps, strict)
     else:
         _reconstruct_all(reconstructor, images, output, latents, strict=strict, scale=scale)
         return
@@ -124,7 +180,7 @@ def _load(reconstructor: Reconstructor, paths: tuple[Path, ...], strict: bool) -
     loaded = load_images(paths, reconstructor.image_shape, strict=strict)
     for name, change in zip(loaded.names, loaded.changes, strict=True):
         if change:
-            click.echo(f"{name}: converted, {change}", err=True)
+            click.echo(printable(f"{name}: converted, {change}"), err=True)
     return loaded.pixels
 
 
@@ -146,11 +202,71 @@ def _interpolation(
     return pixels, f"{steps} images from {ends[0].name} to {ends[1].name}"
 
 
-def _traversal(reconstructor: Reconstructor, path: Path, steps: int, strict: bool) -> tuple[npt.NDArray[np.uint8], str]:
+def _variations(
+    reconstructor: Reconstructor, paths: tuple[Path, ...], num: int, spread: float, seed: int, strict: bool
+) -> tuple[npt.NDArray[np.uint8], str]:
     import numpy as np
 
+    images = _load(reconstructor, paths, strict)
+    rows = [
+        np.concatenate([image[np.newaxis], reconstructor.variations(image, num, spread=spread, seed=seed)])
+        for image in images
+    ]
+    return np.concatenate(rows), f"{len(images)} rows, an image and {num} variations of it"
+
+
+def _moves(
+    reconstructor: Reconstructor,
+    paths: tuple[Path, ...],
+    toward: str | None,
+    direction: tuple[Path, Path] | None,
+    amount: float,
+    steps: int,
+    strict: bool,
+) -> tuple[npt.NDArray[np.uint8], str]:
+    import numpy as np
+
+    images = _load(reconstructor, paths, strict)
+    way: str | npt.NDArray[np.float64]
+    if direction is not None:
+        way = reconstructor.direction(*(_load(reconstructor, (folder,), strict) for folder in direction))
+        words = f"from {direction[1]} to {direction[0]}"
+    else:
+        assert toward is not None
+        way, words = toward, f"toward class {toward}"
+    amounts = np.linspace(0, amount, steps).tolist()
+    rows = [reconstructor.move(image, way, amounts) for image in images]
+    return np.concatenate(rows), f"{len(images)} rows of {steps} steps {words}, the last at {amount:g}"
+
+
+def _traversal(
+    reconstructor: Reconstructor,
+    path: Path,
+    output: Path,
+    steps: int,
+    top: int | None,
+    *,
+    strict: bool,
+    scale: int,
+) -> None:
+    """Rows for the latents that change the image, the one that changes it most first."""
+    import numpy as np
+
+    from runtime.images.png import save_png
+    from runtime.images.sheet import labelled_rows
+
     (image,) = _load(reconstructor, (path,), strict)
+    effects = reconstructor.effects(image)
+    active = np.argsort(-effects, kind="stable")[: np.count_nonzero(effects >= _SMALLEST_EFFECT)]
+    if not len(active):
+        raise InputError(f"{path}: no latent changes this image by {_SMALLEST_EFFECT:g} grey levels; nothing to show")
+    shown = active[:top].tolist()
     values = np.linspace(-_TRAVERSE_TO, _TRAVERSE_TO, steps)
-    rows = [reconstructor.traverse(image, dimension, values) for dimension in range(reconstructor.latent_dim)]
-    summary = f"one row for each of {len(rows)} latents, from {-_TRAVERSE_TO:g} to {_TRAVERSE_TO:g}"
-    return np.concatenate(rows), summary
+    rows = [reconstructor.traverse(image, dimension, values) for dimension in shown]
+    labels = [f"z{dimension}  {effects[dimension]:.1f}" for dimension in shown]
+    save_png(output, labelled_rows(np.concatenate(rows), labels, scale=scale))
+    left_out = f"{len(effects) - len(active)} of {len(effects)} latents change nothing and are left out"
+    click.echo(
+        f"{output}: {len(shown)} latents from {-_TRAVERSE_TO:g} to {_TRAVERSE_TO:g}, each with the grey levels that it "
+        f"changes; {left_out}"
+    )

@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runtime.cli.command import RuntimeCommand, bundle_argument, precision_option, scale_option, threads_option
+from runtime.cli.command import (
+    RuntimeCommand,
+    bundle_argument,
+    precision_option,
+    scale_option,
+    stdout_was_open,
+    threads_option,
+)
 from runtime.cli.progress import progress
+from runtime.cli.streams import give_up_stdout
+from runtime.errors import OutputError
 
 if TYPE_CHECKING:
     from runtime.job import SampleJob
@@ -19,6 +28,7 @@ if TYPE_CHECKING:
 
 _STDOUT = Path("-")
 _MOST_IN_GRID = 10_000
+_LONGEST_SHARD = 40
 _IN_SHEET, _IN_ROW = 64, 10  # images by default
 _RESUMABLE = (".npy", "")
 
@@ -26,7 +36,7 @@ _RESUMABLE = (".npy", "")
 def _parse_shard(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, int]:
     """Parse `I/N`: part I, counted from 0, of N parts."""
     which, _, parts = value.partition("/")
-    if not (which.isdecimal() and parts.isdecimal() and int(which) < int(parts)):
+    if len(value) > _LONGEST_SHARD or not (which.isdecimal() and parts.isdecimal() and int(which) < int(parts)):
         raise click.BadParameter(f"{value!r} should be I/N with I from 0 to N - 1, as in 0/4")
     return int(which), int(parts)
 
@@ -70,6 +80,7 @@ def _parse_shard(ctx: click.Context, param: click.Parameter, value: str) -> tupl
 )
 @click.option("--by-class", is_flag=True, help="A .png with one row for each class, --num images in each.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted .npy or folder, or start where there is none.")
+@click.option("--force", is_flag=True, help="Replace a file that vae-sample did not write.")
 @precision_option
 @scale_option
 @threads_option
@@ -97,6 +108,7 @@ def sample(
     labels: tuple[str, ...],
     by_class: bool,
     resume: bool,
+    force: bool,
     precision: str,
     scale: int,
     threads: int | None,
@@ -137,10 +149,10 @@ def sample(
     if by_class:
         from runtime.outputs.picture import write_classes
 
-        write_classes(sampler, job, output, scale=scale)
+        write_classes(sampler, job, output, scale=scale, force=force)
         click.echo(f"{output}: {job.num} of each class, from the top: {', '.join(sampler.classes)}")
         return
-    drawn = _write(sampler, job, output, resume=resume, scale=scale, batch_size=batch_size)
+    drawn = _write(sampler, job, output, resume=resume, force=force, scale=scale, batch_size=batch_size)
     rate = f"{drawn / (time.perf_counter() - started):,.0f} images/s" if drawn else "all present already"
     click.echo(
         f"{'stdout' if output == _STDOUT else output}: {job.num:,} image{'s' * (job.num > 1)} of seed {seed}, {rate}",
@@ -151,6 +163,8 @@ def sample(
 def _check(output: Path, num: int, first: int, resume: bool, engine: str) -> None:
     if first + num > 2**63:
         raise click.BadParameter(f"--first + --num should be at most 2**63 but is {first + num}", param_hint="--num")
+    if output == _STDOUT and not stdout_was_open():
+        raise click.BadParameter("stdout is closed; name a file", param_hint="--output")
     if output != _STDOUT and output.suffix not in (".png", ".npy", ".npz", ""):
         raise click.BadParameter(
             f"{output} should end in .png, .npy or .npz, have no ending (a folder), or be - (stdout)",
@@ -170,7 +184,9 @@ def _check(output: Path, num: int, first: int, resume: bool, engine: str) -> Non
         )
 
 
-def _write(sampler: Sampler, job: SampleJob, output: Path, *, resume: bool, scale: int, batch_size: int | None) -> int:
+def _write(
+    sampler: Sampler, job: SampleJob, output: Path, *, resume: bool, force: bool, scale: int, batch_size: int | None
+) -> int:
     done = 0
     with progress(job.num) as show:
 
@@ -183,19 +199,26 @@ def _write(sampler: Sampler, job: SampleJob, output: Path, *, resume: bool, scal
             if output == _STDOUT:
                 from runtime.outputs.raw import write_raw
 
-                return write_raw(sampler, job, sys.stdout.buffer, batch_size=batch_size, advance=advance)
+                try:
+                    return write_raw(sampler, job, sys.stdout.buffer, batch_size=batch_size, advance=advance)
+                except OutputError:
+                    give_up_stdout()
+                    raise
             if output.suffix == ".npy":
                 from runtime.outputs.npy import write_npy
 
-                return write_npy(sampler, job, output, resume=resume, batch_size=batch_size, advance=advance)
+                return write_npy(
+                    sampler, job, output, resume=resume, force=force, batch_size=batch_size, advance=advance
+                )
             if output.suffix == ".npz":
                 from runtime.outputs.npz import write_npz
 
-                return write_npz(sampler, job, output, batch_size=batch_size, advance=advance)
+                return write_npz(sampler, job, output, force=force, batch_size=batch_size, advance=advance)
             if output.suffix == ".png":
                 from runtime.outputs.picture import write_picture
 
-                return write_picture(sampler, job, output, columns=math.ceil(math.sqrt(job.num)), scale=scale)
+                columns = math.ceil(math.sqrt(job.num))
+                return write_picture(sampler, job, output, columns=columns, scale=scale, force=force)
             from runtime.outputs.folder import write_folder
 
             return write_folder(sampler, job, output, resume=resume, batch_size=batch_size, advance=advance)

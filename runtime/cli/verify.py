@@ -14,8 +14,13 @@ from runtime.cli.command import RuntimeCommand, bundle_argument, json_option
 @click.command(cls=RuntimeCommand)
 @bundle_argument
 @click.option("-v", "--verbose", is_flag=True, help="Also print every check that passed.")
+@click.option(
+    "--public-key",
+    type=click.Path(path_type=Path),
+    help="PEM file of the key that must have signed the bundle; needs the extra `sign`.",
+)
 @json_option
-def verify(bundle: Path, verbose: bool, as_json: bool) -> None:
+def verify(bundle: Path, verbose: bool, public_key: Path | None, as_json: bool) -> None:
     """Check BUNDLE on this machine, without PyTorch  [default: runs/latest/bundle].
 
     Checks the size and sha256 of every file, that the graphs belong to one model, and the golden values of the export:
@@ -25,7 +30,7 @@ def verify(bundle: Path, verbose: bool, as_json: bool) -> None:
     from runtime.machine import cpu, versions
     from runtime.verify import verify_bundle
 
-    report = verify_bundle(bundle)
+    report = verify_bundle(bundle, public_key=public_key)
     failed = [check for check in report.checks if not check.passed]
     if as_json:
         click.echo(json.dumps({**asdict(report), "passed": report.passed}, indent=2))

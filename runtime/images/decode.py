@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.errors import InputError
+from runtime.files import open_regular
 
 if TYPE_CHECKING:
     from PIL.Image import Image, Transpose
@@ -128,12 +129,14 @@ def _opened(path: Path) -> Iterator[Image]:
     try:
         # Opened here and not by Pillow, which memory-maps what it opens itself: Pillow 13 maps an uncompressed TIFF of
         # orientation 5 to 8 with width and height exchanged.
-        with path.open("rb") as stream, Image.open(stream) as file:
+        with open_regular(path) as stream, Image.open(stream) as file:
             if file.width * file.height > _MOST_PIXELS:
                 raise InputError(f"{path}: {file.width}×{file.height} is over {_MOST_PIXELS:,} pixels; shrink it")
             yield file
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder") from None
     except (InputError, MemoryError):
         raise
     except UnidentifiedImageError as error:

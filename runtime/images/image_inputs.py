@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.errors import InputError
+from runtime.files import open_regular
 from runtime.images.decode import SUFFIXES, fit_image, images_in, load_image, pillow_warnings_ignored
 
 _MOST_BYTES = 2**30  # total size of all images after conversion to the model's shape
@@ -90,6 +91,7 @@ def _images(path: Path, image_shape: tuple[int, int, int]) -> Iterator[tuple[str
 def _load_array(path: Path, image_shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
     channels, height, width = image_shape
     try:
+        open_regular(path).close()
         # Memory-mapped, so that a header that claims terabytes gives an error instead of an allocation.
         array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # for a damaged header, NumPy raises many classes of exceptions

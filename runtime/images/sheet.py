@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -22,6 +24,27 @@ def grid(images: npt.NDArray[np.uint8], columns: int, *, gap: int = 2, scale: in
         top, left = gap + (i // columns) * (height + gap), gap + (i % columns) * (width + gap)
         canvas[top : top + height, left : left + width] = image
     return canvas.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def labelled_rows(images: npt.NDArray[np.uint8], labels: Sequence[str], *, scale: int = 1) -> npt.NDArray[np.uint8]:
+    """A `grid` with one row for each of `labels`, written to the left of it: uint8 (H', W', C).
+
+    images: uint8 (N, H, W, C), N a multiple of the number of labels.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    sheet = grid(images, len(images) // len(labels), scale=scale)
+    font = ImageFont.load_default()
+    margin = int(max(font.getlength(label) for label in labels)) + 2 * _GAP
+    channels = sheet.shape[2]
+    canvas = Image.new("L" if channels == 1 else "RGB", (margin, sheet.shape[0]))
+    draw = ImageDraw.Draw(canvas)
+    row_height = (sheet.shape[0] - _GAP * scale) / len(labels)
+    for row, label in enumerate(labels):
+        middle = _GAP * scale + (row + 0.5) * row_height - _LABEL_HEIGHT / 2
+        draw.text((_GAP, middle), label, fill=255 if channels == 1 else (255, 255, 255), font=font)
+    words = np.asarray(canvas, dtype=np.uint8).reshape(canvas.height, canvas.width, channels)
+    return np.concatenate([words, sheet], axis=1)
 
 
 def mean_absolute_errors(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:

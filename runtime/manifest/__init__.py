@@ -10,6 +10,8 @@
     "classes": ["0", "1", …]           names; their places are the numbers that `label` takes; [] without classes
   },
   "pixels": 1,                         how image files become pixels (runtime/images/decode.py); absent in old bundles
+  "latent_shape": [4, 8, 8],           of one latent inside the model; absent where it is a vector
+  "largest_batch": 63,                 rows in one call of a graph; absent where any number will do
   "metadata": {                        the same JSON sits inside every graph file
     "pair_id": "9f86d081884c7d65",     one model's weights; all graphs of a bundle share it
     "noise_version": 1,
@@ -33,6 +35,7 @@
 from runtime.manifest.contract import (
     C_HEADER_NAME,
     C_SOURCE_NAME,
+    DEEP_LIMIT,
     DTYPES,
     FORMAT_VERSIONS,
     FORMATS,
@@ -65,6 +68,7 @@ __all__ = [
     "CSource",
     "C_HEADER_NAME",
     "C_SOURCE_NAME",
+    "DEEP_LIMIT",
     "DTYPES",
     "FORMATS",
     "FORMAT_VERSIONS",

@@ -56,7 +56,9 @@ Only the sampler of a mixture with classes has the input `label`.
 
 RELATIVE_LIMIT = 1e-5
 """Largest allowed |x - reference| / max(1, |reference|) of images and means, in every engine."""
+DEEP_LIMIT = 1e-3
+"""The most that the limit of an image or a mean can be in deep models, a quarter of a grey level."""
 HARD_OUTPUTS = ("image", "mean")
-"""Float outputs that must never exceed RELATIVE_LIMIT; the limit of others depends on PyTorch's float32 error."""
+"""Float outputs with such a ceiling; the limit of others follows what float32 can do for them."""
 LEVEL_LIMIT = 1
 """Largest allowed difference of a uint8 pixel from the reference, in grey levels."""

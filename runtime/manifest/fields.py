@@ -10,6 +10,7 @@ from runtime.errors import BundleError
 from runtime.manifest.contract import MANIFEST_NAME
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_MOST_LEVELS = 64
 _T = TypeVar("_T")
 
 
@@ -27,7 +28,20 @@ def parse(text: bytes) -> dict[str, Any]:
         raise BundleError(f"{MANIFEST_NAME}: not valid JSON in UTF-8: {error}") from error
     if not isinstance(root, dict):
         raise BundleError(f"{MANIFEST_NAME}: should hold an object but holds {kind(root)}")
+    if not _is_shallow(root):
+        raise BundleError(f"{MANIFEST_NAME}: is nested more than {_MOST_LEVELS} deep")
     return root
+
+
+def _is_shallow(root: dict[str, Any]) -> bool:
+    """Whether objects and arrays lie within each other at most so deep that Python's own recursion copes."""
+    level: list[Any] = [root]
+    for _ in range(_MOST_LEVELS):
+        level = [inner for value in level for inner in (value.values() if isinstance(value, dict) else value)]
+        level = [value for value in level if isinstance(value, dict | list)]
+        if not level:
+            return True
+    return False
 
 
 def take(content: dict[str, Any], key: str, of: type[_T], *, where: str = "") -> _T:

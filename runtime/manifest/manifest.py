@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -37,6 +38,10 @@ class Manifest:
     files: dict[str, FileRecord]
     pixels: int | None = PIXELS_VERSION
     """Version of the recipe by which image files become pixels; None in bundles that name none."""
+    latent_shape: tuple[int, ...] | None = None
+    """Shape of one latent inside the model, where it is no vector: the graphs take it flat, in row-major order."""
+    largest_batch: int | None = None
+    """The most rows that a call of a graph may have; None where any number will do."""
     prior: PriorRecord | None = None
     """The mixture to draw from, in format 2; None for N(0, I)."""
     c: CSource | None = None
@@ -45,7 +50,7 @@ class Manifest:
     def to_json(self) -> str:
         """The text of `manifest.json`, the same for the same manifest."""
         content = {"format_version": 1 if self.prior is None else 2, **asdict(self)}
-        for optional in ("prior", "pixels", "c"):
+        for optional in ("prior", "pixels", "c", "latent_shape", "largest_batch"):
             if content[optional] is None:
                 del content[optional]
         return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
@@ -77,6 +82,10 @@ class Manifest:
                 for name in files
             },
             pixels=integer(root["pixels"], "pixels", 1, 2**31) if "pixels" in root else None,
+            latent_shape=_read_latent_shape(root) if "latent_shape" in root else None,
+            largest_batch=integer(root["largest_batch"], "largest_batch", 1, 2**31)
+            if "largest_batch" in root
+            else None,
             prior=None if root["format_version"] == 1 else _read_prior(take(root, "prior", dict)),
             c=None if c is None else _read_c(take(root, "c", dict)),
         )
@@ -129,6 +138,16 @@ def _read_metadata(content: dict[str, Any]) -> Metadata:
         image_shape=(channels, height, width),
         provenance=take(content, "provenance", dict, where="metadata.provenance"),
     )
+
+
+def _read_latent_shape(root: dict[str, Any]) -> tuple[int, ...]:
+    shape = tuple(integer(size, "latent_shape", 1, 2**20) for size in take(root, "latent_shape", list))
+    latent_dim = take(root, "metadata", dict).get("latent_dim")
+    if math.prod(shape) != latent_dim:
+        raise BundleError(
+            f"{MANIFEST_NAME}: latent_shape is {list(shape)}, which is not the {latent_dim} numbers of latent_dim"
+        )
+    return shape
 
 
 def _read_prior(content: dict[str, Any]) -> PriorRecord:

@@ -11,14 +11,17 @@ import numpy.typing as npt
 
 from runtime.blocks import in_threads
 from runtime.errors import OutputError
+from runtime.files import remove_unfinished
 from runtime.images.png import write_png
 from runtime.job import SampleJob, check_same, write_record
 from runtime.outputs.space import require_space
+from runtime.owner import owning_part
 from runtime.sampler import Sampler
 
 RECORD_NAME = "vae-sample.json"
 _BYTES_ON_DISK = 4096  # minimum size of a file on common file systems
 _FILES_IN_TASK = 64
+_NUMBERED = re.compile(r"(\d{8,19})[-.]")
 
 
 def write_folder(
@@ -37,23 +40,41 @@ def write_folder(
     resume: leave out the files that are there, each of which is complete. Returns how many this call drew. Raises
     OutputError where the disk is too small or refuses, or where the folder holds something else.
     """
-    require_space(folder / RECORD_NAME, job.num * _BYTES_ON_DISK)
     record = folder / RECORD_NAME
-    if record.exists():
-        check_same(job, record, ignoring=("first", "num"))
-    elif any(not path.name.startswith(".") for path in folder.iterdir()):
-        raise OutputError(f"{folder}: contains files that vae-sample did not write; choose another --output")
-    else:
-        write_record(job, record)
-    path_of = _naming(sampler, job, folder)
-    start, stop = _first_missing(job, path_of) if resume else job.first, job.first + job.num
-    advance(start - job.first)
-    if start == stop:
-        return 0
+    require_space(record, _count_missing(job, folder) * _BYTES_ON_DISK)
+
+    def claim() -> None:
+        remove_unfinished(record)
+        if record.exists():
+            check_same(job, record, ignoring=("first", "num"))
+        elif any(not path.name.startswith(".") for path in folder.iterdir()):
+            raise OutputError(f"{folder}: contains files that vae-sample did not write; choose another --output")
+        else:
+            write_record(job, record)
+
+    with owning_part(folder, job.first, job.num, claim):
+        path_of = _naming(sampler, job, folder)
+        _remove_unfinished(job, folder)
+        start, stop = _first_missing(job, path_of) if resume else job.first, job.first + job.num
+        advance(start - job.first)
+        if start < stop:
+            _write(sampler, job, folder, path_of, start, batch_size, advance)
+        return stop - start
+
+
+def _write(
+    sampler: Sampler,
+    job: SampleJob,
+    folder: Path,
+    path_of: Callable[[int], Path],
+    start: int,
+    batch_size: int | None,
+    advance: Callable[[int], object],
+) -> None:
     at = start
     try:
         for pixels in sampler.stream(
-            stop - start,
+            job.first + job.num - start,
             seed=job.seed,
             first=start,
             temperature=job.temperature,
@@ -68,7 +89,25 @@ def write_folder(
             f"cannot write into {folder}: {error.strerror or error}; the images there are complete, "
             "and --resume adds the others"
         ) from error
-    return stop - start
+
+
+def _remove_unfinished(job: SampleJob, folder: Path) -> None:
+    """Remove the files that a killed call was at."""
+    for path in folder.glob(".*.png"):
+        if _is_of(job, path.name.removeprefix(".")):
+            path.unlink(missing_ok=True)
+
+
+def _count_missing(job: SampleJob, folder: Path) -> int:
+    """How many of the job's files will be new: those that are there already have their room."""
+    paths = folder.glob("*.png") if folder.is_dir() else ()
+    return max(0, job.num - sum(_is_of(job, path.name) for path in paths))
+
+
+def _is_of(job: SampleJob, name: str) -> bool:
+    """Whether a file of this name holds an image of the job: names begin with the index."""
+    match = _NUMBERED.match(name)
+    return match is not None and job.first <= int(match[1]) < job.first + job.num
 
 
 def _first_missing(job: SampleJob, path_of: Callable[[int], Path]) -> int:

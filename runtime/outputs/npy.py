@@ -10,15 +10,18 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from runtime.errors import OutputError
-from runtime.files import keep_others_out
+from runtime.files import remove_unfinished
 from runtime.job import SampleJob, check_same, write_record
+from runtime.outputs.foreign import require_ours
 from runtime.outputs.space import require_space
+from runtime.owner import lock_beside, owning
 from runtime.sampler import Sampler
 
 
@@ -28,33 +31,80 @@ def write_npy(
     path: Path,
     *,
     resume: bool,
+    force: bool = False,
     batch_size: int | None = None,
     advance: Callable[[int], object] = lambda count: None,
 ) -> int:
     """Write the images of `job` to `path` as uint8 (num, H, W, C).
 
-    resume: continue the unfinished file of an interrupted call, if there is one. advance: called with the number of
-    images added. Returns the number of images drawn by this call. Raises OutputError if the disk is full or writing
-    fails, or if there is an unfinished file and `resume` is False, it belongs to another job, or another process is
-    writing it. An unfinished file is never removed, so it can be resumed.
+    resume: continue the unfinished file of an interrupted call, or a finished one that has been cut short since, if
+    there is one. force: replace a file that no call wrote. advance: called with the number of images added. Returns
+    the number of images drawn by this call. Raises OutputError if the disk is full or writing fails, or if there is an
+    unfinished file and `resume` is False, it belongs to another job, or another process is writing it. An unfinished
+    file is never removed, so it can be resumed.
     """
-    part, record = path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.json")
-    part_record = part.with_name(f"{part.name}.json")
-    if resume and not part.exists() and path.exists() and record.exists():
-        check_same(job, record)
-        advance(job.num)
-        return 0
+    with owning(path, lock_beside(path)):
+        return _write(sampler, job, _Files.of(path), resume, force, batch_size, advance)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The array and the note of its job, finished and not."""
+
+    path: Path
+    record: Path
+    part: Path
+    part_record: Path
+
+    @classmethod
+    def of(cls, path: Path) -> _Files:
+        part = path.with_name(f"{path.name}.part")
+        return cls(path, path.with_name(f"{path.name}.json"), part, part.with_name(f"{part.name}.json"))
+
+    def finish(self) -> None:
+        """The array comes first: until its note follows, the unfinished note says what the array is."""
+        if self.part.exists():
+            self.part.replace(self.path)
+        if self.part_record.exists():
+            self.part_record.replace(self.record)
+
+    def begin_again(self) -> None:
+        """Call a finished array unfinished."""
+        self.record.replace(self.part_record)
+        self.path.replace(self.part)
+
+
+def _write(
+    sampler: Sampler,
+    job: SampleJob,
+    files: _Files,
+    resume: bool,
+    force: bool,
+    batch_size: int | None,
+    advance: Callable[[int], object],
+) -> int:
+    path, part = files.path, files.part
+    for record in (files.record, files.part_record):
+        remove_unfinished(record)
+    require_ours(path, ours=files.record.exists() or files.part_record.exists(), force=force)
     if part.exists() and not resume:
         raise OutputError(f"{part}: left by an interrupted run; continue it with --resume, or remove it")
+    if not part.exists() and path.exists() and files.part_record.exists():
+        files.finish()
+    if resume and not part.exists() and path.exists() and files.record.exists():
+        check_same(job, files.record)
+        if path.stat().st_size == len(_header(job)) + job.num * job.image_bytes:
+            advance(job.num)
+            return 0
+        files.begin_again()
     present = _size(part)
     require_space(path, job.num * job.image_bytes - present)
     try:
         with part.open("r+b" if part.exists() else "x+b") as file:
-            keep_others_out(file, part)
             if present:
-                check_same(job, part_record)
+                check_same(job, files.part_record if files.part_record.exists() else files.record)
             else:
-                write_record(job, part_record)
+                write_record(job, files.part_record)
             done = _prepare(file, sampler, job, part)
             advance(done)
             if done < job.num:
@@ -70,8 +120,7 @@ def write_npy(
                     advance(len(pixels))
             file.flush()
             os.fsync(file.fileno())
-        part_record.replace(record)
-        part.replace(path)
+        files.finish()
         return job.num - done
     except OSError as error:
         left = f"; {part} is kept, and --resume continues it once there is space" if _size(part) else ""

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.files import replacing
+from runtime.files import remove_unfinished, replacing
 from runtime.job import SampleJob, write_record
+from runtime.outputs.foreign import is_our_archive, require_ours
 from runtime.outputs.space import require_space
+from runtime.owner import lock_beside, owning
 from runtime.sampler import Sampler
 
 _BATCH = 8192  # latents at a time
@@ -23,14 +25,26 @@ def write_npz(
     job: SampleJob,
     path: Path,
     *,
+    force: bool = False,
     batch_size: int | None = None,
     advance: Callable[[int], object] = lambda count: None,
 ) -> int:
     """Write `images` uint8 (num, H, W, C), `latents` float32 (num, L) and `indices` int64 (num,), and where the
     prior has classes `labels` int64 (num,), the class of each image. Returns num.
 
-    Raises OutputError if the disk is too small or writing fails; `path` is then unchanged.
+    force: replace a file that no call wrote. Raises OutputError if the disk is too small or writing fails; `path` is
+    then unchanged.
     """
+    with owning(path, lock_beside(path)):
+        remove_unfinished(path)
+        require_ours(path, ours=is_our_archive(path), force=force)
+        _write(sampler, job, path, batch_size, advance)
+    return job.num
+
+
+def _write(
+    sampler: Sampler, job: SampleJob, path: Path, batch_size: int | None, advance: Callable[[int], object]
+) -> None:
     require_space(path, job.num * (job.image_bytes + 4 * sampler.latent_dim + 8))
     batch = batch_size or _BATCH
     starts = range(job.first, job.first + job.num, batch)
@@ -63,7 +77,6 @@ def write_npz(
             found = (sampler.labels(chosen, seed=job.seed, label=job.label) for chosen in indices())
             _add(archive, "labels", "<i8", (job.num,), found)
     write_record(job, path.with_name(f"{path.name}.json"))
-    return job.num
 
 
 def _add(

@@ -2,37 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from runtime.errors import InputError
+from runtime.files import remove_unfinished
 from runtime.images.png import save_png
 from runtime.images.sheet import grid
 from runtime.job import SampleJob
 from runtime.manifest import METADATA_KEY
+from runtime.outputs.foreign import is_our_picture, require_ours
+from runtime.owner import lock_beside, owning
 from runtime.sampler import Sampler
 
 
-def write_classes(sampler: Sampler, job: SampleJob, path: Path, *, scale: int) -> int:
+def write_classes(sampler: Sampler, job: SampleJob, path: Path, *, scale: int, force: bool = False) -> int:
     """Write one row for each class, the images of `job` in each: column J has one noise for all classes. Returns num.
 
-    Raises InputError where the prior has no classes.
+    force: replace a file that no call wrote. Raises InputError where the prior has no classes.
     """
     if not sampler.classes:
         raise InputError(
             "there are no classes to give a row each: the bundle draws from N(0, I), or its training data had no labels"
         )
-    rows = [
-        sampler.sample(job.num, seed=job.seed, first=job.first, temperature=job.temperature, label=number)
-        for number in range(len(sampler.classes))
-    ]
-    save_png(path, grid(np.concatenate(rows), job.num, scale=scale), text={METADATA_KEY: job.to_json()})
+    with _replacing_ours(path, force=force):
+        rows = [
+            sampler.sample(job.num, seed=job.seed, first=job.first, temperature=job.temperature, label=number)
+            for number in range(len(sampler.classes))
+        ]
+        save_png(path, grid(np.concatenate(rows), job.num, scale=scale), text={METADATA_KEY: job.to_json()})
     return job.num * len(rows)
 
 
-def write_picture(sampler: Sampler, job: SampleJob, path: Path, *, columns: int, scale: int) -> int:
-    """Write the images in rows of `columns`, every pixel a square of `scale`: complete or not at all. Returns num."""
-    pixels = sampler.sample(job.num, seed=job.seed, first=job.first, temperature=job.temperature, label=job.label)
-    save_png(path, grid(pixels, columns, scale=scale), text={METADATA_KEY: job.to_json()})
+def write_picture(
+    sampler: Sampler, job: SampleJob, path: Path, *, columns: int, scale: int, force: bool = False
+) -> int:
+    """Write the images in rows of `columns`, every pixel a square of `scale`: complete or not at all. Returns num.
+
+    force: replace a file that no call wrote.
+    """
+    with _replacing_ours(path, force=force):
+        pixels = sampler.sample(job.num, seed=job.seed, first=job.first, temperature=job.temperature, label=job.label)
+        save_png(path, grid(pixels, columns, scale=scale), text={METADATA_KEY: job.to_json()})
     return job.num
+
+
+@contextmanager
+def _replacing_ours(path: Path, *, force: bool) -> Iterator[None]:
+    """Own `path`, once it is known that a picture there is ours."""
+    with owning(path, lock_beside(path)):
+        remove_unfinished(path)
+        require_ours(path, ours=is_our_picture(path), force=force)
+        yield

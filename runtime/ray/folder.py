@@ -18,6 +18,7 @@ import ray.exceptions
 from runtime.errors import EngineError, OutputError
 from runtime.job import SampleJob
 from runtime.outputs.space import require_space
+from runtime.owner import owning_part
 from runtime.ray.cluster import connected
 from runtime.ray.dataset import numbered
 from runtime.ray.job import RECORD_NAME, ParquetJob, claim, missing
@@ -51,9 +52,14 @@ def fill_folder(
     Raises OutputError if the disk is too small, writing fails, or the folder has other content, and EngineError if Ray
     is not available or fails.
     """
+    absent = missing(job.files(part), folder).images if folder.is_dir() else part.num
+    require_space(folder / RECORD_NAME, absent * _bytes_on_disk(sampler, part))
+    with owning_part(folder, part.first, part.num, lambda: claim(job, folder)):
+        return _fill(sampler, job, part, folder, resume, threads)
+
+
+def _fill(sampler: Sampler, job: ParquetJob, part: SampleJob, folder: Path, resume: bool, threads: int) -> Filled:
     started = time.time()
-    require_space(folder / RECORD_NAME, part.num * _bytes_on_disk(sampler, part))
-    claim(job, folder)
     files = missing(job.files(part), folder) if resume else job.files(part)
     if not len(files):
         return Filled(0, 0.0, 0.0)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from runtime.errors import OutputError
+from runtime.files import remove_unfinished
 from runtime.job import SampleJob, check_same, write_record
 from runtime.labels import Label
 from runtime.noise import NOISE_VERSION
@@ -71,6 +72,7 @@ def file_name(start: int, stop: int) -> str:
 def claim(job: ParquetJob, folder: Path) -> None:
     """Write the job's record to the existing `folder`. Raises OutputError if it belongs to another job."""
     record = folder / RECORD_NAME
+    remove_unfinished(record)
     if record.exists():
         check_same(job, record)
     elif any(not path.name.startswith(".") for path in folder.iterdir()):

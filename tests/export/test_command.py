@@ -1,5 +1,9 @@
 """`vae-export`: its output, and one sentence with the right exit code for every mistake."""
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +78,21 @@ def test_variants_need_onnx(tiny_run: Run, tmp_path: Path) -> None:
     result = run("--checkpoint", tiny_run.best, "--output", tmp_path / "b", "--format", "pt2", "--int8")
     assert result.exit_code == 1
     assert "add the format onnx" in result.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_in_the_middle_leaves_nothing_and_says_what_is_kept(
+    tiny_run: Run, tmp_path: Path, number: signal.Signals
+) -> None:
+    command = [str(Path(sys.executable).parent / "vae-export"), "--checkpoint", str(tiny_run.best)]
+    with subprocess.Popen([*command, "--output", str(tmp_path / "b")], stderr=subprocess.PIPE, text=True) as process:
+        while not list(tmp_path.glob(".b.draft-*/*.onnx")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stderr.splitlines()[-1]) == (
+        1,
+        "Error: stopped; nothing was published, and the output is as it was",
+    )
+    assert list(tmp_path.iterdir()) == []

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
 
@@ -43,6 +45,7 @@ EXAMPLES = {
     "c": (["cc", "python3"], ["digit.pgm", "digit_python.pgm"]),
     "go": (["go", "cc"], ["digit.png"]),
     "rust": (["rustc", "cc", "ar"], ["digit.pgm"]),
+    "onnxruntime-c": (["cc"], ["digit.pgm"]),
     "web-minimal": (["clang", "wasm-ld"], []),
 }
 _images: dict[Path, dict[str, bytes]] = defaultdict(dict)  # of each bundle, by host
@@ -121,18 +124,37 @@ def own_folder(request: pytest.FixtureRequest, bundle_with_c: Path, tmp_path: Pa
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(bundle_with_c, tmp_path / "runs" / "latest" / "bundle")
+    (tmp_path / ".venv").symlink_to(sys.prefix)
     folder = tmp_path / "examples" / example
     (commands,) = re.findall(r"```sh\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
     run("bash", "-euo", "pipefail", "-c", commands, cwd=tmp_path)
     return folder
 
 
-@pytest.mark.parametrize("own_folder", ["c", "go", "rust"], indirect=True)
+@pytest.mark.parametrize("own_folder", ["c", "go", "rust", "onnxruntime-c"], indirect=True)
 def test_an_example_runs_in_a_folder_of_its_own(own_folder: Path, bundle_with_c: Path) -> None:
     expected = Sampler(bundle_with_c).sample(1, seed=7)[0, :, :, 0].astype(int)
     for name in EXAMPLES[own_folder.name][1]:
         with Image.open(own_folder / name) as image:
             assert np.abs(np.asarray(image.convert("L")).astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_onnxruntime_from_c_draws_every_class(compiler: str, host_bundle: Path, tmp_path: Path) -> None:
+    if shutil.which(compiler) is None:
+        missing(f"{compiler} is not installed")
+    example, program = ROOT / "examples" / "onnxruntime-c", tmp_path / "sample"
+    run(compiler, "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", example / "sample.c", "-ldl", "-o", program)
+    (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
+    sampler = Sampler(host_bundle)
+    for label in (None, *range(len(sampler.classes))):
+        picture = tmp_path / "picture.pgm"
+        run(program, library, host_bundle / "sampler.onnx", 7, 2**40, picture, *([] if label is None else [label]))
+        expected = sampler.sample_indices([2**40], seed=7, label=label)[0, ..., 0].astype(int)
+        with Image.open(picture) as image:
+            assert np.abs(np.asarray(image).astype(int) - expected).max() <= 1
+    with pytest.raises(AssertionError, match=r"onnxruntime: Load model from nowhere\.onnx failed"):
+        run(program, library, "nowhere.onnx", 7, 0, tmp_path / "none.pgm")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -66,7 +67,9 @@ def test_a_second_writer_of_one_array_is_refused_and_the_first_completes(bundle:
 
     def second_writer(count: int) -> None:
         if count and not refusals:
-            with pytest.raises(OutputError, match=r"a\.npy\.part: another process is writing it") as refusal:
+            with pytest.raises(
+                OutputError, match=rf"a\.npy: another process \(pid {os.getpid()}\) is writing it"
+            ) as refusal:
                 write_npy(sampler, job, path, resume=True)
             refusals.append(refusal)
 

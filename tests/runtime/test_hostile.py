@@ -124,7 +124,7 @@ def test_a_damaged_manifest_opens_or_is_refused(bundle: Path, data: st.DataObjec
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (("format_version",), 2, "format_version should be 1"),
+        (("format_version",), 2, "format_version should be 1 or 2"),
         (("metadata", "noise_version"), 2, "noise_version is 2"),
         (("files", "decoder.onnx", "bytes"), -1, "bytes should be an integer"),
         (("files", "decoder.onnx", "bytes"), 2**62, "bytes should be an integer"),
@@ -134,7 +134,7 @@ def test_a_damaged_manifest_opens_or_is_refused(bundle: Path, data: st.DataObjec
         (("metadata", "image_shape"), [1, 24, 6], r"graphs\.\w+\.\w+ should be"),
         (("metadata", "latent_dim"), 6, r"graphs\.\w+\.\w+ should be"),
         (("metadata", "pair_id"), "0123456789abcdef", "come from different exports"),
-        (("metadata", "provenance"), {"weight": float("nan")}, "no number of JSON"),
+        (("metadata", "provenance"), {"weight": float("nan")}, "not a JSON number"),
     ],
 )
 def test_a_false_manifest_is_refused_and_the_field_named(
@@ -153,6 +153,28 @@ def test_invalid_json_is_refused(bundle: Path, text: bytes) -> None:
     (bundle / "manifest.json").write_bytes(text)
     with pytest.raises(BundleError, match=r"manifest\.json"):
         Bundle.open(bundle)
+
+
+@pytest.mark.parametrize("depth", [65, 900, 5000])
+@pytest.mark.parametrize(("start", "stop"), [('{"a":', "}"), ("[", "]")])
+def test_a_provenance_that_is_nested_deep_is_refused(bundle: Path, depth: int, start: str, stop: str) -> None:
+    root = json.loads((bundle / "manifest.json").read_text())
+    text = json.dumps(replaced(root, ("metadata", "provenance"), {"a": "@"}))
+    (bundle / "manifest.json").write_text(text.replace('"@"', start * depth + "1" + stop * depth))
+    with pytest.raises(BundleError, match=r"nested more than 64 deep|not valid JSON"):
+        Bundle.open(bundle)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
+@pytest.mark.parametrize("name", ["x.png", "x.npy"])
+def test_a_pipe_or_an_endless_device_among_images_does_not_hang(bundle: Path, tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match="is no regular file"):
+        load_images([tmp_path / name], (1, 12, 12))
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to("/dev/zero")
+    with pytest.raises(InputError, match="is no regular file"):
+        load_images([tmp_path / name], (1, 12, 12))
 
 
 def test_a_link_that_leads_out_of_the_folder_is_not_followed(bundle: Path, tmp_path: Path) -> None:
@@ -210,7 +232,7 @@ def test_a_graph_with_invalid_utf8_is_refused_without_engine_output(
     """Invalid UTF-8 in the metadata and in the name of an output."""
     content = (bundle / "decoder.onnx").read_bytes()
     relist(bundle, "decoder.onnx", content.replace(text, b"\xff" * len(text)))
-    with pytest.raises(BundleError, match=r"decoder\.onnx: onnxruntime cannot load it"):
+    with pytest.raises(BundleError, match=r"decoder\.onnx"):
         Sampler(bundle)
     assert capfd.readouterr() == ("", "")
 

@@ -62,7 +62,9 @@ def test_every_way_of_drawing_gives_the_same_images(sampler: Sampler) -> None:
 
 def test_the_largest_index_has_a_class_too(sampler: Sampler) -> None:
     images = sampler.sample(3, first=2**63 - 3, label=InTurn((0, 1)))
-    assert (images == sampler.sample_indices([2**63 - 3, 2**63 - 2, 2**63 - 1], label=[1, 0, 1])).all()
+    last = np.array([2**63 - 3, 2**63 - 2, 2**63 - 1])
+    assert (images == sampler.sample_indices(last, label=[1, 0, 1])).all()
+    assert sampler.labels(last, label=InTurn((0, 1))).tolist() == [1, 0, 1]  # also of signed indices
 
 
 @pytest.mark.parametrize("label", ["cow", 4, ["north west", "cow"], InTurn(("cow",))])

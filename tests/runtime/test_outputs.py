@@ -112,7 +112,7 @@ def test_resume_detects_images_that_this_machine_draws_differently(bundle: Path,
     done = (len(content) - 128) // 144 // sampler.block * sampler.block
     content[128 + (done - 3) * 144 + 70] ^= 1
     part.write_bytes(content)
-    with pytest.raises(OutputError, match="differ from what this machine draws"):
+    with pytest.raises(OutputError, match="differ from those that this machine draws"):
         write_npy(sampler, job, tmp_path / "a.npy", resume=True)
 
 

@@ -24,7 +24,7 @@ def test_files_and_pillow_images_give_what_their_pixels_give(bundle: Path, tmp_p
     assert (reconstructor.reconstruct([names[0], pictures[1]]) == expected).all()
     assert (reconstructor.encode(pictures[1])[0] == reconstructor.encode(pixels[1:])[0]).all()
     assert reconstructor.reconstruct(Image.new("RGBA", (40, 30))).shape == (1, 12, 12, 1)
-    for wrong, message in ((3, "but is int"), ([], "at least one image"), ("no.png", "no such file")):
+    for wrong, message in ((3, "but are int64"), ([object()], "images"), ("no.png", "no such file")):
         with pytest.raises(InputError, match=message):
             reconstructor.reconstruct(wrong)  # type: ignore[arg-type]
 

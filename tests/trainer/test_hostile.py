@@ -101,8 +101,8 @@ def test_an_empty_name_is_not_this_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--hidden", "99999999999"], "there is not enough memory"),
-        (["--latent-dim", "999999999999999999"], "there is not enough memory"),
+        (["--hidden", "99999999999"], "of memory, but"),
+        (["--latent-dim", "999999999999999999"], "more weights than any memory holds"),
         (["--network", "conv", "--hidden", "4,4,4"], "3 convolutional stages need images of at least 8 pixels a side"),
     ],
 )

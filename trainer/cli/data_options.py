@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from runtime.text import printable
 from trainer.errors import DataError
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def load_data(
         files = "1 file" if len(data.skipped) == 1 else f"{len(data.skipped)} files"
         click.echo(f"left out {files} that cannot be read:", err=True)
         for line in data.skipped[:_NAMED]:
-            click.echo(f"  {line}", err=True)
+            click.echo(f"  {printable(line)}", err=True)
         if len(data.skipped) > _NAMED:
             click.echo(f"  and {len(data.skipped) - _NAMED} more", err=True)
     return data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,11 +108,11 @@ def train(
     settings = choose_settings(preset, given(options), data)
     team.check_agreement(settings, data.sha256)
 
-    def open_run() -> tuple[Run, Checkpoint | None]:
+    def open_run(held: ExitStack) -> tuple[Run, Checkpoint | None]:
         """A new run folder, or the one to resume with its newest checkpoint."""
         if resume is not None:
-            return reopen_run(resume, settings, data)
-        return create_run(runs, name, settings, data, execution, prior), None
+            return reopen_run(resume, settings, data, held)
+        return create_run(runs, name, settings, data, execution, prior, held), None
 
     # ---- train, and show the result ----
     train_run(settings, data, execution, open_run, prior=prior, tensorboard=tensorboard, say=click.echo)

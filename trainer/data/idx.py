@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from runtime.files import open_regular
 from trainer.data.dataset import ImageData, as_uint8_images
 from trainer.errors import DataError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from torchvision import datasets
 
 _UNSIGNED_BYTE = 0x08
+_MOST_DIMENSIONS = 4
 _FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 _FAMILY = {
     "mnist": ("MNIST", None),
@@ -93,12 +95,15 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
     header.
     """
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with open_regular(path) as file:
+            content = gzip.decompress(file.read()) if path.suffix == ".gz" else file.read()
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _UNSIGNED_BYTE:
         raise DataError(f"{path}: not an IDX file of unsigned bytes")
     dimensions = content[3]
+    if not 1 <= dimensions <= _MOST_DIMENSIONS:
+        raise DataError(f"{path}: has {dimensions} dimensions; images have 3 or 4, and labels 1")
     header = 4 + 4 * dimensions
     if len(content) < header:
         raise DataError(f"{path}: truncated within its header, at {len(content)} bytes")

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from runtime.errors import InputError
-from runtime.files import replacing
+from runtime.files import open_regular, replacing
 from runtime.images.decode import SUFFIXES, images_in, load_image, pillow_warnings_ignored, read_header
 from runtime.manifest import PIXELS_VERSION
 from runtime.threads import usable_cpus
@@ -137,10 +137,10 @@ def _list(folder: Path) -> _Listing:
 
 def _look_at(path: Path) -> _Source:
     try:
-        content = path.read_bytes()
+        with open_regular(path) as file:
+            digest = hashlib.file_digest(file, "sha256").digest()
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    digest = hashlib.sha256(content).digest()
+        return _Source((error.strerror or type(error).__name__).encode(), None, True)
     try:
         header = read_header(path)
         return _Source(digest, header.size, header.is_gray)

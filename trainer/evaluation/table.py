@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runtime.text import printable
 from trainer.evaluation.elbo import ElboTerms
 from trainer.evaluation.evaluate import Evaluation
 from trainer.objective.active import ACTIVE_KL_NATS, ACTIVE_VARIANCE
@@ -134,4 +135,4 @@ def _number(value: float | None, width: int = 12) -> str:
 
 
 def _class_name(label: int, class_names: tuple[str, ...] | None) -> str:
-    return str(label) if class_names is None else class_names[label]
+    return str(label) if class_names is None else printable(class_names[label])

@@ -17,6 +17,7 @@ from trainer.settings import CHOICES, Settings
 _LOG_ROUNDING_VARIANCE = -math.log(12 * 255**2)  # of the error of rounding to 256 levels, uniform
 _VARIANCE_SPEED = 10.0  # Adam changes every parameter by about its rate; log σ² has to fall by 3 in some hundred steps
 _OUTPUT_LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+_MOST_LAYERS = 100
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class ModelConfig:
             raise SettingsError(f"image_shape should be (1 or 3, height, width) but is {self.image_shape}")
         if not self.hidden or min(self.hidden) < 1:
             raise SettingsError(f"hidden should be one or more sizes of at least 1 but is {self.hidden}")
+        if len(self.hidden) > _MOST_LAYERS:
+            raise SettingsError(f"hidden should be at most {_MOST_LAYERS} sizes but is {len(self.hidden)}")
         if self.latent_dim < 1:
             raise SettingsError(f"latent_dim should be at least 1 but is {self.latent_dim}")
         for name in ("network", "activation"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from trainer.checkpoint import Checkpoint, EpochMetrics, load_checkpoint
 from trainer.data.dataset import DataSource, ImageData
 from trainer.data.load import load
 from trainer.data.numpy_files import save_arrays
-from trainer.errors import SettingsError, TrainingInterruptedError
+from trainer.errors import CheckpointError, SettingsError, TrainingInterruptedError
 from trainer.model.vae import VAE
 from trainer.prior import check_mixture
 from trainer.settings import PRESETS, PRIORS, Settings, adapted, preset_for
@@ -40,6 +41,8 @@ _SECONDS_WORTH_SAYING = 20.0
 
 OnEpoch = Callable[[EpochMetrics, VAE], object]
 """Called after each epoch with its figures and the model, a copy on the CPU in evaluation mode."""
+OpenRun = Callable[[ExitStack], tuple[Run, Checkpoint | None]]
+"""Gives the folder of a run, whose lock the stack holds, and the checkpoint to resume from."""
 
 
 def train(
@@ -93,10 +96,10 @@ def train(
         check_tensorboard()
     execution = Execution.choose(settings, device=device, graph=graph, threads=threads)
 
-    def open_run() -> tuple[Run, Checkpoint | None]:
+    def open_run(held: ExitStack) -> tuple[Run, Checkpoint | None]:
         if resume is not None:
-            return reopen_run(Path(resume), settings, data)
-        return create_run(runs, name, settings, data, execution, prior), None
+            return reopen_run(Path(resume), settings, data, held)
+        return create_run(runs, name, settings, data, execution, prior, held), None
 
     say: Callable[[str], object] = print if verbose else lambda text: None
     return train_run(
@@ -126,10 +129,20 @@ def choose_settings(preset: str | None, changes: dict[str, Any], data: ImageData
 
 
 def create_run(
-    runs: str | Path, name: str | None, settings: Settings, data: ImageData, execution: Execution, prior: str
+    runs: str | Path,
+    name: str | None,
+    settings: Settings,
+    data: ImageData,
+    execution: Execution,
+    prior: str,
+    held: ExitStack,
 ) -> Run:
-    """A new folder with its `config.toml`; data that was not loaded from anywhere is saved in it."""
+    """A new folder with its `config.toml`; data that was not loaded from anywhere is saved in it.
+
+    held: takes the lock of the run.
+    """
     run = Run.create(runs, name, f"{Path(data.name).stem}-{settings.preset}")
+    held.enter_context(run.owned())
     source = data.source
     if source is None:
         save_arrays(data, run.arrays)
@@ -138,14 +151,15 @@ def create_run(
     return run
 
 
-def reopen_run(folder: Path, settings: Settings, data: ImageData) -> tuple[Run, Checkpoint | None]:
+def reopen_run(folder: Path, settings: Settings, data: ImageData, held: ExitStack) -> tuple[Run, Checkpoint | None]:
     """The run in `folder`, and its newest checkpoint if an epoch was finished. Raises SettingsError, see
-    `check_resumable`.
+    `check_resumable`. held: takes the lock of the run.
     """
     run = Run.open(folder)
+    held.enter_context(run.owned())  # before the newest checkpoint is read, and until the pictures are drawn
     if not run.last.is_file():
         return run, None
-    checkpoint = load_checkpoint(run.last)
+    checkpoint = _load_last(run)
     check_resumable(settings, data.sha256, checkpoint)
     return run, checkpoint
 
@@ -154,7 +168,7 @@ def train_run(
     settings: Settings,
     data: ImageData,
     execution: Execution,
-    open_run: Callable[[], tuple[Run, Checkpoint | None]],
+    open_run: OpenRun,
     *,
     prior: str = PRIORS[0],
     tensorboard: bool = False,
@@ -164,9 +178,24 @@ def train_run(
 ) -> TrainedRun:
     """Train all epochs, and draw the pictures. Everything has been checked before.
 
-    open_run: gives the folder and the checkpoint to resume from, on rank 0. say: called with each piece of text for the
-    user. bar: show a progress bar, on a terminal or in a notebook.
+    open_run: locks and gives the folder, and the checkpoint to resume from, on rank 0. say: called with each piece of
+    text for the user. bar: show a progress bar, on a terminal or in a notebook.
     """
+    with ExitStack() as held:
+        return _train_run(settings, data, execution, lambda: open_run(held), prior, tensorboard, on_epoch, say, bar)
+
+
+def _train_run(
+    settings: Settings,
+    data: ImageData,
+    execution: Execution,
+    open_run: Callable[[], tuple[Run, Checkpoint | None]],
+    prior: str,
+    tensorboard: bool,
+    on_epoch: OnEpoch | None,
+    say: Callable[[str], object],
+    bar: bool,
+) -> TrainedRun:
     team = execution.team
     model = fresh_model(settings, data)
     run, checkpoint = team.from_first(open_run)
@@ -246,6 +275,21 @@ def _stopped(settings: Settings, checkpoint: Checkpoint | None) -> str:
     if checkpoint is None or checkpoint.epoch >= settings.epochs:
         return ""
     return f"stopped early: no lower test loss in {settings.patience} epochs (--patience)"
+
+
+def _load_last(run: Run) -> Checkpoint:
+    """The newest checkpoint. Raises CheckpointError, offering the best one where only that can be read."""
+    try:
+        return load_checkpoint(run.last)
+    except CheckpointError as error:
+        try:
+            best = load_checkpoint(run.best)
+        except CheckpointError:
+            raise error from None
+        raise CheckpointError(
+            f"{error}; {run.best.name} is whole: to continue after its epoch {best.epoch}, "
+            f"copy it over {run.last.name} and resume again"
+        ) from error
 
 
 class _Bar:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 
 import torch
@@ -51,7 +52,8 @@ def fit(
     Ends early when `settings.patience` epochs in a row have not lowered the test loss: a function of the history, so
     that a resumed run stops in the same epoch.
 
-    Raises TrainingError, in all processes, if a loss is not finite; the checkpoints of earlier epochs are kept.
+    Raises TrainingError, in all processes, if a loss is not finite; the checkpoints of earlier epochs are kept. Raises
+    OutputError if another process is writing to the run.
     """
     device, team = execution.device, execution.team
 
@@ -75,46 +77,48 @@ def fit(
     state = TrainingState.start(model or fresh_model(settings, data), settings, execution, checkpoint)
 
     # ---- epochs ----
-    history = [] if checkpoint is None else list(checkpoint.history)
-    if checkpoint is not None and team.leads:
-        _save(checkpoint, run)  # the run may have been interrupted between writing two of its files
-    for epoch in range(len(history) + 1, settings.epochs + 1):
-        if has_stalled(history, settings.patience):
-            return
-        started = time.perf_counter()
-        train = train_epoch(state, train_images, settings, epoch, advance)
-        seconds = time.perf_counter() - started
-        with state.averaged():
-            test = evaluate(state.model, test_images, objective=objective, seed=settings.seed)
-            model_state = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
-        history.append(
-            EpochMetrics(
-                epoch=epoch,
-                train_loss=train.loss,
-                train_reconstruction=train.reconstruction,
-                train_kl=train.kl,
-                test_loss=test.loss,
-                test_reconstruction=test.reconstruction,
-                test_kl=test.kl,
-                images_per_s=len(train_images) / seconds,
-                active_units=test.active_units,
-                test_kl_per_dimension=test.kl_per_dimension,
+    with run.owned() if team.leads else nullcontext():
+        history = [] if checkpoint is None else list(checkpoint.history)
+        if checkpoint is not None and team.leads:
+            _save(checkpoint, run)  # the run may have been interrupted between writing two of its files
+        for epoch in range(len(history) + 1, settings.epochs + 1):
+            if has_stalled(history, settings.patience):
+                return
+            started = time.perf_counter()
+            train = train_epoch(state, train_images, settings, epoch, advance)
+            seconds = time.perf_counter() - started
+            with state.averaged():
+                test = evaluate(state.model, test_images, objective=objective, seed=settings.seed)
+                model_state = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
+            history.append(
+                EpochMetrics(
+                    epoch=epoch,
+                    train_loss=train.loss,
+                    train_reconstruction=train.reconstruction,
+                    train_kl=train.kl,
+                    test_loss=test.loss,
+                    test_reconstruction=test.reconstruction,
+                    test_kl=test.kl,
+                    images_per_s=len(train_images) / seconds,
+                    active_units=test.active_units,
+                    test_kl_per_dimension=test.kl_per_dimension,
+                )
             )
-        )
-        _check_finite(history, run)
-        checkpoint = Checkpoint(
-            model_config=state.model.config,
-            settings=settings,
-            data=record,
-            model_state=model_state,
-            optimizer_state=state.optimizer_state(),
-            history=tuple(history),
-            reference_images=test_images[:_REFERENCE_IMAGES].cpu().clone(),  # torch.save writes all of a view's storage
-            versions=current_versions(),
-        )
-        if team.leads:
-            _save(checkpoint, run)
-        yield checkpoint
+            _check_finite(history, run)
+            checkpoint = Checkpoint(
+                model_config=state.model.config,
+                settings=settings,
+                data=record,
+                model_state=model_state,
+                optimizer_state=state.optimizer_state(),
+                history=tuple(history),
+                # A copy, because torch.save writes all of a view's storage.
+                reference_images=test_images[:_REFERENCE_IMAGES].cpu().clone(),
+                versions=current_versions(),
+            )
+            if team.leads:
+                _save(checkpoint, run)
+            yield checkpoint
 
 
 def has_stalled(history: Sequence[EpochMetrics], patience: int) -> bool:

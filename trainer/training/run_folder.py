@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from runtime.errors import OutputError
 from runtime.files import remove_unfinished, write_atomically
+from runtime.owner import lock_beside, lock_inside, owning, owning_for_a_moment
 from trainer.checkpoint import EpochMetrics
 from trainer.csv_file import write_csv
 from trainer.errors import SettingsError
+
+_owned: set[Path] = set()  # folders of runs that this process has locked
 
 
 @dataclass(frozen=True)
@@ -40,26 +43,41 @@ class Run:
             else:
                 folder = parent / name
                 folder.mkdir()
-            _point(parent / "latest", folder)
+            with owning_for_a_moment(parent / "latest", lock_beside(parent / "latest")):
+                _point(parent / "latest", folder)
         except OSError as error:
             raise OutputError(f"cannot write to {parent}: {error.strerror or error}") from error
         return cls(folder)
 
     @classmethod
     def open(cls, folder: str | Path) -> Run:
-        """Open an existing run to resume it; removes temporary files left by a killed process.
-
-        Raises SettingsError if `folder` is not a run.
-        """
+        """Open an existing run to resume it. Raises SettingsError if `folder` is not a run."""
         folder = Path(folder)
         if folder.is_symlink():
             folder = folder.parent / folder.readlink()
         run = cls(folder)
         if not run.config.is_file():
             raise SettingsError(f"{folder}: is not a run folder, it has no {run.config.name}")
-        for path in (run.last, run.best, run.config, *run.history):
-            remove_unfinished(path)
         return run
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Keep other processes from writing to this run; removes temporary files left by a killed process.
+
+        This process may enter it again. Raises OutputError, naming the holder, if another process has it.
+        """
+        key = self.folder.resolve()
+        if key in _owned:
+            yield
+            return
+        with owning(self.folder, lock_inside(self.folder)):
+            _owned.add(key)
+            try:
+                for path in (self.last, self.best, self.config, *self.history):
+                    remove_unfinished(path)
+                yield
+            finally:
+                _owned.remove(key)
 
     @property
     def config(self) -> Path:
@@ -127,7 +145,7 @@ def _make_numbered(parent: Path, default_name: str) -> Path:
 
 def _point(link: Path, folder: Path) -> None:
     """Make `link` a symbolic link to its sibling `folder`; atomic, so `link` is never missing."""
-    temporary = link.with_name(f".{link.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
+    temporary = link.with_name(f".{link.name}.new")
+    temporary.unlink(missing_ok=True)  # left by a killed process
     temporary.symlink_to(folder.name)
     temporary.replace(link)

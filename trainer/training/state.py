@@ -12,16 +12,15 @@ from torch import nn
 
 from trainer.checkpoint import Checkpoint
 from trainer.data.dataset import ImageData
+from trainer.model.size import TRAINING_BYTES, check_fits
 from trainer.model.vae import VAE, ModelConfig, build_model, start_at_mean
 from trainer.seeds import derive_seed
 from trainer.settings import Settings
 from trainer.training.average import Average
 from trainer.training.execution import ON_CPU, Execution
 from trainer.training.resume import check_optimizer_state
-from trainer.training.steps.autograd import AutogradStep
-from trainer.training.steps.cuda_graph import GraphStep
+from trainer.training.steps.choose import choose_step
 from trainer.training.steps.flat import flatten_parameters
-from trainer.training.steps.mlp import MlpStep
 from trainer.training.steps.step import Step
 from trainer.training.team import ALONE, Team
 
@@ -30,9 +29,12 @@ def fresh_model(settings: Settings, data: ImageData) -> VAE:
     """The model that `settings` describe for the images of `data`, untrained, on the CPU.
 
     The weights depend on the seed alone. The output bias starts at the mean training image, which saves the tutorial
-    preset 6 nats in the first epoch and 3 in the third. Raises SettingsError if the images are too small for the model.
+    preset 6 nats in the first epoch and 3 in the third. Raises SettingsError if the images are too small for the
+    model, or the memory is.
     """
-    model = build_model(ModelConfig.of(settings, data.image_shape), derive_seed(settings.seed, "weights"))
+    config = ModelConfig.of(settings, data.image_shape)
+    check_fits(config, TRAINING_BYTES)
+    model = build_model(config, derive_seed(settings.seed, "weights"))
     start_at_mean(model, data.train_images)
     return model
 
@@ -89,15 +91,7 @@ class TrainingState:
         average = Average(weights.detach(), settings.average) if settings.average else None
         if average is not None and checkpoint is not None:
             average.restore(checkpoint.optimizer_state["average"])
-        step: Step
-        if team.world_size > 1:
-            step = AutogradStep(model, weights, optimizer, settings, team)
-        elif MlpStep.supports(settings, device):
-            step = MlpStep(model, weights, optimizer, settings)
-        else:
-            step = AutogradStep(model, weights, optimizer, settings)
-            if on_gpu and execution.graph:
-                step = GraphStep(step, settings.batch_size)
+        step = choose_step(model, weights, optimizer, settings, team=team, graph=execution.graph)
         return cls(model, weights, optimizer, step, team, average)
 
     @contextmanager

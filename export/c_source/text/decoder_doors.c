@@ -13,7 +13,7 @@ static int vae_check_draw(uint64_t seed, int64_t label, float temperature) {
     return vae_all_finite(&temperature, 1) && temperature >= 0.0f ? VAE_OK : VAE_ERROR_VALUE;
 }
 
-/* Indices → pixels of one block. work: VAE_DECODER_WORK floats for each image. */
+/* Indices to pixels of one block. work: VAE_DECODER_WORK floats for each image. */
 static void vae_sample_block(
     uint64_t seed, const uint64_t *indices, int count, int64_t label, float temperature, float *work, uint8_t *pixels
 ) {
@@ -26,7 +26,7 @@ static void vae_sample_block(
     vae_round(image, (size_t)count * VAE_PIXELS, pixels);
 }
 
-/* Latents → images (C, H, W) of one block. work: as above. */
+/* Latents to images (C, H, W) of one block. work: as above. */
 static void vae_decode_block(const float *z, int count, float *work, float *image) {
     float *const rows = work, *const buffers = rows + count * VAE_PIXELS;
     int i, channel, at;

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,6 +69,21 @@ def test_latents_of_every_label_are_those_of_the_contract(
     for label in (-2, len(classes)):
         with pytest.raises(ExportError, match="unknown label"):
             library.latents(7, indices, LATENT_DIM, label)
+
+
+def test_no_name_of_a_class_leaves_its_comment(written: Callable[[str], Written], tmp_path: Path) -> None:
+    model = written("colour conv")
+    if shutil.which("cc") is None:
+        missing("cc is not installed")
+    metadata = replace(model.metadata, provenance={"architecture": "*/ #error /* \\"})
+    prior = five_components(("*/\n#error out\x00/*", "Größe ??/"))
+    header = write_c((model.decoder, None), metadata, prior).header
+    assert header.isascii()
+    assert "#define VAE_CLASSES 2 /* labels: 0 *| #error out?|*, 1 Gr??e ??| */" in header
+    (tmp_path / "generator.h").write_text(header)
+    flags = ["-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only", "-std=c99"]
+    done = subprocess.run(["cc", *flags, str(tmp_path / "generator.h")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_header_names_the_classes(written: Callable[[str], Written]) -> None:

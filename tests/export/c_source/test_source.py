@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import shutil
 import subprocess
@@ -122,6 +123,34 @@ def test_the_self_test_notices_fused_operations_and_changed_weights(
     changed = text[:at] + ("3" if text[at] != "3" else "b") + text[at + 1 :]
     with pytest.raises(ExportError, match="vae_self_test returns -14"):
         Library({**files, "generator.c": changed.encode()}, compiler)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="sets the control register of SSE")
+@pytest.mark.parametrize("register", ["0x9fc0", "0x7f80"], ids=["flushes subnormal numbers", "rounds towards zero"])
+def test_the_self_test_notices_a_thread_in_another_mode(
+    register: str, written: Callable[[str], Written], tmp_path: Path
+) -> None:
+    written("mlp").save(tmp_path)
+    (tmp_path / "main.c").write_text(
+        f'#include "generator.h"\nint main(void) {{ __builtin_ia32_ldmxcsr({register}); return -vae_self_test(); }}\n'
+    )
+    built = compile_with("gcc", "-O2", tmp_path / "main.c", tmp_path / "generator.c", "-o", tmp_path / "main")
+    assert built.returncode == 0, built.stderr
+    assert subprocess.run([tmp_path / "main"]).returncode == 10
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="asks for the fused operations of x86")
+def test_the_self_test_notices_a_clang_that_fuses_in_spite_of_the_file(
+    written: Callable[[str], Written], tmp_path: Path
+) -> None:
+    if shutil.which("clang") is None:
+        missing("clang is not installed")
+    with pytest.raises(ExportError, match="vae_self_test returns -10"):
+        Library(
+            written("mlp").files,
+            ("clang",),
+            ("-O2", "-march=x86-64-v3", "-ffp-contract=fast", "-shared", "-fPIC"),
+        )
 
 
 def test_as_cpp_the_header_links(written: Callable[[str], Written], tmp_path: Path) -> None:

@@ -18,17 +18,23 @@ from trainer.model.vae import VAE
 Make = Callable[..., Checkpoint]
 
 
+def vae_of(source: Source) -> VAE:
+    assert isinstance(source.model, VAE)
+    return source.model
+
+
 @pytest.fixture
 def source(random_checkpoint: Make) -> Source:
     """Latents 0 and 3 of 5 are inactive: their posterior is the same for every image, and close to the prior."""
     source = Source.of_checkpoint(random_checkpoint(latent_dim=5))
+    model = vae_of(source)
     with torch.no_grad():
-        source.model.mean.weight *= 10
-        for head in (source.model.mean, source.model.log_var):
+        model.mean.weight *= 10
+        for head in (model.mean, model.log_var):
             head.weight[[0, 3]] = 0
-        source.model.mean.bias[[0, 3]] = torch.tensor([0.2, -0.1])
-        source.model.log_var.bias[:] = torch.tensor([0, -2, -2, 0, -2])  # small for active latents
-        source.model.decoder.get_parameter("0.weight")[:, [0, 3]] *= 0.01
+        model.mean.bias[[0, 3]] = torch.tensor([0.2, -0.1])
+        model.log_var.bias[:] = torch.tensor([0, -2, -2, 0, -2])  # small for active latents
+        model.decoder.get_parameter("0.weight")[:, [0, 3]] *= 0.01
     return source
 
 
@@ -79,12 +85,12 @@ def importance_bound(model: VAE, image: Tensor, likelihood: str, k: int) -> floa
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "continuous-bernoulli"])
 def test_the_nll_is_that_of_the_likelihood_the_model_was_trained_with(source: Source, likelihood: str) -> None:
     image = torch.from_numpy(to_float(source.reference_images))
-    nll = prune._nll(source.model, image, likelihood)
-    expected = importance_bound(source.model, image, likelihood, 100)
+    nll = prune._nll(vae_of(source), image, likelihood)
+    expected = importance_bound(vae_of(source), image, likelihood, 100)
     assert nll == pytest.approx(expected, abs=0.3)  # other draws; the likelihoods differ by several nats
 
     pruned = prune.prune_latents(replace(source, likelihood=likelihood))
-    assert pruned.nll_change_nats == prune._nll(pruned.source.model, image, likelihood) - nll
+    assert pruned.nll_change_nats == prune._nll(vae_of(pruned.source), image, likelihood) - nll
     assert f", NLL ({likelihood}) " in pruned.summary()
 
 
@@ -95,6 +101,6 @@ def test_nothing_changes_where_every_latent_is_active(source: Source) -> None:
 
 
 def test_a_model_without_active_latents_is_refused(source: Source) -> None:
-    nn.init.zeros_(source.model.mean.weight)
+    nn.init.zeros_(vae_of(source).mean.weight)
     with pytest.raises(ExportError, match="no latent varies"):
         prune.prune_latents(replace(source))

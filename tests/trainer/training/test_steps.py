@@ -1,52 +1,133 @@
 """The implementations of the training step agree with each other."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from trainer.model.vae import ModelConfig, build_model
-from trainer.settings import Settings
+from trainer.objective.likelihood import NLL
+from trainer.settings import CHOICES, Settings
 from trainer.training.epoch import train_epoch
 from trainer.training.execution import Execution
 from trainer.training.state import TrainingState
-from trainer.training.steps.autograd import AutogradStep
-from trainer.training.steps.cuda_graph import GraphStep
+from trainer.training.steps.autograd import AutogradGradient, AutogradStep
+from trainer.training.steps.choose import split_step
+from trainer.training.steps.cuda_graph import GraphStep, Record
 from trainer.training.steps.flat import clip_norm_, flatten_parameters
 from trainer.training.steps.gemm import has_bf16, linear, matmul
-from trainer.training.steps.mlp import MlpStep
+from trainer.training.steps.likelihoods import LIKELIHOODS
+from trainer.training.steps.mlp import MlpGradient
+from trainer.training.steps.step import Step
+from trainer.training.steps.workers import Workers
 
 PLAIN = Settings("test", (13, 11), 4, batch_size=6, epochs=1, clip_norm=1.0)
 
 
 def after_steps(
-    kind: type[MlpStep] | type[AutogradStep], settings: Settings, dtype: torch.dtype, steps: int = 3
+    settings: Settings, dtype: torch.dtype, *, parts: int | None, steps: int = 3, images: int = 6
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights, last gradient and totals after some steps on random images."""
+    """Weights, last gradient and totals after some steps on random images.
+
+    parts: of a split step; None takes the step of torch's own autograd and Adam, as the reference.
+    """
     model = build_model(ModelConfig.of(settings, (1, 5, 6)), 1).to(dtype)
     weights = flatten_parameters(model)
     random = torch.Generator().manual_seed(2)
     optimizer = torch.optim.Adam([weights], lr=1e-3, fused=True)
-    step = kind(model, weights, optimizer, settings)
+    step: Step
+    if parts is None:
+        step = AutogradStep(model, weights, optimizer, settings)
+    else:
+        step = split_step(model, weights, optimizer, settings, parts=parts)
     for _ in range(steps):
-        pixels = torch.randint(256, (6, 5, 6, 1), dtype=torch.uint8, generator=random)
-        step(pixels, torch.randn(6, 1, settings.latent_dim, dtype=dtype, generator=random), 0.7)
+        pixels = torch.randint(256, (images, 5, 6, 1), dtype=torch.uint8, generator=random)
+        noise = torch.randn(images, settings.draws, settings.latent_dim, dtype=dtype, generator=random)
+        step(pixels, noise, 0.7)
     assert weights.grad is not None
     return weights.detach(), weights.grad, step.totals
 
 
-@pytest.mark.parametrize("clip_norm", [None, 1.0, 1e6])
-@pytest.mark.parametrize("hidden", [(13,), (13, 11), (8, 13, 11)])
-def test_the_closed_form_gradient_equals_autograds(hidden: tuple[int, ...], clip_norm: float | None) -> None:
-    settings = replace(PLAIN, hidden=hidden, clip_norm=clip_norm)
-    by_hand = after_steps(MlpStep, settings, torch.float64)
-    by_autograd = after_steps(AutogradStep, settings, torch.float64)
-    for ours, theirs in zip(by_hand, by_autograd, strict=True):
+def assert_same_step(settings: Settings, *, parts: int, images: int = 6) -> None:
+    split = after_steps(settings, torch.float64, parts=parts, images=images)
+    reference = after_steps(settings, torch.float64, parts=None, images=images)
+    for ours, theirs in zip(split, reference, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-10)
 
 
-def epochs(device: str, *, graph: bool) -> tuple[list[float], Tensor]:
+@pytest.mark.parametrize("clip_norm", [None, 1.0, 1e6])
+@pytest.mark.parametrize("hidden", [(13,), (13, 11), (8, 13, 11)])
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_the_closed_form_gradient_equals_autograds(
+    hidden: tuple[int, ...], clip_norm: float | None, parts: int
+) -> None:
+    settings = replace(PLAIN, hidden=hidden, clip_norm=clip_norm)
+    assert MlpGradient.supports(settings)
+    assert_same_step(settings, parts=parts)
+
+
+@pytest.mark.parametrize("likelihood", CHOICES["likelihood"])
+@pytest.mark.parametrize("activation", CHOICES["activation"])
+def test_the_closed_form_gradient_has_every_likelihood_and_activation(likelihood: str, activation: str) -> None:
+    settings = replace(PLAIN, likelihood=likelihood, activation=activation)
+    assert MlpGradient.supports(settings)
+    assert_same_step(settings, parts=2)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"bound": "iwae", "draws": 3}, {"bound": "dreg", "draws": 3}, {"draws": 2}, {"network": "conv", "hidden": (4,)}],
+)
+def test_autograd_on_parts_of_a_batch_adds_up_to_autograd_on_all_of_it(changes: dict[str, Any]) -> None:
+    settings = replace(PLAIN, **changes)
+    assert not MlpGradient.supports(settings)
+    assert_same_step(settings, parts=3)
+
+
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_a_batch_may_have_fewer_images_than_parts(network: str) -> None:
+    assert_same_step(replace(PLAIN, network=network, hidden=(4,)), parts=3, images=2)
+    after_steps(replace(PLAIN, network=network, hidden=(4,)), torch.float32, parts=3, images=2)
+
+
+@pytest.mark.parametrize("logit", [-100.0, -0.1, -0.0999, 0.0, 0.01, 0.1, 3.0, 40.0, 100.0])
+@pytest.mark.parametrize("likelihood", CHOICES["likelihood"])
+def test_likelihoods_stay_exact_where_a_sigmoid_saturates(likelihood: str, logit: float) -> None:
+    logits = torch.full((2, 11), logit, requires_grad=True)
+    image = torch.linspace(0, 1, 22).view(2, 11)
+    expected = NLL[likelihood](logits[:, None, None], image[:, None, None]).sum()
+    (expected_gradient,) = torch.autograd.grad(expected, logits)
+    value, gradient = LIKELIHOODS[likelihood](logits.detach().clone(), image)
+    torch.testing.assert_close(value, expected.detach(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradient, expected_gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_which_thread_computes_a_part_changes_no_bit() -> None:
+    settings = replace(PLAIN, hidden=(40, 30), batch_size=48)
+    shared = after_steps(settings, torch.float32, parts=2, steps=5, images=48)
+    model = build_model(ModelConfig.of(settings, (1, 5, 6)), 1)
+    weights = flatten_parameters(model)
+    step = split_step(model, weights, torch.optim.Adam([weights], fused=True), settings, parts=2)
+    step.workers = Workers(1)
+    random = torch.Generator().manual_seed(2)
+    for _ in range(5):
+        pixels = torch.randint(256, (48, 5, 6, 1), dtype=torch.uint8, generator=random)
+        step(pixels, torch.randn(48, 1, settings.latent_dim, generator=random), 0.7)
+    assert torch.equal(weights.detach(), shared[0])
+    assert torch.equal(step.totals, shared[2])
+
+
+def warm_up(run: Callable[[], object]) -> Callable[[], object]:
+    """A recording on the CPU: it trains, as the warm-up of a CUDA graph does, and its replay is the call itself."""
+    for _ in range(3):
+        run()
+    return run
+
+
+def epochs(device: str, *, graph: bool, record: Record = warm_up) -> tuple[list[float], Tensor]:
     """Losses of three epochs of batches of 6 and 2, and the weights after them."""
     settings = replace(PLAIN, likelihood="gaussian", batch_norm=True, kl_warmup=2.0, schedule="cosine", epochs=3)
     images = torch.randint(256, (20, 5, 6, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(3)).to(device)
@@ -54,13 +135,45 @@ def epochs(device: str, *, graph: bool) -> tuple[list[float], Tensor]:
     state = TrainingState.start(build_model(config, 0), settings, Execution(torch.device(device), graph=graph))
     if graph and device == "cpu":
         assert isinstance(state.step, AutogradStep)
-        state = replace(state, step=GraphStep(state.step, settings.batch_size))
+        state = replace(state, step=GraphStep(state.step, settings.batch_size, record))
     losses = [train_epoch(state, images, settings, epoch).loss for epoch in (1, 2, 3)]
     return losses, torch.cat([tensor.detach().flatten().float() for tensor in state.model.state_dict().values()])
 
 
 def test_capturing_a_step_does_not_change_weights_statistics_or_optimiser() -> None:
     (losses, weights), (expected_losses, expected_weights) = epochs("cpu", graph=True), epochs("cpu", graph=False)
+    assert losses == expected_losses
+    assert torch.equal(weights, expected_weights)
+
+
+def failing(run: Callable[[], object]) -> Callable[[], object]:
+    """A recording that trains and then fails."""
+    run()
+    raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+
+def forgetful(run: Callable[[], object]) -> Callable[[], object]:
+    """A recording whose replay does nothing, as one that captured no kernel."""
+    return lambda: None
+
+
+def stuttering(run: Callable[[], object]) -> Callable[[], object]:
+    """A recording whose replay takes two steps."""
+    return lambda: (run(), run())
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (failing, "could not be recorded: operation not permitted when stream is capturing$"),
+        (forgetful, "its totals differ"),
+        (stuttering, "its totals differ"),
+    ],
+)
+def test_a_graph_that_fails_or_trains_otherwise_is_not_used(record: Record, message: str) -> None:
+    with pytest.warns(UserWarning, match=message):
+        losses, weights = epochs("cpu", graph=True, record=record)
+    expected_losses, expected_weights = epochs("cpu", graph=False)
     assert losses == expected_losses
     assert torch.equal(weights, expected_weights)
 
@@ -84,7 +197,9 @@ def test_clipping_equals_torchs(largest: float) -> None:
 
 def test_float32_steps_agree_to_rounding() -> None:
     for ours, theirs in zip(
-        after_steps(MlpStep, PLAIN, torch.float32, 1), after_steps(AutogradStep, PLAIN, torch.float32, 1), strict=True
+        after_steps(PLAIN, torch.float32, parts=2, steps=1),
+        after_steps(PLAIN, torch.float32, parts=None, steps=1),
+        strict=True,
     ):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
@@ -92,25 +207,25 @@ def test_float32_steps_agree_to_rounding() -> None:
 @pytest.mark.skipif(not has_bf16(torch.device("cpu")), reason="this processor has no bf16 instructions")
 def test_bf16_rounds_products_but_not_weights() -> None:
     settings = replace(PLAIN, precision="bf16", clip_norm=None)
-    rounded, exact = after_steps(MlpStep, settings, torch.float32, 1), after_steps(MlpStep, PLAIN, torch.float32, 1)
+    rounded = after_steps(settings, torch.float32, parts=2)
+    exact = after_steps(replace(settings, precision="float32"), torch.float32, parts=2)
     assert rounded[0].dtype == torch.float32
     assert (rounded[2] / exact[2] - 1).abs().max() < 0.02
     assert not torch.equal(rounded[2], exact[2])
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{"bound": "iwae"}, {"likelihood": "gaussian"}, {"draws": 2}, {"free_bits": 0.1}, {"batch_norm": True},
-     {"activation": "tanh"}, {"network": "conv"}],
-)  # fmt: skip
-def test_unsupported_settings_use_autograd(changes: dict[str, object]) -> None:
-    assert MlpStep.supports(PLAIN, torch.device("cpu"))
-    assert not MlpStep.supports(replace(PLAIN, **changes), torch.device("cpu"))  # type: ignore[arg-type]
+@pytest.mark.parametrize("changes", [{"free_bits": 0.1}, {"batch_norm": True}])
+def test_what_looks_at_the_whole_batch_is_not_split(changes: dict[str, Any]) -> None:
+    assert AutogradGradient.supports(PLAIN)
+    settings = replace(PLAIN, **changes)
+    assert not AutogradGradient.supports(settings)
+    state = TrainingState.start(build_model(ModelConfig.of(settings, (1, 5, 6)), 0), settings)
+    assert isinstance(state.step, AutogradStep)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_onednn_products_equal_torchs(dtype: torch.dtype) -> None:
     x, weight, bias = torch.randn(5, 7, dtype=dtype), torch.randn(3, 7, dtype=dtype), torch.randn(3, dtype=dtype)
     torch.testing.assert_close(linear(x, weight, bias), nn.functional.linear(x, weight, bias))
-    torch.testing.assert_close(linear(x, weight, bias, relu=True), nn.functional.linear(x, weight, bias).relu())
+    torch.testing.assert_close(linear(x, weight, bias, activation="relu"), nn.functional.linear(x, weight, bias).relu())
     torch.testing.assert_close(matmul(x.t(), x), x.t() @ x)

@@ -1,6 +1,9 @@
-"""One training step: a batch of pixels in, weights changed. This one works for every model and objective."""
+"""The training step by autograd, for every model and objective: whole, or the gradient of a part of a batch."""
 
 from __future__ import annotations
+
+import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +12,7 @@ from trainer.data.pixels import to_float
 from trainer.model.vae import VAE
 from trainer.objective.bound import BoundTerms, Objective
 from trainer.settings import Settings
-from trainer.training.steps.flat import clip_norm_
+from trainer.training.steps.flat import clip_norm_, view_as_parameters
 from trainer.training.team import ALONE, Team
 
 
@@ -26,31 +29,72 @@ class AutogradStep:
     ) -> None:
         assert weights.grad is not None
         self.model, self.weights, self.gradient, self.optimizer = model, weights, weights.grad, optimizer
-        self.terms = team.connect(_BoundModule(model, Objective.of(settings), team))
-        self.by_loss = torch.full_like(weights[0], team.world_size)  # the loss is a sum, and a team averages gradients
+        self.terms = team.connect(_BoundModule(model, Objective.of(settings), team.total))
+        self.grad_loss = torch.full_like(
+            weights[0], team.world_size
+        )  # the loss is a sum, and a team averages gradients
         self.clip_norm = settings.clip_norm
         self.use_bf16 = settings.precision == "bf16"
         self.totals = torch.zeros(3, dtype=torch.float64, device=weights.device)
 
     def __call__(self, pixels: Tensor, noise: Tensor, kl_weight: float | Tensor) -> None:
         """See `Step`."""
-        image = to_float(pixels).to(self.weights.dtype)  # (B, C, H, W)
-        with torch.autocast(pixels.device.type, dtype=torch.bfloat16, enabled=self.use_bf16, cache_enabled=False):
-            terms: BoundTerms = self.terms(image, noise, kl_weight)
         self.optimizer.zero_grad(set_to_none=False)
-        terms.loss.backward(self.by_loss)
+        terms = _terms(self.terms, pixels, noise, kl_weight, use_bf16=self.use_bf16)
+        terms.loss.backward(self.grad_loss)
         if self.clip_norm is not None:
             clip_norm_(self.gradient, self.clip_norm)
         self.optimizer.step()
-        self.totals += torch.stack([terms.loss.detach(), terms.reconstruction.detach().sum(), terms.kl.detach().sum()])
+        self.totals += _sums(terms)
+
+
+class AutogradGradient:
+    """See `PartGradient`: by autograd, into a gradient of its own."""
+
+    def __init__(self, model: VAE, gradient: Tensor, settings: Settings) -> None:
+        """model: with its gradients in the vector `gradient`."""
+        self.terms = _BoundModule(model, Objective.of(settings), ALONE.total)
+        self.gradient, self.pieces = gradient, [gradient]
+        self.use_bf16 = settings.precision == "bf16"
+
+    @staticmethod
+    def supports(settings: Settings) -> bool:
+        """Whether the loss is a sum over images: batch normalisation and free bits look at the whole batch."""
+        return not settings.batch_norm and settings.free_bits == 0
+
+    @torch.enable_grad()
+    def __call__(self, pixels: Tensor, noise: Tensor, kl_weight: float) -> Tensor:
+        """See `PartGradient`."""
+        self.gradient.zero_()
+        terms = _terms(self.terms, pixels, noise, kl_weight, use_bf16=self.use_bf16)
+        terms.loss.backward()
+        return _sums(terms)
+
+
+def twin(model: VAE, weights: Tensor) -> tuple[VAE, Tensor]:
+    """A model that shares the weights of `model`, which are views of `weights`, and has a gradient of its own."""
+    other, gradient = copy.deepcopy(model), torch.zeros_like(weights)
+    view_as_parameters(other, weights, gradient)
+    return other, gradient
+
+
+def _terms(terms: nn.Module, pixels: Tensor, noise: Tensor, kl_weight: float | Tensor, *, use_bf16: bool) -> BoundTerms:
+    image = to_float(pixels).to(noise.dtype)  # (B, C, H, W)
+    with torch.autocast(pixels.device.type, dtype=torch.bfloat16, enabled=use_bf16, cache_enabled=False):
+        found: BoundTerms = terms(image, noise, kl_weight)
+    return found
+
+
+def _sums(terms: BoundTerms) -> Tensor:
+    return torch.stack([terms.loss.detach(), terms.reconstruction.detach().sum(), terms.kl.detach().sum()])
 
 
 class _BoundModule(nn.Module):
     """The terms of the objective as a module: what DistributedDataParallel can wrap."""
 
-    def __init__(self, model: VAE, objective: Objective, team: Team) -> None:
+    def __init__(self, model: VAE, objective: Objective, total: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self.model, self.objective, self.team = model, objective, team
+        self.model, self.objective, self.total = model, objective, total
 
     def forward(self, image: Tensor, noise: Tensor, kl_weight: float | Tensor) -> BoundTerms:
-        return self.objective.terms(self.model, image, noise, kl_weight, self.team.total)
+        return self.objective.terms(self.model, image, noise, kl_weight, self.total)

@@ -16,15 +16,28 @@ def flatten_parameters(module: nn.Module) -> nn.Parameter:
     Weights come first and biases last, both in the order of `module.parameters()`: two layers that read the same input
     and follow each other, such as the heads of a VAE, then are one matrix in memory.
     """
-    parameters = sorted(module.parameters(), key=lambda parameter: parameter.ndim == 1)  # a stable sort
-    flat = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in parameters]))
+    flat = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in _in_order(module)]))
     flat.grad = torch.zeros_like(flat)
-    sizes = [parameter.numel() for parameter in parameters]
-    weights, gradients = flat.detach().split(sizes), flat.grad.split(sizes)
-    for parameter, weight, gradient in zip(parameters, weights, gradients, strict=True):
-        parameter.data = weight.view_as(parameter)
-        parameter.grad = gradient.view_as(parameter)
+    view_as_parameters(module, flat.detach(), flat.grad)
     return flat
+
+
+def view_as_parameters(module: nn.Module, weights: Tensor, gradient: Tensor) -> None:
+    """Make the parameters of `module` views of `weights`, and their gradients views of `gradient`.
+
+    Both are vectors in the order of `flatten_parameters`, of this module or of one like it.
+    """
+    parameters = _in_order(module)
+    sizes = [parameter.numel() for parameter in parameters]
+    for parameter, own_weights, own_gradient in zip(
+        parameters, weights.split(sizes), gradient.split(sizes), strict=True
+    ):
+        parameter.data = own_weights.view_as(parameter)
+        parameter.grad = own_gradient.view_as(parameter)
+
+
+def _in_order(module: nn.Module) -> list[nn.Parameter]:
+    return sorted(module.parameters(), key=lambda parameter: parameter.ndim == 1)  # a stable sort
 
 
 def clip_norm_(gradient: Tensor, largest: float) -> None:

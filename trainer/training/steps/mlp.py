@@ -1,123 +1,129 @@
-"""The training step of a plain MLP on the CPU, its gradient derived by hand.
+"""The gradient of a plain MLP on the CPU, derived by hand.
 
-For the case that nearly everybody trains: fully connected layers with ReLU, Bernoulli pixels, one draw, the evidence
-lower bound. Everything else takes `AutogradStep`, which gives the same numbers to rounding.
+For what nearly everybody trains: fully connected layers, one draw of z, the evidence lower bound. Autograd finds the
+same numbers to rounding, with three times the overhead and each head as a layer of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from trainer.data.pixels import to_float
 from trainer.model.vae import VAE
-from trainer.objective.likelihood import bernoulli_nll_value
 from trainer.settings import Settings
-from trainer.training.steps.flat import clip_norm_, span
+from trainer.training.steps.flat import span
 from trainer.training.steps.gemm import linear, matmul, matmul_transposed
+from trainer.training.steps.likelihoods import LIKELIHOODS
+from trainer.training.steps.program import Program, without_python
 
 
-class MlpStep:
-    """Forward, backward, clip, Adam, without autograd's bookkeeping and with the two heads as one layer."""
+class MlpGradient:
+    """See `PartGradient`: forward and backward without autograd, and with the two heads as one layer."""
 
-    def __init__(self, model: VAE, weights: nn.Parameter, optimizer: torch.optim.Optimizer, settings: Settings) -> None:
-        assert weights.grad is not None
-        self.weights, self.gradient, self.optimizer = weights.detach(), weights.grad, optimizer
-        self.clip_norm = settings.clip_norm
-        self.totals = torch.zeros(3, dtype=torch.float64, device=weights.device)
-        # In bf16 the layers read a copy of the weights, renewed in each step; what Adam changes stays float32.
-        self.rounded = self.weights.to(torch.bfloat16) if settings.precision == "bf16" else self.weights
-        self.encoder = [self._layer(module) for module in model.encoder if isinstance(module, nn.Linear)]
-        self.heads = self._layer(model.mean, model.log_var)
-        self.decoder = [self._layer(module) for module in model.decoder if isinstance(module, nn.Linear)]
+    def __init__(self, model: VAE, weights: Tensor, settings: Settings) -> None:
+        """weights: the vector that the layers read, float32 or a copy in bf16; products have its dtype."""
+        self.activation, self.likelihood = settings.activation, LIKELIHOODS[settings.likelihood]
+        encoder = [[module] for module in model.encoder if isinstance(module, nn.Linear)]
+        decoder = [[module] for module in model.decoder if isinstance(module, nn.Linear)]
+        groups = [*encoder, [model.mean, model.log_var], *decoder]
+        self.encoder_layers = len(encoder) + 1
+        # (outputs, inputs) of each layer, then (outputs,) of each
+        self.layers = [
+            *(span(weights, [module.weight for module in group]) for group in groups),
+            *(span(weights, [module.bias for module in group]) for group in groups),
+        ]
+        self.programs: dict[int, Program] = {}
+        self.pieces: Sequence[Tensor] = []
 
     @staticmethod
-    def supports(settings: Settings, device: torch.device) -> bool:
-        """Whether this step trains what `settings` describe."""
+    def supports(settings: Settings) -> bool:
+        """Whether this gradient is that of what `settings` describe."""
         return (
-            device.type == "cpu"
-            and (settings.network, settings.activation, settings.batch_norm) == ("mlp", "relu", False)
-            and (settings.likelihood, settings.bound, settings.draws) == ("bernoulli", "elbo", 1)
+            (settings.network, settings.batch_norm) == ("mlp", False)
+            and (settings.bound, settings.draws) == ("elbo", 1)
             and settings.free_bits == 0
+            and settings.likelihood in LIKELIHOODS
         )
+
+    def __call__(self, pixels: Tensor, noise: Tensor, kl_weight: float) -> Tensor:
+        """See `PartGradient`."""
+        weight = torch.full((), kl_weight, dtype=noise.dtype)
+        if len(pixels) == 0:  # oneDNN has no empty products
+            self.pieces = [torch.zeros_like(layer) for layer in self.layers]
+            return weight.new_zeros(3)
+        arguments = pixels, noise.flatten(1), weight, *self.layers
+        if len(pixels) not in self.programs:
+            self.programs[len(pixels)] = without_python(self._program, arguments)
+        sums, *self.pieces = self.programs[len(pixels)](*arguments)
+        return sums
 
     @torch.no_grad()
-    def __call__(self, pixels: Tensor, noise: Tensor, kl_weight: float) -> None:
-        """See `Step`."""
-        dtype = self.weights.dtype
-        if self.rounded is not self.weights:
-            self.rounded.copy_(self.weights)
+    def _program(self, pixels: Tensor, noise: Tensor, kl_weight: Tensor, *layers: Tensor) -> tuple[Tensor, ...]:
+        """The sums that `PartGradient` returns, then its pieces.
+
+        pixels: uint8 (B, H, W, C); noise: (B, L); kl_weight: (); layers: see `__init__`.
+        """
+        weights, biases = layers[: len(layers) // 2], layers[len(layers) // 2 :]
+        encoder, decoder = slice(0, self.encoder_layers), slice(self.encoder_layers, None)
+        dtype = noise.dtype
         image = to_float(pixels).flatten(1).to(dtype)  # (B, pixels)
-        noise = noise.flatten(1)  # (B, L)
 
         # ---- forward ----
-        inputs = [image.to(self.rounded.dtype)]  # of each layer of the encoder, then of the heads
-        for layer in self.encoder:
-            inputs.append(linear(inputs[-1], layer.weight, layer.bias, relu=True))
-        heads = linear(inputs[-1], self.heads.weight, self.heads.bias).to(dtype)
-        mean, log_var = heads.chunk(2, dim=1)  # (B, L) each
+        inputs, heads = self._forward(weights[encoder], biases[encoder], image)
+        mean, log_var = heads.to(dtype).chunk(2, dim=1)  # (B, L) each
         std = torch.exp(0.5 * log_var)
-        z = torch.addcmul(mean, std, noise)
-        latent_inputs = [z.to(self.rounded.dtype)]  # of each layer of the decoder
-        for layer in self.decoder[:-1]:
-            latent_inputs.append(linear(latent_inputs[-1], layer.weight, layer.bias, relu=True))
-        output = self.decoder[-1]
-        logits = linear(latent_inputs[-1], output.weight, output.bias).to(dtype)  # (B, pixels)
+        scaled_noise = std * noise
+        latent_inputs, logits = self._forward(weights[decoder], biases[decoder], mean + scaled_noise)  # (B, pixels)
 
         # ---- loss: see `kl_per_dimension` for the second term ----
-        reconstruction = bernoulli_nll_value(logits, image).sum()
+        reconstruction, grad_logits = self.likelihood(logits.to(dtype), image)
         variance = std.square()
         kl = 0.5 * (mean.square() + variance - 1 - log_var).sum()
-        self.totals += torch.stack([reconstruction + kl_weight * kl, reconstruction, kl])
+        sums = torch.stack([reconstruction + kl_weight * kl, reconstruction, kl])
 
-        # ---- backward: the gradient by the logits is σ(logits) − image ----
-        by_logits = logits.sigmoid_().sub_(image).to(self.rounded.dtype)
-        by_z = _backward(self.decoder, latent_inputs, by_logits).to(dtype)
-        by_mean = torch.add(by_z, mean, alpha=kl_weight)
-        by_log_var = 0.5 * (by_z * noise * std + kl_weight * (variance - 1))
-        by_heads = torch.cat([by_mean, by_log_var], dim=1).to(self.rounded.dtype)
-        _backward([*self.encoder, self.heads], inputs, by_heads, to_input=False)
+        # ---- backward ----
+        grad_decoder, grad_z = self._backward(weights[decoder], latent_inputs, grad_logits, dtype, to_input=True)
+        grad_z = grad_z.to(dtype)
+        grad_mean = torch.addcmul(grad_z, mean, kl_weight)
+        grad_log_var = 0.5 * torch.addcmul(grad_z * scaled_noise, variance - 1, kl_weight)
+        grad_heads = torch.cat([grad_mean, grad_log_var], dim=1)
+        grad_encoder, _ = self._backward(weights[encoder], inputs, grad_heads, dtype, to_input=False)
 
-        # ---- clip and step ----
-        if self.clip_norm is not None:
-            clip_norm_(self.gradient, self.clip_norm)
-        self.optimizer.step()
+        grad_weights, grad_biases = zip(*grad_encoder, *grad_decoder, strict=True)
+        return sums, *grad_weights, *grad_biases
 
-    def _layer(self, *modules: nn.Linear) -> _Layer:
-        """One layer, or several that read one input as if they were one."""
-        weights, biases = [module.weight for module in modules], [module.bias for module in modules]
-        return _Layer(
-            weight=span(self.rounded, weights),
-            bias=span(self.rounded, biases),
-            weight_gradient=span(self.gradient, weights),
-            bias_gradient=span(self.gradient, biases),
-        )
+    def _forward(self, weights: Sequence[Tensor], biases: Sequence[Tensor], x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The input of each layer, and the output of the last, which has no activation."""
+        inputs = [x.to(weights[0].dtype)]
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+            inputs.append(linear(inputs[-1], weight, bias, activation=self.activation))
+        return inputs, linear(inputs[-1], weights[-1], biases[-1])
 
+    def _backward(
+        self,
+        weights: Sequence[Tensor],
+        inputs: Sequence[Tensor],
+        gradient: Tensor,
+        dtype: torch.dtype,
+        *,
+        to_input: bool,
+    ) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+        """Gradients w.r.t. weight and bias of each layer, from the gradient w.r.t. the output of the last.
 
-@dataclass(frozen=True)
-class _Layer:
-    """Views of the vector of weights and of its gradient: (outputs, inputs) and (outputs,)."""
-
-    weight: Tensor
-    bias: Tensor
-    weight_gradient: Tensor
-    bias_gradient: Tensor
-
-
-def _backward(layers: Sequence[_Layer], inputs: Sequence[Tensor], gradient: Tensor, *, to_input: bool = True) -> Tensor:
-    """Write the gradients of layers that a ReLU parts from each other, from the gradient by the output of the last.
-
-    Returns the gradient by the input of the first, or, where nobody needs it, that by its output.
-    """
-    for i in reversed(range(len(layers))):
-        layer = layers[i]
-        layer.weight_gradient.copy_(matmul_transposed(gradient, inputs[i]))
-        torch.sum(gradient, 0, out=layer.bias_gradient)
-        if i > 0 or to_input:
-            gradient = matmul(gradient, layer.weight)
-        if i > 0:
-            gradient = torch.ops.aten.threshold_backward(gradient, inputs[i], 0)
-    return gradient
+        Returns also the gradient w.r.t. the input of the first layer, or w.r.t. its output where nobody needs that.
+        dtype: of sums over the batch.
+        """
+        found: list[tuple[Tensor, Tensor]] = []
+        gradient = gradient.to(weights[0].dtype)
+        for i in reversed(range(len(weights))):
+            found.append((matmul_transposed(gradient, inputs[i]), gradient.sum(0, dtype=dtype)))
+            if i > 0 or to_input:
+                gradient = matmul(gradient, weights[i])
+            if i > 0 and self.activation == "relu":
+                gradient = torch.ops.aten.threshold_backward(gradient, inputs[i], 0)
+            elif i > 0:
+                gradient = torch.ops.aten.tanh_backward(gradient, inputs[i])
+        return found[::-1], gradient

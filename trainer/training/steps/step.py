@@ -1,5 +1,6 @@
-"""What every kind of training step does."""
+"""What every kind of training step does, and what computes the gradient for one."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -13,3 +14,17 @@ class Step(Protocol):
 
     def __call__(self, pixels: Tensor, noise: Tensor, kl_weight: float) -> None:
         """Train on `pixels`, uint8 (B, H, W, C), with `noise`, standard normal (B, draws, latent_dim)."""
+
+
+class PartGradient(Protocol):
+    """The gradient of the loss on a part of a batch."""
+
+    @property
+    def pieces(self) -> Sequence[Tensor]:
+        """After a call: contiguous tensors that one after the other make up the gradient of the flat weights."""
+
+    def __call__(self, pixels: Tensor, noise: Tensor, kl_weight: float) -> Tensor:
+        """Compute `pieces`, and return the sums over images of loss, reconstruction and KL, in nats: (3,).
+
+        pixels: uint8 (B, H, W, C), noise: standard normal (B, draws, latent_dim). B may be 0.
+        """

@@ -1,0 +1,92 @@
+"""`golden.npz`: what it must hold, and a reader that takes no memory before that is proven."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.bundle import Bundle
+from runtime.errors import BundleError
+from runtime.manifest import GOLDEN_NAME, Metadata
+
+SAMPLES, IMAGES = 8, 4
+"""Rows: samples (by seed and index) and test images."""
+ARRAYS = {
+    "seed": ("int64", ""),
+    "index": ("int64", "S"),
+    "latents": ("float32", "SL"),
+    "decoder_image": ("float32", "SCHW"),
+    "sampler_image": ("uint8", "SHWC"),
+    "encoder_image": ("float32", "ICHW"),
+    "encoder_mean": ("float32", "IL"),
+    "encoder_log_var": ("float32", "IL"),
+    "reconstructor_image_in": ("uint8", "IHWC"),
+    "reconstructor_image_out": ("uint8", "IHWC"),
+}
+"""Name → dtype, and a letter for each dimension: S samples, I images, L latents."""
+OF_MIXTURE = {"component": ("int64", "S")}
+"""Further arrays where the prior is a mixture."""
+OF_CLASSES = {"label": ("int64", "S")}
+"""Further arrays where its components belong to classes."""
+
+_ARCHIVE_START = b"PK\3\4"
+
+Golden = dict[str, npt.NDArray[Any]]
+
+
+def read_golden(bundle: Bundle) -> Golden:
+    """The arrays of `golden.npz`, every type and shape as the tables above say.
+
+    Raises BundleError where one is missing, unknown, or not of exactly the rows that it should have.
+    """
+    path = bundle.folder / GOLDEN_NAME
+    golden: Golden = {}
+    arrays, prior = ARRAYS, bundle.manifest.prior
+    if prior is not None:
+        arrays = {**arrays, **OF_MIXTURE, **(OF_CLASSES if prior.classes else {})}
+    try:
+        content = bundle.read(GOLDEN_NAME)
+        if not content.startswith(_ARCHIVE_START):  # an archive may have other content before it
+            raise BundleError(f"{path}: is no .npz")
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            names = [member.filename for member in archive.infolist()]
+            if sorted(names) != sorted(f"{name}.npy" for name in arrays):
+                raise BundleError(f"{path}: should hold {', '.join(arrays)} but holds {', '.join(names) or 'nothing'}")
+            for name, (dtype, letters) in arrays.items():
+                with archive.open(f"{name}.npy") as member:
+                    golden[name] = _read_array(member, np.dtype(dtype), _sizes(letters, bundle.manifest.metadata))
+    except BundleError:
+        raise
+    except Exception as error:  # zipfile and NumPy raise whatever damaged bytes cause
+        raise BundleError(f"{path}: cannot be read: {error}") from error
+    if not int(golden["seed"]) >= 0 or (golden["index"] < 0).any():
+        raise BundleError(f"{path}: seed and index should not be negative")
+    if prior is not None and prior.classes:
+        label = golden["label"]
+        if label.min() < -1 or label.max() >= len(prior.classes):
+            raise BundleError(f"{path}: label should be from -1 to {len(prior.classes) - 1}")
+    return golden
+
+
+def _sizes(letters: str, metadata: Metadata) -> tuple[int, ...]:
+    channels, height, width = metadata.image_shape
+    sizes = {"S": SAMPLES, "I": IMAGES, "L": metadata.latent_dim, "C": channels, "H": height, "W": width}
+    return tuple(sizes[letter] for letter in letters)
+
+
+def _read_array(member: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """One `.npy`, its header first. member: a file opened for reading."""
+    if np.lib.format.read_magic(member) != (1, 0):
+        raise ValueError(f"{member.name} is not of version 1.0")
+    found = np.lib.format.read_array_header_1_0(member)
+    if found != (shape, False, dtype):
+        raise ValueError(f"{member.name} should be {dtype} {shape} but is {found[2]} {found[0]}")
+    size = dtype.itemsize * int(np.prod(shape))
+    content = member.read(size + 1)
+    if len(content) != size:
+        raise ValueError(f"{member.name} should hold {size:,} bytes of numbers")
+    return np.frombuffer(content, dtype).reshape(shape)

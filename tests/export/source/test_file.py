@@ -1,0 +1,96 @@
+"""`vae-export --module`: a user's file is imported because the user names it; weights are read without running code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from export.cli import export
+from runtime.bundle import Bundle
+
+ROOT = Path(__file__).parent.parent.parent.parent
+MY_MODEL = ROOT / "examples" / "any-vae" / "my_model.py"
+SHAPES = ("--latent-shape", "4,8,8", "--image-shape", "3,32,32", "--value-range", "-1,1")
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(export, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    path = tmp_path / "photos.npy"
+    np.save(path, np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8))
+    return path
+
+
+def weights(folder: Path, **changed: torch.Tensor) -> Path:
+    state = {name: torch.zeros(shape) + 0.01 for name, shape in _shapes().items()}
+    path = folder / "weights.pt"
+    torch.save({"state_dict": {**state, **changed}}, path)
+    return path
+
+
+def _shapes() -> dict[str, tuple[int, ...]]:
+    namespace: dict[str, object] = {"__name__": "my_model"}
+    exec(MY_MODEL.read_text(), namespace)
+    build = namespace["build"]
+    assert callable(build)
+    return {name: tuple(tensor.shape) for name, tensor in build().state_dict().items()}
+
+
+def test_a_file_becomes_a_bundle_and_the_import_is_announced(photos: Path, tmp_path: Path) -> None:
+    result = run(
+        "--module", f"{MY_MODEL}:build", *SHAPES, "--images", photos, "--output", tmp_path / "b", "--format", "onnx"
+    )
+    assert result.exit_code == 0, result.output
+    assert f"import  {MY_MODEL} and run it; weights are read without running code" in result.output
+    assert Bundle.open(tmp_path / "b").manifest.latent_shape == (4, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "function", "message"),
+    [
+        ("x = 1", "build", "has no function build"),
+        ("def build(): return 3", "build", "should give a torch.nn.Module but gives a int"),
+        ("def build(): raise ValueError('no file\\nhere')", "build", "ValueError: no file here"),
+        ("import torch\ndef build(): return torch.nn.Identity()", "build", "which has no method decode"),
+        ("def build(:", "build", "SyntaxError"),
+    ],
+)
+def test_a_file_that_does_not_build_is_one_sentence(
+    text: str, function: str, message: str, photos: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.py"
+    path.write_text(text)
+    result = run("--module", f"{path}:{function}", *SHAPES, "--images", photos, "--output", tmp_path / "b")
+    assert result.exit_code == 1
+    assert message in result.output
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "b").exists()
+
+
+def test_weights_that_do_not_match_are_named(photos: Path, tmp_path: Path) -> None:
+    path = weights(tmp_path, **{"decoder.0.bias": torch.zeros(3), "other.weight": torch.zeros(1)})
+    result = run("--module", f"{MY_MODEL}:build", "--weights", path, *SHAPES, "--images", photos)
+    assert result.exit_code == 1
+    assert "other.weight is not expected, decoder.0.bias should be (16,) but is (3,)" in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--module", f"{MY_MODEL}:build"),
+        ("--module", f"{MY_MODEL}:build", "--latent-shape", "4,8,8", "--image-shape", "3,32"),
+        ("--module", f"{MY_MODEL}:build", "--latent-shape", "four", "--image-shape", "3,32,32"),
+        ("--module", f"{MY_MODEL}:build", *SHAPES[:4], "--value-range", "1"),
+        ("--latent-shape", "4,8,8"),
+    ],
+)
+def test_options_that_do_not_go_together_are_bad_usage(arguments: tuple[str, ...]) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2, result.output

@@ -1,0 +1,103 @@
+"""`vae-web` serves what `Bundle.read` has proven, and strange clients neither hold it up nor fill the terminal."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.runtime.test_hostile import relist
+from tests.runtime.test_web import ask
+
+COMMAND = str(Path(sys.executable).parent / "vae-web")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "index.html").write_text("<!doctype html>")
+    return folder
+
+
+@pytest.fixture
+def server(bundle: Path, site: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A running vae-web, and its port."""
+    command = [COMMAND, str(bundle), "--site", str(site), "--port", "0", "--no-open"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process, int(process.stdout.readline().split(":")[2].split("/")[0])
+        process.kill()
+
+
+def stopped(process: subprocess.Popen[str]) -> str:
+    """What a server says on stderr in its whole life, ended by SIGTERM."""
+    process.terminate()
+    _, stderr = process.communicate(timeout=20)
+    return stderr
+
+
+def test_a_link_out_of_the_bundle_is_not_served(
+    bundle: Path, tmp_path: Path, server: tuple[subprocess.Popen[str], int]
+) -> None:
+    relist(bundle, "x.txt", b"root:x:0:0")
+    (bundle / "x.txt").unlink()
+    (tmp_path / "secret").write_bytes(b"root:x:0:0")
+    (bundle / "x.txt").symlink_to(tmp_path / "secret")
+    status, _, body = ask(server[1], "/bundle/x.txt")
+    assert (status, b"root:x" in body, b"leads out" in body) == (500, False, True)
+
+
+def test_a_file_that_was_tampered_with_is_not_served(bundle: Path, server: tuple[subprocess.Popen[str], int]) -> None:
+    content = bytearray((bundle / "decoder.onnx").read_bytes())
+    content[100] ^= 1
+    (bundle / "decoder.onnx").write_bytes(content)
+    status, _, body = ask(server[1], "/bundle/decoder.onnx")
+    assert (status, b"sha256 differs" in body) == (500, True)
+    (bundle / "manifest.json").write_text("{}")
+    assert ask(server[1], "/bundle/manifest.json")[0] == 500
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
+def test_a_pipe_in_the_bundle_holds_nobody_up(bundle: Path, server: tuple[subprocess.Popen[str], int]) -> None:
+    (bundle / "decoder.onnx").unlink()
+    os.mkfifo(bundle / "decoder.onnx")
+    for _ in range(40):
+        assert ask(server[1], "/bundle/decoder.onnx")[0] == 500
+    assert ask(server[1], "/")[0] == 200
+
+
+def test_clients_that_hang_up_or_speak_nonsense_are_no_news(server: tuple[subprocess.Popen[str], int]) -> None:
+    process, port = server
+    for request in (
+        b"GET / HTTP/1.1\r\nHost: [\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n",
+        b"GET http://[/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /bundle/%00 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /bundle/../secret HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /bundle/" + b"a" * 5000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"GET / HTTP/1.1\r\n",
+        b"",
+    ):
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+            client.sendall(request)
+    for _ in range(40):  # hang up in the middle of an answer
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            client.sendall(b"GET /bundle/sampler.pt HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3)
+    assert ask(port, "/")[0] == 200
+    assert stopped(process) == ""
+
+
+def test_connections_that_say_nothing_do_not_keep_it_from_stopping(server: tuple[subprocess.Popen[str], int]) -> None:
+    process, port = server
+    silent = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(20)]
+    assert stopped(process) == ""
+    for client in silent:
+        client.close()

@@ -1,0 +1,208 @@
+"""Whatever enters training is looked at first: kinds of files, sizes, and the memory that a model needs."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+import trainer.data.numpy_files
+from trainer.checkpoint import load_checkpoint
+from trainer.cli.train import train
+from trainer.data.idx import read_idx
+from trainer.data.image_folder import load_folder
+from trainer.data.numpy_files import load_arrays
+from trainer.errors import CheckpointError, DataError, SettingsError
+from trainer.model.size import check_fits, count_weights
+from trainer.model.vae import ModelConfig, build_model
+from trainer.training.run_folder import Run
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of 30 gray images."""
+    monkeypatch.setenv("VAE_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for i in range(30):
+        Image.fromarray(random.integers(0, 256, (8, 8), np.uint8)).save(folder / f"{i:02d}.png")
+    return folder
+
+
+def dangling_link(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def endless_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("make", [dangling_link, folder, pipe, endless_device])
+def test_what_is_no_file_among_images_is_skipped_and_named(pictures: Path, make: Callable[[Path], None]) -> None:
+    make(pictures / "x.png")
+    data = load_folder(pictures)
+    assert len(data.train_images) + len(data.test_images) == 30
+    assert [str(pictures / "x.png") in line for line in data.skipped] == [True]
+
+
+@pytest.mark.parametrize("make", [dangling_link, folder, pipe, endless_device])
+def test_more_than_one_in_twenty_that_are_no_files_are_refused(pictures: Path, make: Callable[[Path], None]) -> None:
+    make(pictures / "x.png")
+    make(pictures / "y.png")
+    with pytest.raises(DataError, match="2 of 32 images cannot be read"):
+        load_folder(pictures)
+
+
+@pytest.mark.parametrize("make", [folder, pipe, endless_device])
+@pytest.mark.parametrize("ending", ["npy", "npz", "idx", "idx.gz", "pt"])
+def test_a_pipe_or_a_device_in_place_of_a_file_is_refused(
+    tmp_path: Path, make: Callable[[Path], None], ending: str
+) -> None:
+    path = tmp_path / f"a.{ending}"
+    make(path)
+    reader: Callable[[Path], object] = load_arrays if ending.startswith("np") else read_idx
+    if ending == "pt":
+        with pytest.raises(CheckpointError, match=r"is a folder|is no regular file"):
+            load_checkpoint(path)
+    else:
+        with pytest.raises(DataError, match=r"is a folder|is no regular file"):
+            reader(path)
+
+
+def test_arrays_larger_than_the_memory_are_refused_by_their_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(tmp_path / "a.npz", images=np.zeros((2**20, 4, 4), np.uint8))
+    monkeypatch.setattr(trainer.data.numpy_files, "available_bytes", lambda: 30_000_000)
+    monkeypatch.setattr(np, "load", lambda *arguments, **options: pytest.fail("loaded"))
+    assert (tmp_path / "a.npz").stat().st_size < 10**5
+    with pytest.raises(DataError, match=r"its arrays are 16\.8 MB and need about 36\.9 MB of memory, but 30\.0 MB"):
+        load_arrays(tmp_path / "a.npz")
+
+
+def test_an_array_that_claims_more_than_it_holds_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "a.npy").open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (2**40, 28, 28)}
+        np.lib.format.write_array_header_1_0(file, header)
+    with pytest.raises(DataError, match="its header claims uint8"):
+        load_arrays(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("dimensions", [0, 5, 255])
+def test_an_idx_file_of_odd_dimensions_is_refused(tmp_path: Path, dimensions: int) -> None:
+    (tmp_path / "a-idx").write_bytes(bytes([0, 0, 8, dimensions]) + b"\0\0\0\1" * dimensions + b"\0")
+    with pytest.raises(DataError, match=f"has {dimensions} dimensions"):
+        read_idx(tmp_path / "a-idx")
+
+
+def test_a_model_that_cannot_fit_is_refused_with_the_estimate_before_it_is_built(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (40, 4, 4), np.uint8))
+    options = ["--dataset", str(tmp_path / "a.npy"), "--runs", str(tmp_path / "runs")]
+    for hidden, said in (
+        ("10000000,10000000", "of memory, but"),
+        ("10000000,1000000", "of memory, but"),
+        ("9" * 18, "weights"),
+    ):
+        result = CliRunner().invoke(train, [*options, "--hidden", hidden])
+        assert (result.exit_code, said in result.output, "choose" in result.output) == (1, True, True), result.output
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_weights_are_counted_without_building_the_model(network: str) -> None:
+    config = ModelConfig((3, 16, 16), (8, 12), 5, network=network, batch_norm=True)
+    assert count_weights(config) == sum(tensor.numel() for tensor in build_model(config, 0).state_dict().values())
+    check_fits(config, 20)
+    with pytest.raises(SettingsError, match="make more weights than any memory holds"):
+        count_weights(ModelConfig((1, 28, 28), (2**62,), 5))
+
+
+Content = dict[str, Any]
+
+
+def with_a_list_of_versions(content: Content) -> None:
+    content["format_version"] = [1]
+
+
+def with_a_tensor_for_a_version(content: Content) -> None:
+    content["format_version"] = torch.ones(3)
+
+
+def with_history_as_text(content: Content) -> None:
+    content["history"] = "well"
+
+
+def with_history_of_texts(content: Content) -> None:
+    content["history"] = [{**row, "test_loss": "good"} for row in content["history"]]
+
+
+def with_another_size(content: Content) -> None:
+    content["config"]["model"]["hidden"] = [10**9, 10**6]
+
+
+def with_many_layers(content: Content) -> None:
+    content["config"]["model"]["hidden"] = [1] * 10**6
+
+
+def with_images_that_repeat(content: Content) -> None:
+    content["reference_images"] = content["reference_images"][:1].expand(10**8, -1, -1, -1)
+
+
+def with_text_for_weights(content: Content) -> None:
+    content["model_state_dict"] = dict.fromkeys(content["model_state_dict"], "x")
+
+
+def with_lists_everywhere(content: Content) -> None:
+    content["config"] = [[[]]]
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        with_a_list_of_versions,
+        with_a_tensor_for_a_version,
+        with_history_as_text,
+        with_history_of_texts,
+        with_another_size,
+        with_many_layers,
+        with_images_that_repeat,
+        with_text_for_weights,
+        with_lists_everywhere,
+    ],
+)
+def test_a_checkpoint_with_anything_anywhere_is_refused(
+    tiny_run: Run, tmp_path: Path, tamper: Callable[[Content], None]
+) -> None:
+    content = torch.load(tiny_run.best, weights_only=True)
+    tamper(content)
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=r"a\.pt: "):
+        load_checkpoint(tmp_path / "a.pt")
+
+
+def test_a_checkpoint_that_unpacks_to_more_than_it_holds_is_refused(tiny_run: Run, tmp_path: Path) -> None:
+    with (
+        zipfile.ZipFile(tiny_run.best) as archive,
+        zipfile.ZipFile(tmp_path / "a.pt", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for member in archive.infolist():
+            bomb.writestr(member.filename, archive.read(member) + bytes(10**6))
+    with pytest.raises(CheckpointError, match="would unpack from"):
+        load_checkpoint(tmp_path / "a.pt")

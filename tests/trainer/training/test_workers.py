@@ -1,0 +1,60 @@
+"""Threads that share the tasks of a training step."""
+
+import gc
+import threading
+import weakref
+
+import pytest
+import torch
+
+from trainer.training.steps.workers import Workers
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_every_task_is_done_once_before_the_call_returns(count: int) -> None:
+    workers = Workers(count)
+    for tasks in (0, 1, 2, 7):
+        done: list[int] = []
+        workers.for_each(done.append, tasks)
+        assert sorted(done) == list(range(tasks))
+
+
+def test_tasks_run_side_by_side_with_one_thread_of_torch_each() -> None:
+    workers, both_are_here, seen = Workers(2), threading.Barrier(2), []
+    before = torch.get_num_threads()
+
+    def task(i: int) -> None:
+        both_are_here.wait(timeout=10)
+        seen.append(torch.get_num_threads())
+
+    workers.for_each(task, 2)
+    assert seen == [1, 1]
+    assert torch.get_num_threads() == before
+
+
+def test_an_error_in_any_thread_is_raised_when_the_others_have_ended() -> None:
+    workers, both_are_here, ended = Workers(2), threading.Barrier(2), []
+
+    def task(i: int) -> None:
+        both_are_here.wait(timeout=10)
+        if threading.current_thread() is not threading.main_thread():
+            raise ValueError("in a thread")
+        ended.append(i)
+
+    with pytest.raises(ValueError, match="in a thread"):
+        workers.for_each(task, 2)
+    assert len(ended) == 1
+    workers.for_each(ended.append, 3)
+    assert len(ended) == 4
+
+
+def test_workers_that_nobody_needs_end_their_threads() -> None:
+    gc.collect()  # those of other tests
+    before = threading.active_count()
+    workers = Workers(3)
+    assert threading.active_count() == before + 2
+    gone = weakref.ref(workers)
+    del workers
+    gc.collect()
+    assert gone() is None
+    assert threading.active_count() == before

@@ -1,0 +1,40 @@
+"""How much memory a model needs, worked out before it is built."""
+
+from __future__ import annotations
+
+import torch
+
+from runtime.memory import available_bytes, readable
+from trainer.errors import SettingsError
+from trainer.model.vae import VAE, ModelConfig
+
+WEIGHT_BYTES = 4
+TRAINING_BYTES = 20
+"""Of one weight in training: the model, its copy in one vector, its gradient, and two moments of Adam, float32 each."""
+
+
+def count_weights(config: ModelConfig) -> int:
+    """Numbers in all parameters and buffers of the model, which is built without memory for that.
+
+    Raises SettingsError where they are more than can be counted.
+    """
+    try:
+        with torch.device("meta"):
+            return sum(tensor.numel() for tensor in VAE(config).state_dict().values())
+    except (RuntimeError, OverflowError, TypeError):  # a side over 2**63, or a product of two
+        raise SettingsError(
+            f"hidden {','.join(map(str, config.hidden))} and latent_dim {config.latent_dim} make more weights than "
+            "any memory holds; choose fewer"
+        ) from None
+
+
+def check_fits(config: ModelConfig, bytes_per_weight: int) -> None:
+    """Raise SettingsError, with the estimate, where the model does not fit into the memory that is available here."""
+    weights = count_weights(config)
+    needed, available = weights * bytes_per_weight, available_bytes()
+    if available is not None and needed > available:
+        raise SettingsError(
+            f"a model with hidden {','.join(map(str, config.hidden))} and latent_dim {config.latent_dim} has "
+            f"{weights:,} weights, which need about {readable(needed)} of memory, but {readable(available)} are "
+            "available here; choose smaller --hidden or --latent-dim"
+        )

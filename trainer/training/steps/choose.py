@@ -1,0 +1,64 @@
+"""Which kind of step trains what on which device."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from trainer.model.vae import VAE
+from trainer.settings import Settings
+from trainer.training.steps.autograd import AutogradGradient, AutogradStep, twin
+from trainer.training.steps.cuda_graph import GraphStep
+from trainer.training.steps.mlp import MlpGradient
+from trainer.training.steps.split import SplitStep
+from trainer.training.steps.step import PartGradient, Step
+from trainer.training.steps.workers import Workers
+from trainer.training.team import Team
+
+_LEAST_IMAGES = {"mlp": 16, "conv": 4, "resize-conv": 4}
+"""Images in a part of a batch: with fewer, products are too narrow to be worth a thread."""
+
+
+def choose_step(
+    model: VAE,
+    weights: nn.Parameter,
+    optimizer: torch.optim.Optimizer,
+    settings: Settings,
+    *,
+    team: Team,
+    graph: bool,
+) -> Step:
+    """A step for `model`, whose parameters are views of `weights`, on the device where these are.
+
+    graph: on a GPU, replay the step as a CUDA graph, unless there is a team.
+    """
+    if team.world_size > 1:
+        return AutogradStep(model, weights, optimizer, settings, team)
+    if weights.device.type == "cuda":
+        step = AutogradStep(model, weights, optimizer, settings)
+        return GraphStep(step, settings.batch_size) if graph else step
+    if not AutogradGradient.supports(settings):
+        return AutogradStep(model, weights, optimizer, settings)
+    return split_step(model, weights, optimizer, settings, parts=_part_count(settings))
+
+
+def split_step(
+    model: VAE, weights: nn.Parameter, optimizer: torch.optim.Optimizer, settings: Settings, *, parts: int
+) -> SplitStep:
+    """A step on the CPU for any model that `AutogradGradient` supports."""
+    gradients: list[PartGradient]
+    rounded = None
+    if MlpGradient.supports(settings):
+        if settings.precision == "bf16":
+            rounded = weights.detach().to(torch.bfloat16)
+        read = weights.detach() if rounded is None else rounded
+        gradients = [MlpGradient(model, read, settings) for _ in range(parts)]
+    else:
+        twins = [twin(model, weights.detach()) for _ in range(parts)]
+        gradients = [AutogradGradient(each, gradient, settings) for each, gradient in twins]
+    return SplitStep(weights, optimizer, gradients, Workers(parts), clip_norm=settings.clip_norm, rounded=rounded)
+
+
+def _part_count(settings: Settings) -> int:
+    """As many as torch has threads, but each with enough images."""
+    return max(1, min(torch.get_num_threads(), settings.batch_size // _LEAST_IMAGES[settings.network]))
