@@ -50,6 +50,12 @@ def remove_unfinished(path: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
+def remove_unfinished_in(folder: Path) -> None:
+    """Remove all temporary files that processes killed inside `replacing` have left in `folder`, if there is one."""
+    for leftover in folder.glob(f".*.{'[0-9a-f]' * 2 * _SUFFIX_BYTES}.*"):
+        leftover.unlink(missing_ok=True)
+
+
 def flush_to_disk(path: Path) -> None:
     """Wait until what was written to `path` would survive a power cut."""
     with path.open("rb") as file:

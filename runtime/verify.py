@@ -15,7 +15,18 @@ import numpy.typing as npt
 from runtime.bundle import Bundle
 from runtime.errors import BundleError, VaeRuntimeError
 from runtime.golden import Golden, read_golden
-from runtime.manifest import DEEP_LIMIT, GOLDEN_NAME, HARD_OUTPUTS, LEVEL_LIMIT, PARITY_NAME, PRECISIONS, RELATIVE_LIMIT
+from runtime.manifest import (
+    CONTRACTIONS_OF_SHALLOW,
+    DEEP_LIMIT,
+    GOLDEN_NAME,
+    HARD_OUTPUTS,
+    LEVEL_LIMIT,
+    PARITY_NAME,
+    PRECISIONS,
+    RELATIVE_LIMIT,
+)
+from runtime.onnx_file import MalformedError
+from runtime.onnx_graph import ForbiddenError, read_graph
 from runtime.prior import prior_latents
 from runtime.sampler import Sampler
 from runtime.session import GraphSession
@@ -65,6 +76,9 @@ def verify_bundle(folder: Path, *, public_key: Path | None = None) -> Report:
     for name, check in _golden_checks(bundle, limits).items():
         checks.append(_try(f"golden {name}", partial(check, golden)))
     return Report(checks)
+
+
+_CONTRACTIONS = ("Gemm", "MatMul", "Conv", "ConvTranspose")
 
 
 class _DiffersError(VaeRuntimeError):
@@ -136,8 +150,9 @@ def _golden_checks(bundle: Bundle, limits: dict[tuple[str, str], float]) -> dict
 def _certified_limits(bundle: Bundle) -> dict[tuple[str, str], float]:
     """(graph, output) → the limit that the parity check held that output to, where it is above RELATIVE_LIMIT.
 
-    Of an image or a mean it is in a deep model, and never above DEEP_LIMIT; of a log-variance it follows what float32
-    can do. Raises BundleError where the certificate cannot be read; a bundle without one has no such limits.
+    Of an image or a mean it is above only in a deep graph, by a ceiling that follows from the graph itself; of a
+    log-variance it follows what float32 can do. Raises BundleError where the certificate cannot be read; a bundle
+    without one has no such limits.
     """
     if PARITY_NAME not in bundle.manifest.files:
         return {}
@@ -146,11 +161,24 @@ def _certified_limits(bundle: Bundle) -> dict[tuple[str, str], float]:
         for entry in json.loads(bundle.read(PARITY_NAME))["measurements"]:
             key, limit = (entry["graph"], entry["output"]), entry["limit"]
             if entry["measure"] == "relative error" and limit is not None:
-                most = DEEP_LIMIT if entry["output"] in HARD_OUTPUTS else float("inf")
+                most = _ceiling(bundle, entry["graph"]) if entry["output"] in HARD_OUTPUTS else float("inf")
                 limits[key] = min(most, max(float(limit), limits.get(key, RELATIVE_LIMIT)))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleError(f"{bundle.folder / PARITY_NAME}: cannot be read as a certificate: {error!r}") from error
     return limits
+
+
+def _ceiling(bundle: Bundle, name: str) -> float:
+    """The most that images and means of this graph may err, by the number of its products and convolutions."""
+    graph = bundle.manifest.graphs.get(name)
+    if graph is None or PRECISIONS["float32"] not in graph.files:
+        return RELATIVE_LIMIT
+    try:
+        nodes = read_graph(bundle.read(graph.files[PRECISIONS["float32"]])).nodes
+    except (BundleError, ForbiddenError, MalformedError):  # reported where the graph is opened
+        return RELATIVE_LIMIT
+    contractions = sum(node.operator in _CONTRACTIONS for node in nodes)
+    return min(DEEP_LIMIT, RELATIVE_LIMIT * max(1.0, contractions / CONTRACTIONS_OF_SHALLOW))
 
 
 def _compare(found: npt.NDArray[Any], golden: npt.NDArray[Any], relative_limit: float = RELATIVE_LIMIT) -> str:

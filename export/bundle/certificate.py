@@ -13,7 +13,6 @@ import torch
 
 from export.checks.cost import Cost
 from export.checks.parity import (
-    CONTRACTIONS_OF_SHALLOW,
     DIFFERING,
     FACTOR,
     LEVELS,
@@ -21,7 +20,7 @@ from export.checks.parity import (
     ParityMeasurement,
     within,
 )
-from runtime.manifest import HARD_OUTPUTS, LEVEL_LIMIT, RELATIVE_LIMIT
+from runtime.manifest import CONTRACTIONS_OF_SHALLOW, HARD_OUTPUTS, LEVEL_LIMIT, RELATIVE_LIMIT
 
 
 def certificate(

@@ -32,12 +32,11 @@ from export.errors import NamesError, ShapesError, TypesError, ValuesError
 from export.graphs import GraphSpec
 from runtime.bundle import Bundle
 from runtime.images.pixels import to_float
-from runtime.manifest import DEEP_LIMIT, HARD_OUTPUTS, LEVEL_LIMIT, RELATIVE_LIMIT
+from runtime.manifest import CONTRACTIONS_OF_SHALLOW, DEEP_LIMIT, HARD_OUTPUTS, LEVEL_LIMIT, RELATIVE_LIMIT
 from runtime.noise import normal_table, standard_normal
 from runtime.prior import ANY_CLASS, FULL, Prior
 
 FACTOR = 4.0
-CONTRACTIONS_OF_SHALLOW = 8
 SMALLEST_LIMIT = 1e-6
 RELATIVE, LEVELS, DIFFERING = "relative error", "grey levels", "differing values"
 LATENTS, COMPONENT = "latents", "component"

@@ -1,12 +1,13 @@
 """What float32 can do for a graph: its float64 evaluation with the rounding errors of float32 added by chance.
 
 An engine may order the terms of a sum as it likes. The least exact order of practical engines is one accumulator: a
-sum of K terms is rounded K times. Each rounding of a partial sum p is uniform in ±u|p|, u = 2⁻²⁴, with variance
-u²p²/3. For a result r whose terms have the root sum of squares s, the partial sums grow like p_k² ≈ (k/K)²r² + (k/K)s²,
-so the error has the variance u²·K/3·(r²/3 + s²/2). It is drawn as a normal number; statistics of normalisation and
-means are such sums too, and the error of a group's statistic is shared by the group. Every other operation is given a
-relative error of standard deviation u. This is the probabilistic rounding error analysis of Higham & Mary 2019
-("A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41), carried out by sampling.
+sum of K terms is rounded K times. The rounding of a partial sum p is uniform in half a unit in its last place, u·2ᵉ
+with u = 2⁻²⁴ and 2ᵉ ≤ |p| < 2ᵉ⁺¹; with p log-uniform between these, its variance is u²p²/(8 ln 2). For a result r whose
+terms have the root sum of squares s, the partial sums are a random walk that ends in r: p_k² ≈ (k/K)²r² +
+(k/K)(1 − k/K)s². So the error has the variance u²·K/(8 ln 2)·(r²/3 + s²/6). It is drawn as a normal number; statistics
+of normalisation and means are such sums too, and the error of a group's statistic is shared by the group. Every other
+operation is given a relative error of standard deviation u. This is the probabilistic rounding error analysis of
+Higham & Mary 2019 ("A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41), by sampling.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 UNIT_ROUNDOFF = 2.0**-24
+_VARIANCE = 1 / (8 * math.log(2))  # of one rounding, in units of u²p²
 _aten = torch.ops.aten
 
 
@@ -46,11 +48,11 @@ class Float32Rounding(TorchDispatchMode):
         if packet in _CONTRACTIONS:
             self.contractions += 1
             terms, squares = _squared(packet, args, kwargs or {})
-            deviation = UNIT_ROUNDOFF * (terms / 3 * (output.square() / 3 + squares / 2)).sqrt()
+            deviation = UNIT_ROUNDOFF * (terms * _VARIANCE * (output.square() / 3 + squares / 6)).sqrt()
         elif packet in (_aten.mean, _aten.sum, _aten._softmax):
             summed = args[0].numel() / max(1, output.numel()) if packet != _aten._softmax else args[0].shape[args[1]]
             scale = output.abs() if packet == _aten._softmax else func(args[0].abs(), *args[1:], **(kwargs or {}))
-            deviation = UNIT_ROUNDOFF * math.sqrt(max(1.0, summed / 9)) * scale
+            deviation = UNIT_ROUNDOFF * math.sqrt(max(1.0, summed * _VARIANCE / 3)) * scale
         error = deviation * self._normal(output.shape)
         if packet in (_aten.native_group_norm, _aten.native_layer_norm):
             error = error + self._statistics_error(packet, output, args)
@@ -73,9 +75,9 @@ class Float32Rounding(TorchDispatchMode):
             per_channel = tuple(args[1])
         count = grouped.shape[-1]
         mean, variance = grouped.mean(-1, keepdim=True), grouped.var(-1, keepdim=True, correction=0)
-        of_mean = (count / 3 * (mean.square() / 3 + (variance + mean.square()) / (2 * count))).sqrt()
+        of_mean = (count * _VARIANCE * (mean.square() / 3 + (variance + mean.square()) / (6 * count))).sqrt()
         shift = of_mean * self._normal(mean.shape) * (variance + args[-1]).rsqrt()
-        stretch = math.sqrt(count / 9) / 2 * self._normal(mean.shape)
+        stretch = math.sqrt(count * _VARIANCE / 3) / 2 * self._normal(mean.shape)
         plain = output if bias is None else output - bias.view(per_channel)
         scale = torch.ones_like(given) if weight is None else weight.view(per_channel).expand(given.shape)
         shifts = shift.expand(grouped.shape).reshape(given.shape) * scale

@@ -35,7 +35,7 @@ def interruptible() -> Iterator[None]:
 
     numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
-    chosen = [number for number, handler in before.items() if handler is signal.SIG_DFL]
+    chosen = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
     for number in chosen:
         signal.signal(number, interrupt)
     stop = _watch(chosen, reached)

@@ -35,6 +35,7 @@
 from runtime.manifest.contract import (
     C_HEADER_NAME,
     C_SOURCE_NAME,
+    CONTRACTIONS_OF_SHALLOW,
     DEEP_LIMIT,
     DTYPES,
     FORMAT_VERSIONS,
@@ -64,6 +65,7 @@ from runtime.manifest.manifest import Manifest
 from runtime.manifest.records import CSource, FileRecord, Graph, Metadata, OnnxVersions, Port, PriorRecord
 
 __all__ = [
+    "CONTRACTIONS_OF_SHALLOW",
     "C",
     "CSource",
     "C_HEADER_NAME",

@@ -58,6 +58,8 @@ RELATIVE_LIMIT = 1e-5
 """Largest allowed |x - reference| / max(1, |reference|) of images and means, in every engine."""
 DEEP_LIMIT = 1e-3
 """The most that the limit of an image or a mean can be in deep models, a quarter of a grey level."""
+CONTRACTIONS_OF_SHALLOW = 8
+"""Matrix products and convolutions of a graph up to which RELATIVE_LIMIT holds; beyond, it grows with their number."""
 HARD_OUTPUTS = ("image", "mean")
 """Float outputs with such a ceiling; the limit of others follows what float32 can do for them."""
 LEVEL_LIMIT = 1

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from runtime.errors import OutputError
-from runtime.files import remove_unfinished, write_atomically
+from runtime.files import remove_unfinished, remove_unfinished_in, write_atomically
 from runtime.owner import lock_beside, lock_inside, owning, owning_for_a_moment
 from trainer.checkpoint import EpochMetrics
 from trainer.csv_file import write_csv
@@ -75,6 +75,8 @@ class Run:
             try:
                 for path in (self.last, self.best, self.config, *self.history):
                     remove_unfinished(path)
+                for folder in (self.pictures, self.folder / "test_images"):
+                    remove_unfinished_in(folder)
                 yield
             finally:
                 _owned.remove(key)

@@ -69,7 +69,7 @@ def test_the_errors_in_the_certificate_are_those_of_an_independent_evaluation(
 
 def forbid_any_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parity, "SMALLEST_LIMIT", 0.0)
-    monkeypatch.setattr(parity, "EAGER_FACTOR", 0.0)
+    monkeypatch.setattr(parity, "FACTOR", 0.0)
 
 
 def test_a_fault_leaves_no_bundle(tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

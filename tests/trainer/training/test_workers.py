@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import time
 import weakref
 
 import pytest
@@ -58,3 +59,24 @@ def test_workers_that_nobody_needs_end_their_threads() -> None:
     gc.collect()
     assert gone() is None
     assert threading.active_count() == before
+
+
+def test_after_a_thread_was_late_the_caller_does_the_next_jobs_alone() -> None:
+    workers, both_are_here = Workers(2), threading.Barrier(2)
+
+    def task(i: int) -> None:
+        both_are_here.wait(timeout=10)
+        if threading.current_thread() is not threading.main_thread():
+            time.sleep(0.2)
+
+    workers.for_each(task, 2)
+    callers: list[threading.Thread] = []
+
+    def note(i: int) -> None:
+        time.sleep(0.02)  # in which another thread would take the second task
+        callers.append(threading.current_thread())
+
+    for _ in range(8):
+        workers.for_each(note, 2)
+    assert set(callers) == {threading.main_thread()}
+    workers.for_each(task, 2)  # shared again: alone, it would wait at the barrier in vain

@@ -1,0 +1,66 @@
+"""The derived rounding error is that of float32 sums with one accumulator, and batches fit what a model can afford."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from export.checks.cost import BATCHES, Cost
+from export.checks.rounding import Float32Rounding
+
+ROWS, TERMS = 2000, 1024
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.0])
+def test_the_error_of_a_product_is_that_of_sums_in_order(offset: float) -> None:
+    """NumPy's cumsum adds in order. offset: of the terms; sums of positive terms err more."""
+    random = np.random.default_rng(0)
+    a = (random.normal(size=(ROWS, TERMS)) + offset).astype(np.float32)
+    in_order = np.cumsum(a, axis=1, dtype=np.float32)[:, -1]
+    measured = in_order - a.sum(1, dtype=np.float64)
+    with Float32Rounding(0) as rounding:
+        derived = (torch.from_numpy(a).double() @ torch.ones(TERMS, 1, dtype=torch.float64)).numpy()[:, 0]
+    error = derived - a.sum(1, dtype=np.float64)
+    assert rounding.contractions == 1
+    assert error.std() == pytest.approx(measured.std(), rel=0.25)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "contractions"),
+    [
+        (nn.Conv2d(8, 4, 3, padding=1), (3, 8, 6, 6), 1),
+        (nn.ConvTranspose2d(8, 4, 4, 2, 1, groups=2), (3, 8, 6, 6), 1),
+        (nn.GroupNorm(2, 8), (3, 8, 6, 6), 0),
+        (nn.LayerNorm(6), (3, 8, 6, 6), 0),
+        (nn.Softmax(dim=1), (3, 8, 6, 6), 0),
+    ],
+)
+@torch.no_grad()
+def test_each_layer_errs_by_a_few_units(layer: nn.Module, shape: tuple[int, ...], contractions: int) -> None:
+    layer = layer.double()
+    given = torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    exact = layer(given)
+    with Float32Rounding(0) as rounding:
+        rounded = layer(given)
+    error = float((rounded - exact).abs().max())
+    assert rounding.contractions == contractions
+    assert 2**-26 < error < 2**-18
+
+
+def test_views_do_not_err_and_float32_is_left_alone() -> None:
+    given = torch.randn(3, 4, dtype=torch.float64)
+    single = torch.randn(3, 4)
+    with Float32Rounding(0):
+        assert torch.equal(given.t().reshape(4, 3).t(), given)
+        sums = single + single
+    assert torch.equal(sums, 2 * single)
+
+
+def test_small_models_run_every_batch_and_large_ones_what_they_can_afford() -> None:
+    assert Cost(500_000, 784).batches == BATCHES == Cost(500_000, 784).interpreted_batches
+    large = Cost(operations=5_000_000_000, largest=4_000_000)
+    assert large.batches == (1, 2, 7, 8)
+    assert large.interpreted_batches == ()
+    assert Cost(10**13, 10**9).batches == (1, 2)
