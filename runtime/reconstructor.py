@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,14 @@ from runtime.noise import POSTERIOR_STREAM, standard_normal
 from runtime.session import GraphSession
 
 _FAR = 2.0  # of a latent from 0, in standard deviations of N(0, I)
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 _Pixels = npt.NDArray[np.uint8]
 _Floats = npt.NDArray[np.float32]
+Images: TypeAlias = "npt.NDArray[Any] | str | Path | Image | Sequence[str | Path | Image]"
+"""An array, a file name, a Pillow image, or several of the latter two."""
 
 
 class Reconstructor:
@@ -61,19 +67,44 @@ class Reconstructor:
         """Size L of a latent vector."""
         return self.bundle.manifest.metadata.latent_dim
 
-    def reconstruct(self, images: _Pixels) -> _Pixels:
-        """Images → their reconstructions through the posterior mean, both uint8 (N, H, W, C)."""
-        images = as_array("images", images)
-        self._check_uint8(images)
-        return self.decode(self.encode(images)[0])
+    def reconstruct(self, images: Images) -> _Pixels:
+        """Images → their reconstructions through the posterior mean, uint8 (N, H, W, C).
 
-    def encode(self, images: npt.NDArray[Any]) -> tuple[_Floats, _Floats]:
+        images: uint8 (N, H, W, C), a file name, a Pillow image, or a list of names and Pillow images.
+        """
+        pixels = self._as_array(images)
+        self._check_uint8(pixels)
+        return self.decode(self.encode(pixels)[0])
+
+    def show(self, images: Images, *, scale: int = 3) -> Image:
+        """Each image above its reconstruction, with the mean absolute error in grey levels, as a Pillow image.
+
+        images: as for `reconstruct`. scale: every pixel becomes a square of that many.
+        """
+        from runtime.images.png import to_pillow
+        from runtime.images.sheet import comparison
+
+        pixels = self._as_array(images)
+        return to_pillow(comparison(pixels, self.reconstruct(pixels), scale=scale))
+
+    def _as_array(self, images: Images) -> npt.NDArray[Any]:
+        """Files and Pillow images as uint8 (N, H, W, C); everything else as an array, as it is."""
+        from PIL.Image import Image
+
+        first = images[0] if isinstance(images, list | tuple) and images else images
+        if not isinstance(first, str | Path | Image):
+            return as_array("images", images)
+        from runtime.images.image_inputs import as_pixels
+
+        return as_pixels(images, self.image_shape)
+
+    def encode(self, images: Images) -> tuple[_Floats, _Floats]:
         """Images → posterior mean and log-variance, float32 (N, latent_dim) each.
 
-        images: uint8 (N, H, W, C), or float (N, C, H, W) in [0, 1]. Raises InputError for other shapes, for values
-        outside [0, 1] and for NaN.
+        images: uint8 (N, H, W, C), float (N, C, H, W) in [0, 1], or as for `reconstruct`. Raises InputError for other
+        shapes, for values outside [0, 1] and for NaN.
         """
-        images = as_array("images", images)
+        images = self._as_array(images)
         pixels = images.dtype == np.uint8
         if pixels:
             self._check_uint8(images)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,9 @@ from runtime.images.pixels import round_into, to_uint8
 from runtime.labels import ClassNumbers, Label, Labels, class_number, class_numbers
 from runtime.prior import ANY_CLASS, prior_latents
 from runtime.session import GraphSession
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _Latents = Callable[[int, int], npt.NDArray[np.float32]]
 """start, stop → latents float32 (stop - start, latent_dim)."""
@@ -114,6 +117,16 @@ class Sampler:
         return self._draw(
             first, self._empty(num), self._range_latents(first, num, seed, temperature, label), self.threads
         )
+
+    def show(self, num: int = 64, *, seed: int = 0, columns: int = 8, scale: int = 3, label: Labels = None) -> Image:
+        """Samples 0 … num - 1 of `seed` as one Pillow image, `columns` in a row; a notebook displays it.
+
+        scale: every pixel becomes a square of that many. label: see `sample`.
+        """
+        from runtime.images.png import to_pillow
+        from runtime.images.sheet import grid
+
+        return to_pillow(grid(self.sample(num, seed=seed, label=label), min(num, columns), scale=scale))
 
     def sample_indices(
         self, indices: npt.ArrayLike, *, seed: int = 0, temperature: float = 1.0, label: Labels = None

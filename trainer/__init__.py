@@ -28,15 +28,18 @@ if TYPE_CHECKING:
         SettingsError,
         TrainerError,
         TrainingError,
+        TrainingInterruptedError,
     )
     from trainer.evaluation.evaluate import Evaluation, evaluate_checkpoint
     from trainer.model.vae import VAE, ModelConfig, build_model
     from trainer.objective.bound import Objective
     from trainer.objective.score import Score, evaluate
     from trainer.settings import PRESETS, Settings
+    from trainer.training.api import train
     from trainer.training.execution import Execution
     from trainer.training.loop import fit
     from trainer.training.run_folder import Run
+    from trainer.training.trained import History, TrainedRun
 
 __all__ = [
     "Checkpoint",
@@ -46,6 +49,7 @@ __all__ = [
     "EpochMetrics",
     "Evaluation",
     "Execution",
+    "History",
     "ImageData",
     "ModelConfig",
     "Objective",
@@ -55,8 +59,10 @@ __all__ = [
     "Score",
     "Settings",
     "SettingsError",
+    "TrainedRun",
     "TrainerError",
     "TrainingError",
+    "TrainingInterruptedError",
     "VAE",
     "build_model",
     "evaluate",
@@ -64,6 +70,7 @@ __all__ = [
     "fit",
     "load",
     "load_checkpoint",
+    "train",
 ]
 
 __getattr__ = lazy_attributes(
@@ -76,6 +83,7 @@ __getattr__ = lazy_attributes(
         "EpochMetrics": "checkpoint",
         "Evaluation": "evaluation.evaluate",
         "Execution": "training.execution",
+        "History": "training.trained",
         "ImageData": "data.dataset",
         "ModelConfig": "model.vae",
         "Objective": "objective.bound",
@@ -85,8 +93,10 @@ __getattr__ = lazy_attributes(
         "Score": "objective.score",
         "Settings": "settings",
         "SettingsError": "errors",
+        "TrainedRun": "training.trained",
         "TrainerError": "errors",
         "TrainingError": "errors",
+        "TrainingInterruptedError": "errors",
         "VAE": "model.vae",
         "build_model": "model.vae",
         "evaluate": "objective.score",
@@ -94,5 +104,6 @@ __getattr__ = lazy_attributes(
         "fit": "training.loop",
         "load": "data.load",
         "load_checkpoint": "checkpoint",
+        "train": "training.api",
     },
 )

@@ -125,11 +125,12 @@ class Checkpoint:
             write_atomically(path, buffer.getvalue())
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read and check a checkpoint, on the CPU; no code in it is run.
 
     Raises CheckpointError if it is missing, damaged, of another format version, or not a checkpoint of vae-train.
     """
+    path = Path(path)
     return checkpoint_of(read_plain(path), path)
 
 

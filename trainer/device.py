@@ -6,12 +6,17 @@ import torch
 
 from trainer.errors import SettingsError
 
+DEVICES = ("auto", "cpu", "cuda")
+
 
 def choose_device(name: str) -> torch.device:
-    """auto, cpu or cuda as a device; auto takes a GPU if there is one. Raises SettingsError for cuda without a GPU.
+    """auto, cpu or cuda as a device; auto takes a GPU if there is one. Raises SettingsError for cuda without a GPU and
+    for any other name.
 
     On a GPU this also turns off TF32 in convolutions: torch allows it by default, and it rounds factors to 11 bits.
     """
+    if name not in DEVICES:
+        raise SettingsError(f"the device should be {', '.join(DEVICES)} but is {name!r}")
     if name == "cuda" and not torch.cuda.is_available():
         raise SettingsError("--device cuda: torch finds no CUDA device on this machine; use --device cpu or auto")
     if name == "auto":

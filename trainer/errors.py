@@ -25,3 +25,7 @@ class DownloadError(DataError):
 
 class TrainingError(TrainerError):
     """Training cannot continue, for example after a loss that is not finite."""
+
+
+class TrainingInterruptedError(TrainerError, KeyboardInterrupt):
+    """Ctrl-C during training; the message says what is saved and how to resume."""

@@ -15,7 +15,7 @@ from runtime.files import write_atomically
 from runtime.images import pixels
 from runtime.images.png import save_png
 from runtime.images.sheet import grid
-from runtime.prior import prior_latents
+from runtime.prior import Prior, prior_latents
 from trainer.checkpoint import Checkpoint, EpochMetrics
 from trainer.data.dataset import ImageData
 from trainer.data.pixels import to_float
@@ -25,6 +25,8 @@ _DPI = 150
 _GAP = 1  # pixels between images
 _TRAIN_COLOUR, _TEST_COLOUR, _FLOOR_COLOUR = "#8aa1b8", "#c2410c", "#9ca3af"
 _SCATTER_IMAGES = 5000
+_PREVIEW_COLUMNS = 8
+_PREVIEW_SIDE = 96  # pixels at most to which small images are enlarged
 
 
 def draw_run(checkpoint: Checkpoint, best: Checkpoint, data: ImageData, folder: Path) -> list[Path]:
@@ -51,6 +53,20 @@ def write_test_images(data: ImageData, folder: Path, count: int = 8) -> Path:
     for i, image in enumerate(data.test_images[:count]):
         save_png(folder / f"{i}.png", image)
     return folder
+
+
+@torch.no_grad()
+def preview(model: VAE, images: npt.NDArray[np.uint8], prior: Prior | None = None) -> npt.NDArray[np.uint8]:
+    """What the model makes of images, uint8 (N, H, W, C), as one picture uint8 (H', W', C): test images in the first
+    row, their reconstructions in the second, then samples 0 … 15 of seed 0 from the prior, as `vae-sample` draws them.
+    """
+    shown = images[:_PREVIEW_COLUMNS]
+    reconstructed, _, _ = model(to_float(torch.tensor(shown)))
+    columns = len(shown)
+    z = prior_latents(prior, 0, np.arange(2 * columns), model.config.latent_dim)
+    drawn = model.decode(torch.from_numpy(z))
+    scale = max(1, _PREVIEW_SIDE // images.shape[1])
+    return grid(np.concatenate([shown, to_uint8(reconstructed), to_uint8(drawn)]), columns, scale=scale)
 
 
 def training_curves(history: Sequence[EpochMetrics], entropy_floor: float | None) -> Figure:
@@ -101,8 +117,22 @@ def latent_space(model: VAE, data: ImageData) -> Figure:
         labels = data.test_labels[:_SCATTER_IMAGES]
         for i, label in enumerate(np.unique(labels)):
             points = mean[labels == label]
-            axes.scatter(points[:, x], points[:, y], s=6, alpha=0.7, color=f"C{i % 10}", linewidths=0, label=str(label))
-        axes.legend(title="label", frameon=False, markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5))
+            axes.scatter(
+                points[:, x],
+                points[:, y],
+                s=6,
+                alpha=0.7,
+                color=f"C{i % 10}",
+                linewidths=0,
+                label=data.label_name(label),
+            )
+        axes.legend(
+            title="class" if data.class_names else "label",
+            frameon=False,
+            markerscale=3,
+            loc="center left",
+            bbox_to_anchor=(1, 0.5),
+        )
     axes.set_xlabel(f"posterior mean, latent {x}")
     axes.set_ylabel(f"posterior mean, latent {y}")
     axes.set_title(f"{len(mean):,} test images in the two latent dimensions that vary most")
@@ -119,7 +149,7 @@ def interpolation(model: VAE, data: ImageData, steps: int = 10) -> Figure:
     mean, _ = model.encode(to_float(torch.tensor(data.test_images[[0, other]])))
     weights = torch.linspace(0, 1, steps)[:, None]
     images = to_uint8(model.decode((1 - weights) * mean[0] + weights * mean[1]))
-    names = None if labels is None else {0: f"label {labels[0]}", steps - 1: f"label {labels[other]}"}
+    names = None if labels is None else {0: data.label_name(labels[0]), steps - 1: data.label_name(labels[other])}
     return image_grid(images, steps, column_names=names)
 
 

@@ -12,11 +12,12 @@ _PURPOSES = {
     "split": 5,
     "binarize": 6,
     "prior": 7,
+    "augment": 8,
 }
 
 
 def derive_seed(seed: int, purpose: str, epoch: int = 0) -> int:
-    """A 63-bit seed for one purpose: weights, order, noise, evaluation, pictures, split, binarize or prior."""
+    """A 63-bit seed for one purpose: weights, order, noise, evaluation, pictures, split, binarize, prior or augment."""
     state = np.random.SeedSequence([seed, _PURPOSES[purpose], epoch]).generate_state(1, np.uint64)
     return int(state[0] >> np.uint64(1))
 

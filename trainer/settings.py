@@ -3,46 +3,48 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trainer.errors import SettingsError
 
 CHOICES = {
-    "network": ("mlp", "conv"),
+    "network": ("mlp", "conv", "resize-conv"),
     "activation": ("relu", "tanh"),
-    "likelihood": ("bernoulli", "gaussian", "continuous-bernoulli"),
+    "likelihood": ("bernoulli", "gaussian", "continuous-bernoulli", "calibrated-gaussian"),
     "bound": ("elbo", "iwae", "dreg"),
     "binarize": ("none", "dynamic", "static-threshold"),
     "schedule": ("constant", "cosine"),
     "precision": ("float32", "bf16"),
+    "augment": ("none", "flip"),
 }
 """The allowed values of each setting with a choice, the default first."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All training settings, except data and device."""
+    """All training settings, except data and device. The defaults are those of the preset tutorial."""
 
-    preset: str
+    preset: str = "tutorial"
     """Name of the preset that these settings started from."""
-    hidden: tuple[int, ...]
+    hidden: tuple[int, ...] = (256, 256)
     """Sizes of the encoder's layers (mlp), or channels of its stages (conv)."""
-    latent_dim: int
-    batch_size: int
-    epochs: int
-    clip_norm: float | None
+    latent_dim: int = 32
+    batch_size: int = 128
+    epochs: int = 20
+    clip_norm: float | None = 1.0
     """Largest Euclidean norm of the gradient of the batch's summed loss; None means no clipping."""
     learning_rate: float = 1e-3
     beta: float = 1.0
     """Weight of the KL term (Higgins et al. 2017); 1 is a bound on log p(x)."""
     seed: int = 0
     network: str = "mlp"
-    """mlp, or conv: residual convolutions."""
+    """mlp; conv: residual convolutions; resize-conv: the same with a decoder that resizes and convolves, for photos."""
     batch_norm: bool = False
     activation: str = "relu"
     """relu or tanh."""
     likelihood: str = "bernoulli"
-    """bernoulli, gaussian (squared error), or continuous-bernoulli."""
+    """bernoulli, gaussian (squared error), continuous-bernoulli, or calibrated-gaussian (Gaussian pixels with one
+    variance that is learned; needs no β: Rybkin, Daniilidis & Levine 2021)."""
     bound: str = "elbo"
     """elbo, iwae (Burda et al. 2016), or dreg: iwae with the doubly-reparameterised gradient (Tucker et al. 2019)."""
     draws: int = 1
@@ -58,6 +60,13 @@ class Settings:
     """Learning-rate schedule: constant, or cosine (falls from epoch to epoch along half a cosine, towards 0)."""
     precision: str = "float32"
     """Precision of the matrix products: float32 or bf16; weights, sums and losses stay float32."""
+    augment: str = "none"
+    """none, or flip: each training image is mirrored left to right with probability ½, drawn anew each epoch."""
+    average: float = 0.0
+    """Decay, per step, of an exponential moving average of the weights; the average is what is tested and saved. 0: no
+    average."""
+    patience: int = 0
+    """Stop when so many epochs in a row have not lowered the test loss; 0: train all epochs."""
 
     def __post_init__(self) -> None:
         for name in ("latent_dim", "batch_size", "epochs", "draws"):
@@ -74,6 +83,10 @@ class Settings:
                 raise SettingsError(f"{name} should be one of {', '.join(choices)} but is {getattr(self, name)!r}")
         if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
             raise SettingsError(f"clip_norm should be a positive number but is {self.clip_norm}")
+        if not 0 <= self.average < 1:
+            raise SettingsError(f"average should be at least 0 and below 1 but is {self.average}")
+        if self.patience < 0:
+            raise SettingsError(f"patience should be a number of epochs, or 0 for no limit, but is {self.patience}")
         if not 0 <= self.seed < 2**63:
             raise SettingsError(f"seed should be from 0 to 2**63 - 1 but is {self.seed}")
         if self.free_bits and self.bound != "elbo":
@@ -109,4 +122,49 @@ PRESETS = {
         network="conv",
         schedule="cosine",
     ),
+    # `adapted` gives it more stages and latents for larger images, and enough epochs for `_PHOTO_STEPS`.
+    "photo": Settings(
+        "photo",
+        hidden=(24, 48, 96),
+        latent_dim=64,
+        batch_size=32,
+        epochs=20,
+        clip_norm=None,
+        network="resize-conv",
+        likelihood="calibrated-gaussian",
+        schedule="cosine",
+        average=0.999,
+    ),
 }
+
+_PHOTO_STEPS = 4000  # fewer give brown blobs, however few images there are
+_PHOTO_STAGES = (24, 48, 96, 192, 192)  # channels; each stage halves the sides
+_PHOTO_LAST_SIDE = 4  # pixels, of the last stage
+_GRAY_SIDE = 32  # a small gray image has no need of the photo preset
+
+
+def preset_for(image_shape: tuple[int, int, int]) -> str:
+    """The preset for images (C, H, W) where none is named: photo for colour or sides over 32, otherwise tutorial."""
+    channels, height, width = image_shape
+    return "photo" if channels == 3 or max(height, width) > _GRAY_SIDE else "tutorial"
+
+
+def adapted(preset: str, image_shape: tuple[int, int, int], images: int) -> Settings:
+    """The settings of a preset for so many training images (C, H, W). Only photo depends on them.
+
+    It takes as many stages as leave 4 pixels a side, 64 latents for sides up to 32 and 128 for larger ones, and enough
+    epochs for 4,000 steps.
+    """
+    settings = PRESETS[preset]
+    if preset != "photo":
+        return settings
+    side = min(image_shape[1:])
+    stages = (
+        min(max(1, round(math.log2(side / _PHOTO_LAST_SIDE))), len(_PHOTO_STAGES)) if side > _PHOTO_LAST_SIDE else 1
+    )
+    return replace(
+        settings,
+        hidden=_PHOTO_STAGES[:stages],
+        latent_dim=settings.latent_dim if side <= _GRAY_SIDE else 2 * settings.latent_dim,
+        epochs=max(settings.epochs, math.ceil(_PHOTO_STEPS / math.ceil(images / settings.batch_size))),
+    )

@@ -210,6 +210,7 @@ class _BundleWriter:
             latent_dim,
             prior,
             likelihood=self.source.likelihood,
+            log_variance=self.source.log_variance,
             force=self.force,
             rows=rows,
         )

@@ -103,15 +103,16 @@ def measure_variant(
     prior: Prior | None = None,
     *,
     likelihood: str | None,
+    log_variance: torch.Tensor | None = None,
     force: bool = False,
     rows: int = _ROWS,
 ) -> VariantReport:
     """Compare a variant with the float32 files in onnxruntime, with as many threads as there are usable CPUs.
 
-    files, variants: graph → content of its ONNX file. likelihood: the one the model was trained with, a key of
-    `trainer.objective.likelihood.NLL`, or None: then no ELBO is measured. rows: images that are compared and timed.
-    Raises ValuesError where an image depends on its batch or a latent differs, and ExportError where PSNR is below
-    SMALLEST_PSNR_DB, unless force is set.
+    files, variants: graph → content of its ONNX file. likelihood, log_variance: those the model was trained with, see
+    `trainer.objective.likelihood.nll_of`; without a likelihood no ELBO is measured. rows: images that are compared and
+    timed. Raises ValuesError where an image depends on its batch or a latent differs, and ExportError where PSNR is
+    below SMALLEST_PSNR_DB, unless force is set.
     """
     _check_latents(file_format, variants["sampler"], latent_dim, prior)
     decoder, small_decoder = _session(files["decoder"]), _session(variants["decoder"])
@@ -126,7 +127,9 @@ def measure_variant(
         )
     elbo_loss = None
     if likelihood is not None:
-        elbo, small_elbo = (_elbo(content, reference_images, latent_dim, likelihood) for content in (files, variants))
+        elbo, small_elbo = (
+            _elbo(content, reference_images, latent_dim, likelihood, log_variance) for content in (files, variants)
+        )
         elbo_loss = elbo - small_elbo
     seconds = _seconds({"float": lambda: _run(decoder, z), "small": lambda: _run(small_decoder, z)})
     return VariantReport(
@@ -186,7 +189,13 @@ def _check_batch_independence(
             )
 
 
-def _elbo(files: Mapping[str, bytes], reference_images: Pixels, latent_dim: int, likelihood: str) -> float:
+def _elbo(
+    files: Mapping[str, bytes],
+    reference_images: Pixels,
+    latent_dim: int,
+    likelihood: str,
+    log_variance: torch.Tensor | None,
+) -> float:
     """Evidence lower bound in nats, mean over the reference images, with one posterior draw each."""
     image = to_float(reference_images)
     mean, log_var = (output.astype(np.float64) for output in _run(_session(files["encoder"]), image))
@@ -201,6 +210,7 @@ def _elbo(files: Mapping[str, bytes], reference_images: Pixels, latent_dim: int,
         torch.from_numpy(mean),
         torch.from_numpy(log_var),
         likelihood,
+        None if log_variance is None else log_variance.detach().double(),
     )
     return -float(loss.mean())
 

@@ -37,6 +37,11 @@ class Source:
     """The mixture that samples are drawn from; None for N(0, I)."""
 
     @property
+    def log_variance(self) -> torch.Tensor | None:
+        """Log of the pixel variance that a calibrated Gaussian likelihood has learned, (1,); None without one."""
+        return self.model.log_variance if isinstance(self.model, VAE) else None
+
+    @property
     def latent_shape(self) -> tuple[int, ...] | None:
         """Shape of a spatial latent; None where a latent is a vector."""
         shape = self.model.config.latent_shape if isinstance(self.model, ForeignVAE) else ()

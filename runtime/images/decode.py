@@ -77,6 +77,15 @@ def load_image(path: Path, image_shape: tuple[int, int, int]) -> tuple[npt.NDArr
     return pixels, ", ".join(changes + fitted)
 
 
+def fit_image(image: Image, image_shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+    """A Pillow image as uint8 (H, W, C), converted as a file would be. image_shape: (C, H, W) of the model.
+
+    Raises InputError for 32-bit pixels.
+    """
+    flat, _ = _flatten(image, Path("image"))
+    return _fit(flat, image_shape)[0]
+
+
 def fit_pixels(pixels: npt.NDArray[np.uint8], image_shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
     """An array uint8 (H', W', 1 or 3) as uint8 (H, W, C): steps 4 and 5 above. image_shape: (C, H, W)."""
     from PIL import Image

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from runtime.errors import InputError
 from runtime.files import open_regular
-from runtime.images.decode import SUFFIXES, images_in, load_image, pillow_warnings_ignored
+from runtime.images.decode import SUFFIXES, fit_image, images_in, load_image, pillow_warnings_ignored
 
 _MOST_BYTES = 2**30  # total size of all images after conversion to the model's shape
 
@@ -26,6 +26,29 @@ class ImageInputs:
     names: list[str]
     changes: list[str]
     """For each image the conversions made, "" if none."""
+
+
+def as_pixels(images: object, image_shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+    """A file name, a Pillow image, or a sequence of these, as uint8 (N, H, W, C) of the model's shape (C, H, W).
+
+    A name may be that of a folder or of a `.npy` file, see `load_images`. Raises InputError for anything else.
+    """
+    from PIL import Image
+
+    items = images if isinstance(images, list | tuple) else [images]
+    found = []
+    for item in items:
+        if isinstance(item, str | Path):
+            found.append(load_images([Path(item)], image_shape).pixels)
+        elif isinstance(item, Image.Image):
+            found.append(fit_image(item, image_shape)[np.newaxis])
+        else:
+            raise InputError(
+                f"an image should be an array, a file name or a Pillow image, but is {type(item).__name__}"
+            )
+    if not found:
+        raise InputError("images should hold at least one image, but is empty")
+    return np.concatenate(found)
 
 
 def load_images(paths: Sequence[Path], image_shape: tuple[int, int, int], *, strict: bool = False) -> ImageInputs:

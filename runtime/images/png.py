@@ -29,10 +29,11 @@ def write_png(path: Path, pixels: npt.NDArray[np.uint8], *, text: dict[str, str]
     info = PngInfo()
     for key, value in (text or {}).items():
         info.add_text(key, value)
-    _to_pillow(pixels).save(path, format="PNG", compress_level=_PNG_COMPRESSION, pnginfo=info)
+    to_pillow(pixels).save(path, format="PNG", compress_level=_PNG_COMPRESSION, pnginfo=info)
 
 
-def _to_pillow(pixels: npt.NDArray[np.uint8]) -> Image:
+def to_pillow(pixels: npt.NDArray[np.uint8]) -> Image:
+    """uint8 (H, W, C), C = 1 or 3, as a Pillow image."""
     from PIL import Image
 
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)

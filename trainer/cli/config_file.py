@@ -1,22 +1,20 @@
-"""`--config` and `--resume`: reads options from a TOML file, and writes the file that repeats a run."""
+"""`--config` and `--resume`: reads options from a TOML file."""
 
 from __future__ import annotations
 
-import json
 import tomllib
-from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from collections.abc import Collection
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import click
 
 from trainer.errors import SettingsError
-from trainer.settings import Settings
 
 Value = str | int | float | bool
 _NOT_WRITTEN = {"config", "resume", "runs", "name", "help", "tensorboard"}
-"""Options that do not affect the result, and are not written."""
+"""Options that do not affect the result; a file has none of them."""
 
 
 def config_callback(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
@@ -35,34 +33,13 @@ def resume_callback(ctx: click.Context, param: click.Parameter, value: Path | No
     return value
 
 
-def config_of(command: click.Command, settings: Settings, given: Mapping[str, Value | None], processes: int = 1) -> str:
-    """The text of a `config.toml` that repeats a run.
-
-    given: the values of the options other than settings, by name; None is left out. processes: world size of the run.
-    """
-    values = {key: _to_value(value) for key, value in {**asdict(settings), **given}.items()}
-    values["clip_norm"] = settings.clip_norm or 0  # an absent value would fall back to the preset
-    options = {key: values.get(name) for key, name in _names(command).items()}
-    program = "vae-train" if processes == 1 else f"torchrun -m trainer in {processes} processes with"
-    return to_toml(
-        {key: value for key, value in options.items() if value is not None},
-        f"{program} --config FILE repeats this run, on the same machine bit for bit.",
-    )
-
-
 def read_config(path: Path, known: Collection[str]) -> dict[str, Value]:
     """The options in a TOML file: `batch-size = 64`, and so on, as a flat table.
 
     known: the allowed names. Raises SettingsError for any other name, with the nearest known one, and for files that
     are missing or not TOML.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise SettingsError(f"{path}: cannot be read: {reason}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path}: is not valid TOML: {error}") from error
+    content = read_toml(path)
     for key, value in content.items():
         if key not in known:
             nearest = get_close_matches(key, known, n=1, cutoff=0)[0]
@@ -72,11 +49,15 @@ def read_config(path: Path, known: Collection[str]) -> dict[str, Value]:
     return content
 
 
-def to_toml(options: Mapping[str, Value], comment: str) -> str:
-    """`options` as TOML, one per line, after a comment line."""
-    # A JSON string, number or boolean is a TOML one too.
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in options.items()]
-    return "\n".join([f"# {comment}", *lines, ""])
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file. Raises SettingsError if it is missing or not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SettingsError(f"{path}: cannot be read: {reason}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: is not valid TOML: {error}") from error
 
 
 def _use_as_defaults(ctx: click.Context, path: Path) -> None:
@@ -92,11 +73,3 @@ def _names(command: click.Command) -> dict[str, str]:
     """Name in a file → name in Python, of all options that affect the result of a run."""
     names = [param.name for param in command.params if param.name and param.name not in _NOT_WRITTEN]
     return {name.replace("_", "-"): name for name in names}
-
-
-def _to_value(value: object) -> Value | None:
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    return str(value)

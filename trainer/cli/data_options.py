@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 DEFAULT_WORDS = "mnist; glyphs if it cannot be downloaded"
 """What `load_data` loads without a name, for help texts."""
-_DEFAULT_DATA_DIR = Path("data")
 _NAMED = 5  # unreadable files that are listed before "and N more"
 
 
@@ -76,11 +75,10 @@ def load_data(
     if data_dir is not None and not data_dir.is_dir():
         source = " (from VAE_DATA)" if os.environ.get("VAE_DATA") == str(data_dir) else ""
         raise DataError(f"the data folder {data_dir}{source} does not exist")
-    directory = data_dir or _DEFAULT_DATA_DIR
     if dataset is not None:
-        data = load(dataset, directory, image_size=image_size, channels=channels)
+        data = load(dataset, data_dir, image_size=image_size, channels=channels)
     else:
-        data, reason = load_default(directory, image_size=image_size, channels=channels)
+        data, reason = load_default(data_dir, image_size=image_size, channels=channels)
         if reason:
             click.secho(f"NO MNIST, TRAINING ON GLYPHS INSTEAD: {reason}", bold=True, err=True)
     if data.skipped:

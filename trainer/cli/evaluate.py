@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trainer.cli.command import TrainerCommand
+from trainer.cli.config_file import read_toml
 from trainer.cli.data_options import data_options, load_data
 from trainer.errors import DataError
 
@@ -77,7 +78,7 @@ def evaluate(
     where = choose_device(device)
     if threads is not None:
         torch.set_num_threads(threads)
-    data = _load_same(checkpoint, dataset, data_dir)
+    data = _load_same(checkpoint, checkpoint_path.parent / "config.toml", dataset, data_dir)
     found = _evaluate_with_progress(checkpoint, data, k, images, samples, seed, where)
 
     folder = output or checkpoint_path.parent / "evaluation"
@@ -89,11 +90,18 @@ def evaluate(
         click.echo(f"peak      {peak:,.0f} MB of memory")
 
 
-def _load_same(checkpoint: Checkpoint, dataset: str | None, data_dir: Path | None) -> ImageData:
-    """The data set of the checkpoint, with its image size and channels."""
+def _load_same(checkpoint: Checkpoint, config: Path, dataset: str | None, data_dir: Path | None) -> ImageData:
+    """The data set of the checkpoint, with its image size and channels; found where `config` of the run says it is."""
     from trainer.data.load import NAMES
 
     record = checkpoint.data
+    if dataset is None and config.is_file():
+        options = read_toml(config)
+        dataset = options.get("dataset")
+        if data_dir is None and "data-dir" in options and Path(options["data-dir"]).is_dir():
+            data_dir = Path(options["data-dir"])
+        if dataset is not None and dataset not in NAMES and not Path(dataset).exists():
+            raise DataError(f"the data of this run are no longer at {dataset}; say where they are with --dataset PATH")
     if dataset is None and record.name not in NAMES:
         raise DataError(f"the checkpoint was trained on {record.name}; say where that lies with --dataset PATH")
     channels, height, width = checkpoint.model_config.image_shape

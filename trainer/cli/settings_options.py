@@ -20,10 +20,15 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def settings_of(preset: str, options: Mapping[str, Any]) -> Settings:
     """The settings of `preset`, replaced by the `options` that are not None; a clip_norm of 0 means no clipping."""
-    given = {key: value for key, value in options.items() if value is not None}
-    if given.get("clip_norm") == 0:
-        given["clip_norm"] = None
-    return replace(PRESETS[preset], **given)
+    changes = given(options)
+    if changes.get("clip_norm") == 0:
+        changes["clip_norm"] = None
+    return replace(PRESETS[preset], **changes)
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The `options` that are not None."""
+    return {key: value for key, value in options.items() if value is not None}
 
 
 def _options() -> list[Callable[[Callable[..., Any]], Callable[..., Any]]]:
@@ -91,6 +96,24 @@ def _options() -> list[Callable[[Callable[..., Any]], Callable[..., Any]]]:
             "--precision",
             type=click.Choice(CHOICES["precision"]),
             help="Precision of the matrix products; weights and sums stay float32.  [default: float32]",
+        ),
+        click.option(
+            "--augment",
+            type=click.Choice(CHOICES["augment"]),
+            help="Mirror each training image left to right with probability ½, anew each epoch.  [default: none]",
+        ),
+        click.option(
+            "--average",
+            type=click.FloatRange(0, 1, max_open=True),
+            metavar="DECAY",
+            help="Test and save a moving average of the weights with this decay per step, such as 0.999.  "
+            "[default: the preset's]",
+        ),
+        click.option(
+            "--patience",
+            type=click.IntRange(min=0),
+            metavar="EPOCHS",
+            help="Stop after so many epochs without a lower test loss.  [default: 0, never]",
         ),
         click.option("--beta", type=not_negative, help="Weight of the KL term.  [default: 1]"),
         click.option(

@@ -15,9 +15,22 @@ from trainer.seeds import derive_seed
 
 _TEST_SHARE = 6  # without a test split, one image in six is held out
 _SPLIT_SEED = 0
+_NAMED = 10  # classes that `repr` names
 
 
 @dataclass(frozen=True)
+class DataSource:
+    """The arguments of `load` that give a data set again, in another process and from any folder."""
+
+    dataset: str
+    """A name known to `load`, or an absolute path."""
+    data_dir: str | None = None
+    """Absolute; None where the data set has a path of its own."""
+    image_size: int | None = None
+    channels: int | None = None
+
+
+@dataclass(frozen=True, repr=False)
 class ImageData:
     """Training and test images of one shape, with optional labels."""
 
@@ -32,6 +45,10 @@ class ImageData:
     """The name of label i; None if the labels have no names, or there are no labels."""
     skipped: tuple[str, ...] = ()
     """Files that could not be read, each with the reason."""
+    warnings: tuple[str, ...] = ()
+    """What the one who trains should know of the files, each with a cure."""
+    source: DataSource | None = None
+    """Where `load` found it; None for arrays."""
 
     @classmethod
     def hold_out(
@@ -77,6 +94,26 @@ class ImageData:
             )
         if self.train_images.min() == self.train_images.max():
             raise DataError(f"{self.name}: every pixel of every training image is {self.train_images.min()}")
+
+    def __repr__(self) -> str:
+        channels, height, width = self.image_shape
+        count = f"{len(self.train_images):,} training and {len(self.test_images):,} test images"
+        classes = "" if self.class_count is None else f", {self.class_count} classes"
+        if self.class_names is not None:
+            named = ", ".join(self.class_names[:_NAMED]) + (", …" if len(self.class_names) > _NAMED else "")
+            classes += f": {named}"
+        return f"<{self.name}: {count} of {height}×{width}×{channels}{classes}>"
+
+    def label_name(self, label: int) -> str:
+        """The name of a class, or its number where the classes have no names."""
+        return str(label) if self.class_names is None else self.class_names[label]
+
+    @property
+    def class_count(self) -> int | None:
+        """Number of classes; None without labels."""
+        if self.class_names is not None:
+            return len(self.class_names)
+        return None if self.train_labels is None else len(np.unique(self.train_labels))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +26,7 @@ from trainer.errors import DataError
 UNREADABLE_SHARE = 0.05
 """Largest share of unreadable files that is not an error."""
 _LARGEST_OWN_SIDE = 128  # pixels; larger images must be resized, or a fully connected layer has too many inputs
+_SMALL_SHARE = 0.1  # of the files may be smaller than the side without a warning
 _NAMED = 5  # number of unreadable files listed in an error
 _CACHE_VERSION = 2, PIXELS_VERSION  # versions of the cache file and of the decoding
 
@@ -65,8 +66,10 @@ def load_folder(folder: Path, *, image_size: int | None = None, channels: int | 
         )
     labels = None if classes is None else np.concatenate([listing.labels for listing in listings])[readable]
     name = folder.resolve().name
+    warnings = _warnings(sources, height)
     if len(splits) == 1:
-        return ImageData.hold_out(name, images[readable], labels, class_names=classes, skipped=skipped)
+        data = ImageData.hold_out(name, images[readable], labels, class_names=classes, skipped=skipped)
+        return replace(data, warnings=warnings)
     train = int(readable[: len(listings[0].files)].sum())
     images = images[readable]
     return ImageData(
@@ -77,7 +80,21 @@ def load_folder(folder: Path, *, image_size: int | None = None, channels: int | 
         None if labels is None else labels[train:],
         class_names=classes,
         skipped=skipped,
+        warnings=warnings,
     )
+
+
+def _warnings(sources: Sequence[_Source], side: int) -> tuple[str, ...]:
+    """Whether many files have fewer pixels than the side that they are resized to."""
+    known = [min(source.size) for source in sources if source.size is not None]
+    small = sum(own < side for own in known)
+    if small <= _SMALL_SHARE * len(known):
+        return ()
+    warning = (
+        f"{small:,} of {len(known):,} files are smaller than {side} pixels and are enlarged, which only adds blur; "
+        f"try --image-size {sorted(known)[len(known) // 2]}"
+    )
+    return (warning,)
 
 
 @dataclass(frozen=True)

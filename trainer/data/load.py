@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
-from trainer.data.dataset import ImageData
+from trainer.data.dataset import DataSource, ImageData
 from trainer.data.idx import FAMILY_NAMES, is_idx_folder, load_family, load_idx_file, load_idx_folder
 from trainer.data.image_folder import load_folder
 from trainer.data.numpy_files import load_arrays
@@ -13,17 +15,29 @@ from trainer.errors import DataError, DownloadError
 
 NAMES = ("mnist", "fashion-mnist", "kmnist", "glyphs")
 """Data sets known by name; anything else is a path."""
+_DATA_DIR = "data"
 
 
-def load(name: str, data_dir: Path, *, image_size: int | None = None, channels: int | None = None) -> ImageData:
+def load(
+    name: str | Path, data_dir: str | Path | None = None, *, image_size: int | None = None, channels: int | None = None
+) -> ImageData:
     """The data set `name`: one of NAMES, or the path of a folder of images, of IDX files, or of a `.npy`, `.npz` or
     IDX file.
 
-    data_dir: where the named data sets are stored, or downloaded to. image_size: side in pixels; the central square of
-    each image is resized to it; None keeps the size. channels: 1 or 3; None keeps them. Raises DataError if the data is
-    missing or cannot be used.
+    data_dir: where the named data sets are stored, or downloaded to; None means $VAE_DATA, or else data. image_size:
+    side in pixels; the central square of each image is resized to it; None keeps the size. channels: 1 or 3; None keeps
+    them. Raises DataError if the data is missing or cannot be used.
     """
-    return reshape_data(_load(name, data_dir, image_size, channels), image_size, channels)
+    directory = Path(data_dir or os.environ.get("VAE_DATA") or _DATA_DIR)
+    data = reshape_data(_load(str(name), directory, image_size, channels), image_size, channels)
+    is_stored = str(name) in FAMILY_NAMES
+    source = DataSource(
+        str(name) if str(name) in NAMES else str(Path(name).resolve()),
+        str(directory.resolve()) if is_stored else None,
+        image_size,
+        channels,
+    )
+    return replace(data, source=source)
 
 
 def _load(name: str, data_dir: Path, image_size: int | None, channels: int | None) -> ImageData:
@@ -50,7 +64,7 @@ def _load(name: str, data_dir: Path, image_size: int | None, channels: int | Non
 
 
 def load_default(
-    data_dir: Path, *, image_size: int | None = None, channels: int | None = None
+    data_dir: Path | None, *, image_size: int | None = None, channels: int | None = None
 ) -> tuple[ImageData, str]:
     """MNIST if it is on disk or can be downloaded, otherwise glyphs; and the reason for glyphs, or "".
 

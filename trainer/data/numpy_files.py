@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from runtime.files import open_regular
+from runtime.files import open_regular, replacing
 from runtime.memory import available_bytes, readable
 from trainer.data.dataset import ImageData, as_uint8_images
 from trainer.errors import DataError
@@ -19,7 +19,7 @@ _COPIES = 2.2  # measured: the peak of loading, in sizes of the arrays
 
 def load_arrays(path: Path) -> ImageData:
     """Load a `.npy` file of images, or a `.npz` file with `images` and optionally `labels`, or with `train_images`,
-    `test_images` and optionally `train_labels`, `test_labels`.
+    `test_images` and optionally `train_labels`, `test_labels`; either way optionally with `class_names`.
 
     Images: uint8 (N, H, W) or (N, H, W, C), or floats of those shapes in [0, 1]. Raises DataError for anything else.
     """
@@ -32,12 +32,25 @@ def load_arrays(path: Path) -> ImageData:
             as_uint8_images(arrays["test_images"], f"{name}: test_images"),
             _labels(arrays, "train_labels"),
             _labels(arrays, "test_labels"),
+            class_names=_class_names(arrays),
         )
     if "images" not in arrays:
         raise DataError(
             f"{path}: should contain images, or train_images and test_images, but contains {', '.join(arrays)}"
         )
-    return ImageData.hold_out(name, as_uint8_images(arrays["images"], name), _labels(arrays, "labels"))
+    return ImageData.hold_out(
+        name, as_uint8_images(arrays["images"], name), _labels(arrays, "labels"), class_names=_class_names(arrays)
+    )
+
+
+def save_arrays(data: ImageData, path: Path) -> None:
+    """Write a data set so that `load_arrays` reads the same images, labels and class names. Atomic."""
+    arrays: dict[str, Any] = {"train_images": data.train_images, "test_images": data.test_images}
+    for key in ("train_labels", "test_labels", "class_names"):
+        if getattr(data, key) is not None:
+            arrays[key] = np.asarray(getattr(data, key))
+    with replacing(path) as file:
+        np.savez(file, **arrays)
 
 
 def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -50,6 +63,14 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise
     except Exception as error:  # zipfile and NumPy raise whatever damaged bytes cause
         raise DataError(f"{path}: cannot be read as a NumPy file: {error}") from error
+
+
+def _class_names(arrays: dict[str, npt.NDArray[Any]]) -> tuple[str, ...] | None:
+    if "class_names" not in arrays:
+        return None
+    if arrays["class_names"].dtype.kind != "U" or arrays["class_names"].ndim != 1:
+        raise DataError(f"class_names should be one text for each class but is {arrays['class_names'].dtype}")
+    return tuple(arrays["class_names"].tolist())
 
 
 def _unpacked_size(file: BinaryIO) -> int:

@@ -156,7 +156,7 @@ def _log_weights(
         epsilon = noise[:, start : start + rows]  # (N, S, L)
         z = torch.addcmul(mean, torch.exp(0.5 * log_var), epsilon)
         logits = model.decode_logits(z.flatten(0, 1)).view(*z.shape[:2], -1)  # (N, S, P)
-        nll = -log_likelihood_(logits, image.flatten(1), likelihood).double()  # (N, S)
+        nll = -log_likelihood_(logits, image.flatten(1), likelihood, model.log_variance).double()  # (N, S)
         parts.append(log_weights(nll, z, epsilon, log_var[:, 0]))
         advance(z.shape[0] * z.shape[1])
     return torch.cat(parts, dim=1)

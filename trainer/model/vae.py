@@ -14,6 +14,9 @@ from trainer.errors import SettingsError
 from trainer.model.networks import conv_decoder, conv_encoder, feature_count, mlp_decoder, mlp_encoder
 from trainer.settings import CHOICES, Settings
 
+_LOG_ROUNDING_VARIANCE = -math.log(12 * 255**2)  # of the error of rounding to 256 levels, uniform
+_VARIANCE_SPEED = 10.0  # Adam changes every parameter by about its rate; log σ² has to fall by 3 in some hundred steps
+_OUTPUT_LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 _MOST_LAYERS = 100
 
 
@@ -27,11 +30,14 @@ class ModelConfig:
     """Sizes of the encoder's hidden layers, or channels of its stages; the decoder uses them in reverse order."""
     latent_dim: int
     network: str = "mlp"
-    """mlp: fully connected. conv: residual convolutions; each stage halves height and width."""
+    """mlp: fully connected. conv: residual convolutions; each stage halves height and width. resize-conv: the same, but
+    the decoder resizes and convolves."""
     batch_norm: bool = False
     """Batch normalisation before every activation."""
     activation: str = "relu"
     """relu or tanh."""
+    pixel_variance: bool = False
+    """Whether the model has a pixel variance of its own, see `VAE.log_variance`."""
 
     def __post_init__(self) -> None:
         channels, height, width = self.image_shape
@@ -46,7 +52,7 @@ class ModelConfig:
         for name in ("network", "activation"):
             if getattr(self, name) not in CHOICES[name]:
                 raise SettingsError(f"{name} should be {' or '.join(CHOICES[name])} but is {getattr(self, name)!r}")
-        if self.network == "conv" and min(height, width) < 2 ** len(self.hidden):
+        if self.is_convolutional and min(height, width) < 2 ** len(self.hidden):
             needed = 2 ** len(self.hidden)
             raise SettingsError(
                 f"{len(self.hidden)} convolutional stages need images of at least {needed} pixels a side "
@@ -63,7 +69,13 @@ class ModelConfig:
             settings.network,
             settings.batch_norm,
             settings.activation,
+            settings.likelihood == "calibrated-gaussian",
         )
+
+    @property
+    def is_convolutional(self) -> bool:
+        """Whether encoder and decoder are convolutions."""
+        return self.network != "mlp"
 
     @property
     def pixels(self) -> int:
@@ -81,15 +93,34 @@ class VAE(nn.Module):
         super().__init__()
         self.config = config
         shape, hidden = config.image_shape, config.hidden
-        conv = config.network == "conv"
-        encoder, decoder = (conv_encoder, conv_decoder) if conv else (mlp_encoder, mlp_decoder)
+        conv = config.is_convolutional
+        encoder = conv_encoder if conv else mlp_encoder
         features = feature_count(shape, hidden, conv)
         # (N, C, H, W) → (N, features), the input of both heads.
         self.encoder = encoder(shape, hidden, config.activation, config.batch_norm)
         self.mean = nn.Linear(features, config.latent_dim)
         self.log_var = nn.Linear(features, config.latent_dim)
         # (N, latent_dim) → (N, C, H, W): logits.
-        self.decoder = decoder(config.latent_dim, hidden, shape, config.activation, config.batch_norm)
+        if conv:
+            resize = config.network == "resize-conv"
+            self.decoder = conv_decoder(
+                config.latent_dim, hidden, shape, config.activation, config.batch_norm, resize=resize
+            )
+        else:
+            self.decoder = mlp_decoder(config.latent_dim, hidden, shape, config.activation, config.batch_norm)
+        # (1,): the learned number behind `log_variance`; only a model that was trained with one has it.
+        self.variance = nn.Parameter(torch.zeros(1)) if config.pixel_variance else None
+
+    @property
+    def log_variance(self) -> Tensor | None:
+        """Log of the variance σ² of all pixels around the decoded image, (1,); None in a model without one.
+
+        σ² is learned with the weights and never falls under that of rounding to 256 levels (σ-VAE: Rybkin,
+        Daniilidis & Levine 2021, section 3.1).
+        """
+        if self.variance is None:
+            return None
+        return _LOG_ROUNDING_VARIANCE + nn.functional.softplus(_VARIANCE_SPEED * self.variance - _LOG_ROUNDING_VARIANCE)
 
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|image), (N, latent_dim) each."""
@@ -140,7 +171,7 @@ class VAE(nn.Module):
         """Layer sizes from pixels to latent, as in 784-256-256-32 or conv-784-32-64-128-32."""
         sizes = "-".join(map(str, (self.config.pixels, *self.config.hidden, self.config.latent_dim)))
         marks = ["tanh"] * (self.config.activation == "tanh") + ["batch norm"] * self.config.batch_norm
-        return " ".join([("conv-" if self.config.network == "conv" else "") + sizes, *marks])
+        return " ".join([(f"{self.config.network}-" if self.config.is_convolutional else "") + sizes, *marks])
 
 
 def build_model(config: ModelConfig, seed: int) -> VAE:
@@ -155,9 +186,15 @@ def start_at_mean(model: VAE, images: npt.NDArray[np.uint8]) -> None:
     """Set the decoder's output bias to the logit of the mean of `images`, uint8 (N, H, W, C).
 
     The mean is taken per pixel for a fully connected decoder, and per channel for a convolutional one. It is clipped to
-    half a grey level from 0 and 1, because a pixel that is always black would need a bias of −∞.
+    half a grey level from 0 and 1, because a pixel that is always black would need a bias of −∞. The pixel variance, if
+    the model has one, is set to that of the images around this mean.
     """
     mean = torch.tensor(images.mean(axis=0, dtype=np.float64) / 255).permute(2, 0, 1)  # (C, H, W)
-    conv = model.config.network == "conv"
-    bias = model.decoder.get_parameter(f"{len(model.decoder) - (1 if conv else 2)}.bias")
+    conv = model.config.is_convolutional
+    output = [module for module in model.decoder.modules() if isinstance(module, _OUTPUT_LAYERS)][-1]
+    bias = output.bias
+    assert bias is not None
     bias.copy_(torch.logit(mean.mean(dim=(1, 2)) if conv else mean.flatten(), eps=0.5 / 255))
+    if model.variance is not None:
+        around = float((images.astype(np.float32) / 255 - mean.permute(1, 2, 0).numpy()).var())
+        model.variance.fill_(math.log(max(around, math.exp(_LOG_ROUNDING_VARIANCE))) / _VARIANCE_SPEED)

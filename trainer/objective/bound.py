@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trainer.model.vae import VAE
-from trainer.objective.likelihood import NLL, kl_per_dimension, kl_to_standard_normal
+from trainer.objective.likelihood import kl_per_dimension, kl_to_standard_normal, nll_of
 from trainer.settings import Settings
 
 
@@ -33,13 +33,20 @@ def importance_bound(log_weights: Tensor) -> Tensor:
     return torch.logsumexp(log_weights, dim=-1) - math.log(log_weights.shape[-1])
 
 
-def negative_elbo(logits: Tensor, image: Tensor, mean: Tensor, log_var: Tensor, likelihood: str) -> Tensor:
+def negative_elbo(
+    logits: Tensor,
+    image: Tensor,
+    mean: Tensor,
+    log_var: Tensor,
+    likelihood: str,
+    log_variance: Tensor | None = None,
+) -> Tensor:
     """−ELBO in nats of N images with one draw of z each: (N,), in the dtype of the arguments (float32 or float64).
 
     logits: the decoder's output for z, (N, C, H, W). image: in [0, 1], of the same shape. mean, log_var: of the
-    posterior, (N, latent_dim). likelihood: a name in `likelihood.NLL`. Kingma & Welling 2014, equation 3.
+    posterior, (N, latent_dim). likelihood, log_variance: see `nll_of`. Kingma & Welling 2014, equation 3.
     """
-    return NLL[likelihood](logits, image) + kl_to_standard_normal(mean, log_var)
+    return nll_of(likelihood, logits, image, log_variance) + kl_to_standard_normal(mean, log_var)
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,8 @@ class Objective:
     def _nll(self, model: VAE, z: Tensor, image: Tensor) -> Tensor:
         """−log p(x|z) of each draw: (N, k)."""
         repeated = image if self.draws == 1 else image.repeat_interleave(self.draws, dim=0)
-        return NLL[self.likelihood](model.decode_logits(z).to(image.dtype), repeated).view(len(image), self.draws)
+        logits = model.decode_logits(z).to(image.dtype)
+        return nll_of(self.likelihood, logits, repeated, model.log_variance).view(len(image), self.draws)
 
     def _importance_loss(self, weights: Tensor, z: Tensor) -> Tensor:
         """The IWAE loss, summed over images, from log-weights (N, k); for DReG with the gradient of that estimator."""

@@ -155,7 +155,8 @@ def _check_same(folder: Path, known: dict[str, Any], identity: dict[str, Any]) -
     if known["data"] != identity["data"]:
         raise SettingsError(f"{folder} was trained on other data; choose another --name for this sweep")
     before, now = known["settings"], identity["settings"]
-    differing = [key for key in now if before.get(key) != now[key]]
+    defaults = _plain(Settings())  # of settings that are newer than the record
+    differing = [key for key in now if before.get(key, defaults[key]) != now[key]]
     if differing:
         changes = ", ".join(f"{key} {before.get(key)} instead of {now[key]}" for key in differing)
         raise SettingsError(f"{folder} was trained with {changes}; choose another --name for this sweep")

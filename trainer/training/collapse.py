@@ -18,8 +18,12 @@ def collapse_warning(history: Sequence[EpochMetrics], settings: Settings) -> str
     Collapse of the whole posterior is reported when the last active dimension becomes inactive, or when none is active
     after three epochs. A single dimension has collapsed if its KL falls below 0.01 nat after having exceeded 0.1. This
     is reported only for the first epoch in which it happens, because a model with too many dimensions loses some in
-    many epochs; the history records the number of active dimensions.
+    many epochs; the history records the number of active dimensions. Epochs of the KL warm-up do not count.
     """
+    # While the KL weight rises, dimensions are used for less and less; only what is lost at full weight is news.
+    history = [metrics for metrics in history if metrics.epoch > settings.kl_warmup]
+    if not history:
+        return None
     newest = history[-1]
     if newest.active_units == 0:
         before = [metrics.active_units > 0 for metrics in history[:-1]]

@@ -34,6 +34,19 @@ def introduction(
         f"β {settings.beta:g}{clip}, seed {settings.seed}{done}\n"
         f"on      {execution.describe()}\n"
         f"into    {folder}\n"
+        f"{_extended(settings, checkpoint)}"
+    )
+
+
+def _extended(settings: Settings, checkpoint: Checkpoint | None) -> str:
+    """What becomes of a cosine schedule whose number of epochs has changed."""
+    if checkpoint is None or settings.schedule != "cosine" or settings.epochs == checkpoint.settings.epochs:
+        return ""
+    before, following = checkpoint.settings, checkpoint.epoch + 1
+    return (
+        f"rate    the cosine now falls over {settings.epochs} epochs instead of {before.epochs}: epoch {following} "
+        f"trains at {settings.learning_rate_in(following):.2g},\n"
+        f"        after {before.learning_rate_in(checkpoint.epoch):.2g} in epoch {checkpoint.epoch}\n"
     )
 
 

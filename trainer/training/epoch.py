@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trainer.data.augment import flip_
 from trainer.data.binarize import binarize
 from trainer.seeds import generator
 from trainer.settings import Settings
@@ -34,8 +35,8 @@ def train_epoch(
     epoch: int,
     advance: Callable[[int], object] = lambda images: None,
 ) -> EpochTotals:
-    """One pass over `images`, uint8 (N, H, W, C). The order of the images, their binarisation and the noise depend only
-    on (seed, epoch). They are the same on every rank, and each rank takes its part of every batch.
+    """One pass over `images`, uint8 (N, H, W, C). The order of the images, their binarisation, their flips and the
+    noise depend only on (seed, epoch). They are the same on every rank, and each rank takes its part of every batch.
 
     advance: called after each step with the number of images done.
     """
@@ -51,6 +52,8 @@ def train_epoch(
     order = torch.randperm(len(images), generator=generator(settings.seed, "order", epoch)).to(device)
     drawing = generator(settings.seed, "binarize", epoch, device=device)
     shuffled = binarize(images.index_select(0, order), settings.binarize, drawing)
+    if settings.augment == "flip":
+        flip_(shuffled, generator(settings.seed, "augment", epoch))
     noise = _NoiseSource(settings, epoch, len(images), device)
 
     # ---- steps ----
@@ -60,6 +63,8 @@ def train_epoch(
         progress = epoch - 1 + start / len(images)
         part = state.team.part(len(pixels))
         state.step(pixels[part], noise.take(len(pixels))[part], settings.kl_weight(progress))
+        if state.average is not None:
+            state.average.update()
         advance(len(pixels))
 
     state.model.eval()

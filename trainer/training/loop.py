@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 
@@ -49,6 +49,9 @@ def fit(
     number of threads on the same machine, the final weights are bit-identical to those of an uninterrupted run.
     advance: called after each step with the number of images in it, for a progress bar.
 
+    Ends early when `settings.patience` epochs in a row have not lowered the test loss: a function of the history, so
+    that a resumed run stops in the same epoch.
+
     Raises TrainingError, in all processes, if a loss is not finite; the checkpoints of earlier epochs are kept. Raises
     OutputError if another process is writing to the run.
     """
@@ -79,10 +82,14 @@ def fit(
         if checkpoint is not None and team.leads:
             _save(checkpoint, run)  # the run may have been interrupted between writing two of its files
         for epoch in range(len(history) + 1, settings.epochs + 1):
+            if has_stalled(history, settings.patience):
+                return
             started = time.perf_counter()
             train = train_epoch(state, train_images, settings, epoch, advance)
             seconds = time.perf_counter() - started
-            test = evaluate(state.model, test_images, objective=objective, seed=settings.seed)
+            with state.averaged():
+                test = evaluate(state.model, test_images, objective=objective, seed=settings.seed)
+                model_state = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
             history.append(
                 EpochMetrics(
                     epoch=epoch,
@@ -102,8 +109,8 @@ def fit(
                 model_config=state.model.config,
                 settings=settings,
                 data=record,
-                model_state={name: tensor.clone() for name, tensor in state.model.state_dict().items()},
-                optimizer_state=state.optimizer.state_dict(),
+                model_state=model_state,
+                optimizer_state=state.optimizer_state(),
                 history=tuple(history),
                 # A copy, because torch.save writes all of a view's storage.
                 reference_images=test_images[:_REFERENCE_IMAGES].cpu().clone(),
@@ -112,6 +119,14 @@ def fit(
             if team.leads:
                 _save(checkpoint, run)
             yield checkpoint
+
+
+def has_stalled(history: Sequence[EpochMetrics], patience: int) -> bool:
+    """Whether none of the last `patience` epochs had the lowest test loss so far; never for a patience of 0."""
+    if not patience or not history:
+        return False
+    best = min(history, key=lambda metrics: metrics.test_loss)
+    return history[-1].epoch - best.epoch >= patience
 
 
 def _save(checkpoint: Checkpoint, run: Run) -> None:

@@ -15,11 +15,13 @@ def check_resumable(settings: Settings, data_sha256: str, checkpoint: Checkpoint
     """Raises SettingsError, naming every difference, unless `settings` and data are those of `checkpoint`, and
     CheckpointError if the checkpoint lacks Adam's moments.
 
-    The number of epochs may grow, unless the learning-rate schedule depends on it.
+    The number of epochs may grow, and the patience may change. A cosine schedule then falls over the new number: the
+    remaining epochs train as in a run of that length, `introduction` says at which rate.
     """
     before = checkpoint.settings
-    if settings.schedule == "constant" and settings.epochs >= checkpoint.epoch:
+    if settings.epochs >= checkpoint.epoch:
         before = replace(before, epochs=settings.epochs)
+    before = replace(before, patience=settings.patience)
     old, new = asdict(before), asdict(settings)
     differences = [f"{key} is {new[key]} but was {old[key]}" for key in new if new[key] != old[key]]
     if data_sha256 != checkpoint.data.sha256:
@@ -27,13 +29,14 @@ def check_resumable(settings: Settings, data_sha256: str, checkpoint: Checkpoint
     if differences:
         raise SettingsError(
             f"this run cannot be resumed with other settings: {'; '.join(differences)}; "
-            "leave them out, or start a new run; only --epochs may grow, under a constant learning rate"
+            "leave them out, or start a new run; only --epochs may grow, and --patience may change"
         )
     check_optimizer_state(checkpoint, sum(parameter.numel() for parameter in checkpoint.build_model().parameters()))
 
 
 def check_optimizer_state(checkpoint: Checkpoint, weights: int) -> None:
-    """Raise CheckpointError unless the checkpoint has Adam's step count and two moments for a vector of `weights`."""
+    """Raise CheckpointError unless the checkpoint has Adam's step count and two moments for a vector of `weights`, and
+    the weights in training where the model is their average."""
     expected = {"step": (), "exp_avg": (weights,), "exp_avg_sq": (weights,)}
     state = checkpoint.optimizer_state.get("state")
     memory = state.get(0) if isinstance(state, dict) else None
@@ -44,5 +47,12 @@ def check_optimizer_state(checkpoint: Checkpoint, weights: int) -> None:
     if found != expected:
         raise CheckpointError(
             f"the checkpoint cannot be resumed: the state of Adam should be {expected} but is {found}; "
+            "it can still be exported and evaluated"
+        )
+    average = checkpoint.optimizer_state.get("average")
+    trained = average.get("weights") if isinstance(average, dict) else None
+    if checkpoint.settings.average and not (isinstance(trained, torch.Tensor) and trained.shape == (weights,)):
+        raise CheckpointError(
+            "the checkpoint cannot be resumed: it has the average of the weights but not the weights themselves; "
             "it can still be exported and evaluated"
         )

@@ -25,7 +25,7 @@ class Run:
     folder: Path
 
     @classmethod
-    def create(cls, parent: Path, name: str | None, default_name: str) -> Run:
+    def create(cls, parent: str | Path, name: str | None, default_name: str) -> Run:
         """Create a folder under `parent` and link `latest` to it.
 
         name: must not exist yet; None means `default_name` with the first free number. Raises SettingsError if the name
@@ -34,6 +34,7 @@ class Run:
         if name is not None and (Path(name).name != name or name in ("", "latest")):
             raise SettingsError(f"the name of a run should be a plain folder name other than latest but is {name!r}")
         try:
+            parent = Path(parent)
             parent.mkdir(parents=True, exist_ok=True)
             if name is None:
                 folder = _make_numbered(parent, default_name)
@@ -49,8 +50,9 @@ class Run:
         return cls(folder)
 
     @classmethod
-    def open(cls, folder: Path) -> Run:
+    def open(cls, folder: str | Path) -> Run:
         """Open an existing run to resume it. Raises SettingsError if `folder` is not a run."""
+        folder = Path(folder)
         if folder.is_symlink():
             folder = folder.parent / folder.readlink()
         run = cls(folder)
@@ -103,6 +105,16 @@ class Run:
     def pictures(self) -> Path:
         """Plots and sample images."""
         return self.folder / "pictures"
+
+    @property
+    def preview(self) -> Path:
+        """Test images, their reconstructions and samples after the newest epoch."""
+        return self.folder / "preview.png"
+
+    @property
+    def arrays(self) -> Path:
+        """The data set of a run that was trained on arrays; others name their source in `config`."""
+        return self.folder / "data.npz"
 
     def write_history(self, history: Sequence[EpochMetrics]) -> None:
         """Write `history.csv`, one row per epoch, and `history.jsonl`, which adds the KL of each latent dimension."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,6 +16,7 @@ from trainer.model.size import TRAINING_BYTES, check_fits
 from trainer.model.vae import VAE, ModelConfig, build_model, start_at_mean
 from trainer.seeds import derive_seed
 from trainer.settings import Settings
+from trainer.training.average import Average
 from trainer.training.execution import ON_CPU, Execution
 from trainer.training.resume import check_optimizer_state
 from trainer.training.steps.choose import choose_step
@@ -45,6 +49,8 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     step: Step
     team: Team = ALONE
+    average: Average | None = None
+    """The moving average of the weights, where `settings` ask for one."""
 
     @classmethod
     def start(
@@ -82,5 +88,19 @@ class TrainingState:
             # Only Adam's moments and step count: the saved options, such as `capturable`, may be for another device.
             moments = checkpoint.optimizer_state["state"]
             optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+        average = Average(weights.detach(), settings.average) if settings.average else None
+        if average is not None and checkpoint is not None:
+            average.restore(checkpoint.optimizer_state["average"])
         step = choose_step(model, weights, optimizer, settings, team=team, graph=execution.graph)
-        return cls(model, weights, optimizer, step, team)
+        return cls(model, weights, optimizer, step, team, average)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside the block the model has the averaged weights, if there are any: what is tested, saved and drawn."""
+        with nullcontext() if self.average is None else self.average.in_place():
+            yield
+
+    def optimizer_state(self) -> dict[str, Any]:
+        """Adam's state, and that of the average if there is one: what a checkpoint needs besides the model."""
+        average = {} if self.average is None else {"average": self.average.state()}
+        return {**self.optimizer.state_dict(), **average}

@@ -8,13 +8,16 @@ from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from runtime.errors import OutputError
 from trainer.checkpoint import EpochMetrics
 from trainer.errors import SettingsError
 
 
 class Events:
-    """Writes each epoch's numbers, under their names in the history, into `folder/tensorboard`."""
+    """Writes each epoch's numbers and preview into `folder/tensorboard`: loss/train beside loss/test, and so on."""
 
     def __init__(self, folder: Path, history: Iterable[EpochMetrics] = ()) -> None:
         """history: the epochs of the run so far. They are written again and replace earlier events: a killed run may
@@ -35,9 +38,15 @@ class Events:
         with self._writing():
             for name, value in asdict(metrics).items():
                 if isinstance(value, int | float) and name != "epoch":
-                    self.writer.add_scalar(name, value, metrics.epoch)
+                    self.writer.add_scalar(_tag(name), value, metrics.epoch)
             for dimension, kl in enumerate(metrics.test_kl_per_dimension):
                 self.writer.add_scalar(f"test_kl_per_dimension/{dimension}", kl, metrics.epoch)
+            self.writer.flush()
+
+    def add_preview(self, sheet: npt.NDArray[np.uint8], epoch: int) -> None:
+        """Add a picture, uint8 (H, W, C). Raises OutputError if it cannot be written."""
+        with self._writing():
+            self.writer.add_image("preview", sheet, epoch, dataformats="HWC")
             self.writer.flush()
 
     @contextmanager
@@ -46,6 +55,12 @@ class Events:
             yield
         except OSError as error:
             raise OutputError(f"cannot write {self.folder}: {error.strerror or error}") from error
+
+
+def _tag(name: str) -> str:
+    """The name of a figure in the history as TensorBoard groups it: test_loss → loss/test."""
+    split, _, term = name.partition("_")
+    return f"{term}/{split}" if split in ("train", "test") else name
 
 
 def check_tensorboard() -> None:

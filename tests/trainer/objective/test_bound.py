@@ -1,6 +1,7 @@
 """The objective: every bound and weight agrees with an independent derivation."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -177,12 +178,12 @@ def test_importance_bound_is_the_log_of_the_mean_weight() -> None:
 
 
 def test_negative_elbo_on_tensors_is_the_training_loss_with_one_draw() -> None:
-    model = build_model(CONFIG, 1).double()
+    model = build_model(replace(CONFIG, pixel_variance=True), 1).double()
     noise = torch.randn(6, 1, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
     image = torch.rand(6, 1, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     mean, log_var = model.encode(image)
     logits = model.decode_logits(model.reparameterize(mean, log_var, noise[:, 0]))
     for likelihood in CHOICES["likelihood"]:
-        found = negative_elbo(logits, image, mean, log_var, likelihood)
+        found = negative_elbo(logits, image, mean, log_var, likelihood, model.log_variance)
         assert found.shape == (6,)
         torch.testing.assert_close(found.sum(), terms(1, noise, model, likelihood=likelihood).loss)

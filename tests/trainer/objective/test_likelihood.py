@@ -14,6 +14,7 @@ from trainer.objective.likelihood import (
     bernoulli_nll,
     kl_to_standard_normal,
     log_likelihood_,
+    nll_of,
 )
 
 
@@ -79,3 +80,17 @@ def test_the_fast_path_for_many_draws_agrees_with_the_training_loss(likelihood: 
     image = torch.rand(2, 1009, dtype=torch.float64, generator=random)
     expected = -NLL[likelihood](logits.flatten(0, 1), image.repeat_interleave(5, dim=0)).view(2, 5)
     torch.testing.assert_close(log_likelihood_(logits.clone(), image, likelihood), expected)
+
+
+def test_calibrated_gaussian_is_the_normal_density_and_its_best_variance_is_the_squared_error() -> None:
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(5, 3, 4, 4, dtype=torch.float64, generator=generator)
+    image = torch.rand(5, 3, 4, 4, dtype=torch.float64, generator=generator)
+    log_variance = torch.tensor([-3.0], dtype=torch.float64)
+    normal = torch.distributions.Normal(logits.sigmoid(), (log_variance / 2).exp())
+    expected = -normal.log_prob(image).flatten(1).sum(1)
+    torch.testing.assert_close(nll_of("calibrated-gaussian", logits, image, log_variance), expected)
+    best = (logits.sigmoid() - image).square().mean().log().view(1)
+    at_best = nll_of("calibrated-gaussian", logits, image, best).sum()
+    for other in (best - 0.1, best + 0.1):
+        assert nll_of("calibrated-gaussian", logits, image, other).sum() > at_best

@@ -31,7 +31,18 @@ def test_the_loss_is_the_sum_of_its_parts_under_their_names(
 ) -> None:
     monkeypatch.setattr("trainer.pictures.draw_run", lambda *arguments: [])  # pictures take longer than the test
     np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (40, 4, 4, channels), np.uint8))
-    small = ["--hidden", "4", "--latent-dim", "2", "--epochs", "1", "--runs", str(tmp_path / "runs")]
+    small = [
+        "--preset",
+        "tutorial",
+        "--hidden",
+        "4",
+        "--latent-dim",
+        "2",
+        "--epochs",
+        "1",
+        "--runs",
+        str(tmp_path / "runs"),
+    ]
     result = CliRunner().invoke(train, ["--dataset", str(tmp_path / "a.npy"), *small, *options])
     assert result.exit_code == 0, result.output
     said = result.output[result.output.index("best ") : result.output.index("wrote")]

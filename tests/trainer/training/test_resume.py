@@ -39,6 +39,12 @@ def assert_same_bits(one: Path, other: Path) -> None:
     first, second = load_checkpoint(one), load_checkpoint(other)
     assert first.epoch == second.epoch
     assert all(torch.equal(tensor, second.model_state[name]) for name, tensor in first.model_state.items())
+    averages = [checkpoint.optimizer_state.get("average") for checkpoint in (first, second)]
+    assert (averages[0] is None) == (averages[1] is None)
+    if averages[0] is not None and averages[1] is not None:
+        assert averages[0]["steps"] == averages[1]["steps"]
+        assert torch.equal(averages[0]["weights"], averages[1]["weights"])
+        assert not torch.equal(averages[0]["weights"][:3], torch.zeros(3))
     states = [checkpoint.optimizer_state["state"][0] for checkpoint in (first, second)]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     assert [metrics.test_loss for metrics in first.history] == [metrics.test_loss for metrics in second.history]
@@ -64,8 +70,15 @@ def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
         {},
         {"network": "conv", "batch_norm": True, "hidden": (3, 4)},
         {"bound": "dreg", "draws": 3, "binarize": "dynamic"},
+        {
+            "network": "resize-conv",
+            "hidden": (3, 4),
+            "likelihood": "calibrated-gaussian",
+            "average": 0.9,
+            "augment": "flip",
+        },
     ],
-    ids=["mlp", "conv with batch norm", "dreg"],
+    ids=["mlp", "conv with batch norm", "dreg", "photo"],
 )
 def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_one(
     changes: dict[str, object], tiny_settings: Settings, blobs: ImageData, tmp_path: Path
@@ -167,8 +180,7 @@ def test_other_settings_or_data_are_named_and_refused(tiny_run: Run, blobs: Imag
     with pytest.raises(SettingsError, match="epochs is 1 but was 8"):
         check_resumable(replace(checkpoint.settings, epochs=1), blobs.sha256, checkpoint)
     cosine = replace(checkpoint, settings=replace(checkpoint.settings, schedule="cosine"))
-    with pytest.raises(SettingsError, match="epochs is 9 but was 8"):
-        check_resumable(replace(cosine.settings, epochs=9), blobs.sha256, cosine)
+    check_resumable(replace(cosine.settings, epochs=9, patience=3), blobs.sha256, cosine)
 
 
 def test_a_full_disk_loses_nothing_already_saved(
@@ -218,3 +230,39 @@ def test_fit_refuses_a_checkpoint_without_the_state_of_adam(
     with pytest.raises(CheckpointError, match="the state of Adam should be"):
         run_fit(replace(tiny_settings, epochs=9), blobs, Run(tmp_path / "run"), stripped)
     assert not (tmp_path / "run").exists()
+
+
+def test_early_stopping_is_the_same_in_parts_as_in_one(
+    tiny_settings: Settings, blobs: ImageData, tmp_path: Path
+) -> None:
+    """A rate that is too high: the test loss soon no longer falls."""
+    settings = replace(tiny_settings, learning_rate=0.3, epochs=60, patience=2)
+    whole, parts = Run(tmp_path / "whole"), Run(tmp_path / "parts")
+    stopped = run_fit(settings, blobs, whole)
+    assert stopped.epoch < 60
+    assert stopped.epoch == load_checkpoint(whole.best).epoch + 2
+    run_fit(replace(settings, epochs=stopped.epoch - 1), blobs, parts)
+    run_fit(settings, blobs, parts, load_checkpoint(parts.last))
+    assert_same_bits(whole.last, parts.last)
+    assert list(fit(settings, blobs, parts, checkpoint=load_checkpoint(parts.last))) == []
+
+
+def test_run_with_an_average_but_without_its_weights_is_not_resumed(
+    tiny_settings: Settings, blobs: ImageData, tmp_path: Path
+) -> None:
+    settings = replace(tiny_settings, average=0.9, epochs=1)
+    checkpoint = run_fit(settings, blobs, Run(tmp_path / "run"))
+    state = {key: value for key, value in checkpoint.optimizer_state.items() if key != "average"}
+    with pytest.raises(CheckpointError, match="it has the average of the weights but not the weights themselves"):
+        run_fit(replace(settings, epochs=2), blobs, Run(tmp_path / "b"), replace(checkpoint, optimizer_state=state))
+
+
+def test_extended_cosine_run_says_at_which_rate_it_goes_on(
+    images: Path, tmp_path: Path, without_pictures: None
+) -> None:
+    arguments = ["--dataset", str(images), *OPTIONS, "--schedule", "cosine", "--epochs", "2", "--runs", str(tmp_path)]
+    assert CliRunner().invoke(train, arguments).exit_code == 0
+    result = CliRunner().invoke(train, ["--resume", str(tmp_path / "latest"), "--epochs", "4"])
+    assert result.exit_code == 0, result.output
+    assert "the cosine now falls over 4 epochs instead of 2: epoch 3 trains at 0.0005" in result.output
+    assert "after 0.0005 in epoch 2" in result.output

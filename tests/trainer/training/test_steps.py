@@ -69,7 +69,7 @@ def test_the_closed_form_gradient_equals_autograds(
     assert_same_step(settings, parts=parts)
 
 
-@pytest.mark.parametrize("likelihood", CHOICES["likelihood"])
+@pytest.mark.parametrize("likelihood", tuple(LIKELIHOODS))
 @pytest.mark.parametrize("activation", CHOICES["activation"])
 def test_the_closed_form_gradient_has_every_likelihood_and_activation(likelihood: str, activation: str) -> None:
     settings = replace(PLAIN, likelihood=likelihood, activation=activation)
@@ -94,7 +94,7 @@ def test_a_batch_may_have_fewer_images_than_parts(network: str) -> None:
 
 
 @pytest.mark.parametrize("logit", [-100.0, -0.1, -0.0999, 0.0, 0.01, 0.1, 3.0, 40.0, 100.0])
-@pytest.mark.parametrize("likelihood", CHOICES["likelihood"])
+@pytest.mark.parametrize("likelihood", tuple(LIKELIHOODS))
 def test_likelihoods_stay_exact_where_a_sigmoid_saturates(likelihood: str, logit: float) -> None:
     logits = torch.full((2, 11), logit, requires_grad=True)
     image = torch.linspace(0, 1, 22).view(2, 11)

@@ -24,9 +24,9 @@ def scalars(run: Path) -> Scalars:
 
 def expected(run: Path) -> Scalars:
     history = load_checkpoint(run / "last.pt").history
-    names = ("train_loss", "train_reconstruction", "train_kl", "test_loss", "test_reconstruction", "test_kl")
+    names = ("loss/train", "reconstruction/train", "kl/train", "loss/test", "reconstruction/test", "kl/test")
     values: Scalars = {
-        name: [(metrics.epoch, np.float32(getattr(metrics, name)).item()) for metrics in history]
+        name: [(metrics.epoch, np.float32(getattr(metrics, _field(name))).item()) for metrics in history]
         for name in (*names, "images_per_s", "active_units")
     }
     for dimension in range(len(history[0].test_kl_per_dimension)):
@@ -34,6 +34,11 @@ def expected(run: Path) -> Scalars:
             (metrics.epoch, np.float32(metrics.test_kl_per_dimension[dimension]).item()) for metrics in history
         ]
     return values
+
+
+def _field(name: str) -> str:
+    """loss/test → test_loss."""
+    return "_".join(reversed(name.split("/")))
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +68,7 @@ def test_a_resumed_run_shows_every_epoch_once(tmp_path: Path) -> None:
     train_some(tmp_path, "--epochs", "1", "--tensorboard")
     train_some(tmp_path, "--epochs", "2")  # an epoch without events, as after a kill between the two
     run = train_some(tmp_path, "--epochs", "4", "--tensorboard")
-    assert [step for step, _ in scalars(run)["test_loss"]] == [1, 2, 3, 4]
+    assert [step for step, _ in scalars(run)["loss/test"]] == [1, 2, 3, 4]
     assert scalars(run) == expected(run)
 
 
@@ -73,7 +78,7 @@ def test_the_events_of_an_epoch_can_be_read_before_the_next_begins(tmp_path: Pat
     events = Events(tmp_path)
     for epoch in (1, 2):
         events.add(EpochMetrics(epoch, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0))
-        assert [step for step, _ in scalars(tmp_path)["test_loss"]] == list(range(1, epoch + 1))
+        assert [step for step, _ in scalars(tmp_path)["loss/test"]] == list(range(1, epoch + 1))
     events.writer.close()
 
 

@@ -45,6 +45,7 @@ class MlpGradient:
             (settings.network, settings.batch_norm) == ("mlp", False)
             and (settings.bound, settings.draws) == ("elbo", 1)
             and settings.free_bits == 0
+            and settings.likelihood in LIKELIHOODS
         )
 
     def __call__(self, pixels: Tensor, noise: Tensor, kl_weight: float) -> Tensor:
