@@ -11,27 +11,30 @@ import numpy.typing as npt
 
 from runtime.bundle import Bundle
 from runtime.errors import BundleError
-from runtime.manifest import GOLDEN_NAME, Metadata
+from runtime.manifest import GOLDEN_NAME, Manifest, Metadata
 
 SAMPLES, IMAGES = 8, 4
 """Rows: samples (by seed and index) and test images."""
-ARRAYS = {
+SAMPLE_ARRAYS = {
     "seed": ("int64", ""),
     "index": ("int64", "S"),
     "latents": ("float32", "SL"),
     "decoder_image": ("float32", "SCHW"),
     "sampler_image": ("uint8", "SHWC"),
+}
+"""Name → dtype, and a letter for each dimension: S samples, I images, L latents."""
+ENCODER_ARRAYS = {
     "encoder_image": ("float32", "ICHW"),
     "encoder_mean": ("float32", "IL"),
     "encoder_log_var": ("float32", "IL"),
     "reconstructor_image_in": ("uint8", "IHWC"),
     "reconstructor_image_out": ("uint8", "IHWC"),
 }
-"""Name → dtype, and a letter for each dimension: S samples, I images, L latents."""
-OF_MIXTURE = {"component": ("int64", "S")}
+"""Further arrays of a model with an encoder."""
+MIXTURE_ARRAYS = {"component": ("int64", "S")}
 """Further arrays where the prior is a mixture."""
-OF_CLASSES = {"label": ("int64", "S")}
-"""Further arrays where its components belong to classes."""
+CLASS_ARRAYS = {"label": ("int64", "S")}
+"""Further arrays where the components of the mixture belong to classes."""
 
 _ARCHIVE_START = b"PK\3\4"
 
@@ -45,9 +48,7 @@ def read_golden(bundle: Bundle) -> Golden:
     """
     path = bundle.folder / GOLDEN_NAME
     golden: Golden = {}
-    arrays, prior = ARRAYS, bundle.manifest.prior
-    if prior is not None:
-        arrays = {**arrays, **OF_MIXTURE, **(OF_CLASSES if prior.classes else {})}
+    arrays = _arrays_of(bundle.manifest)
     try:
         content = bundle.read(GOLDEN_NAME)
         if not content.startswith(_ARCHIVE_START):  # an archive may have other content before it
@@ -70,6 +71,15 @@ def read_golden(bundle: Bundle) -> Golden:
         if label.min() < -1 or label.max() >= len(prior.classes):
             raise BundleError(f"{path}: label should be from -1 to {len(prior.classes) - 1}")
     return golden
+
+
+def _arrays_of(manifest: Manifest) -> dict[str, tuple[str, str]]:
+    arrays = dict(SAMPLE_ARRAYS)
+    if "encoder" in manifest.graphs:
+        arrays |= ENCODER_ARRAYS
+    if manifest.prior is not None:
+        arrays |= MIXTURE_ARRAYS | (CLASS_ARRAYS if manifest.prior.classes else {})
+    return arrays
 
 
 def _sizes(letters: str, metadata: Metadata) -> tuple[int, ...]:
