@@ -66,6 +66,7 @@ def read_golden(bundle: Bundle) -> Golden:
         raise BundleError(f"{path}: cannot be read: {error}") from error
     if not int(golden["seed"]) >= 0 or (golden["index"] < 0).any():
         raise BundleError(f"{path}: seed and index should not be negative")
+    prior = bundle.manifest.prior
     if prior is not None and prior.classes:
         label = golden["label"]
         if label.min() < -1 or label.max() >= len(prior.classes):

@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 import pytest
 
-from runtime.golden import ARRAYS
+from runtime.golden import ENCODER_ARRAYS, SAMPLE_ARRAYS
 from tests.runtime import test_hostile_golden as golden
 from tests.runtime.test_hostile import relist, replaced
 from tests.runtime.test_hostile_graphs import ATTACKS, Body, attack
@@ -84,7 +84,7 @@ def sparse_file(bundle: Path) -> None:
 def bomb(bundle: Path) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in ARRAYS:
+        for name in (*SAMPLE_ARRAYS, *ENCODER_ARRAYS):
             archive.writestr(f"{name}.npy", bytes(2**27))
     relist(bundle, "golden.npz", buffer.getvalue())
 
