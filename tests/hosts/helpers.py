@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -47,7 +49,10 @@ class Served:
     """`vae-web` in this process."""
 
     def __init__(self, folder: Path, site: Path) -> None:
-        self.server = make_server(Bundle.open(folder), site, 0)
+        self._start(make_server(Bundle.open(folder), site, 0))
+
+    def _start(self, server: ThreadingHTTPServer) -> None:
+        self.server = server
         self.address = f"http://127.0.0.1:{self.server.server_port}/"
         self._thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
@@ -56,3 +61,18 @@ class Served:
         self.server.shutdown()
         self.server.server_close()
         self._thread.join()
+
+
+class ServedUnchecked(Served):
+    """Any other web host in this process: it serves the page, and a bundle below it, without looking at the files."""
+
+    def __init__(self, folder: Path, site: Path) -> None:
+        class Handler(SimpleHTTPRequestHandler):
+            def translate_path(self, path: str) -> str:
+                name = urlsplit(path).path.lstrip("/")
+                return str(folder / name.removeprefix("bundle/") if name.startswith("bundle/") else site / name)
+
+            def log_message(self, *args: object) -> None:
+                """Quiet: the page requests thirty files."""
+
+        self._start(ThreadingHTTPServer(("127.0.0.1", 0), Handler))

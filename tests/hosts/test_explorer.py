@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from runtime import Reconstructor, Sampler
-from tests.hosts.helpers import Served
+from tests.hosts.helpers import Served, ServedUnchecked
 from tests.runtime.children import child
 
 if TYPE_CHECKING:
@@ -263,8 +263,8 @@ class TestWithAnotherBundle:
 
     @pytest.fixture
     def told(self, browser: Browser, site: Path, bundle: Path) -> Iterator[Any]:
-        """A function that serves the current `bundle` and returns the message that the page shows."""
-        served = Served(bundle, site)
+        """A function that returns the message that the page shows for `bundle` on a web host that checks nothing."""
+        served = ServedUnchecked(bundle, site)
         context = browser.new_context()
 
         def tell(path: str = "") -> str:

@@ -124,7 +124,7 @@ def test_a_damaged_manifest_opens_or_is_refused(bundle: Path, data: st.DataObjec
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (("format_version",), 2, "format_version should be 1 or 2"),
+        (("format_version",), 3, "format_version should be 1 or 2"),
         (("metadata", "noise_version"), 2, "noise_version is 2"),
         (("files", "decoder.onnx", "bytes"), -1, "bytes should be an integer"),
         (("files", "decoder.onnx", "bytes"), 2**62, "bytes should be an integer"),
