@@ -21,18 +21,19 @@ import sys
 import numpy as np
 import onnxruntime
 from runtime.bundle import Bundle
-from runtime.noise import standard_normal
+from runtime.prior import prior_latents
 
 bundle = Bundle.open(sys.argv[1])
 golden = dict(np.load(bundle.folder / "golden.npz"))
 one = np.array(1, np.float32)
+label = (golden["label"],) if "label" in golden else ()  # of a mixture with classes
 cases = {
     "decoder": ([golden["latents"]], [golden["decoder_image"]]),
     "encoder": ([golden["encoder_image"]], [golden["encoder_mean"], golden["encoder_log_var"]]),
-    "sampler": ([golden["seed"], golden["index"], one], [golden["sampler_image"]]),
+    "sampler": ([golden["seed"], golden["index"], one, *label], [golden["sampler_image"]]),
     "reconstructor": ([golden["reconstructor_image_in"]], [golden["reconstructor_image_out"]]),
 }
-latents = standard_normal(int(golden["seed"]), golden["index"], golden["latents"].shape[1])
+latents = prior_latents(bundle.prior(), int(golden["seed"]), golden["index"], golden["latents"].shape[1], *label)
 assert latents.tobytes() == golden["latents"].tobytes(), "latents differ"
 options = onnxruntime.SessionOptions()
 options.log_severity_level = 3
