@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.errors import OutputError
+from runtime.extras import how_to_install
 from trainer.checkpoint import EpochMetrics
 from trainer.errors import SettingsError
 
@@ -66,4 +67,4 @@ def _tag(name: str) -> str:
 def check_tensorboard() -> None:
     """Raise SettingsError if the package is not installed."""
     if find_spec("tensorboard") is None:
-        raise SettingsError("--tensorboard needs the package tensorboard: pip install tensorboard")
+        raise SettingsError(f"--tensorboard needs the package tensorboard; {how_to_install('tensorboard')}")

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 class Adam:
     """Updates ranges of the weights with what `optimizer` remembers, so that its `state_dict` stays the checkpoint's.
 
-    `torch.optim.Adam.step` calls the same operator, after 0.2 ms of Python on an EPYC of 2024 (Zen 5), on the whole
-    vector, and after a pass of its own over the gradient where that is clipped.
+    `torch.optim.Adam.step` calls the same operator, but on the whole vector, after more work in Python, and after a
+    separate pass over the gradient if it is clipped.
     """
 
     def __init__(self, weights: nn.Parameter, optimizer: torch.optim.Optimizer) -> None:

@@ -64,10 +64,9 @@ class Workers:
                 torch.set_num_threads(threads)
 
     def _judge(self, *, working: float, waiting: float) -> None:
-        """Go on alone for a while where another thread was late, for longer each time that this is found again.
+        """Work alone for a while if another thread was late, for twice as long each time that it happens again.
 
-        Beside a spinning process on two cores of an EPYC of 2024 (Zen 5), an epoch of the tutorial preset takes 1.6 s
-        if every job is shared, and 1.3 s so.
+        A late thread means that another process holds its core; `benchmarks/busy_neighbour.py` measures such a machine.
         """
         if waiting > max(working, _LATE_SECONDS):
             self._alone = self._alone_next
