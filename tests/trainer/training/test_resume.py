@@ -219,7 +219,7 @@ def test_missing_tensorboard_is_reported_before_anything_is_written(
     monkeypatch.setattr("trainer.training.tensorboard.find_spec", lambda name: None)
     result = CliRunner().invoke(train, ["--dataset", str(images), "--tensorboard", "--runs", str(tmp_path / "runs")])
     assert result.exit_code == 1
-    assert "pip install tensorboard" in result.output
+    assert "vae-toolchain[tensorboard]" in result.output
     assert not (tmp_path / "runs").exists()
 
 
