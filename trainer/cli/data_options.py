@@ -68,11 +68,13 @@ def load_data(
     dataset: str | None, data_dir: Path | None, image_size: int | None = None, channels: int | None = None
 ) -> ImageData:
     """Load `dataset`, or the default if None; prints a notice if that is not MNIST, and the files that were skipped."""
+    from trainer.data.idx import FAMILY_NAMES
     from trainer.data.load import load, load_default
 
     if dataset == "":
         raise DataError("--dataset is empty; name a data set or a path, or leave the option out")
-    if data_dir is not None and not data_dir.is_dir():
+    needs_folder = dataset is None or dataset in FAMILY_NAMES  # a path, or glyphs, is loaded without it
+    if needs_folder and data_dir is not None and not data_dir.is_dir():
         source = " (from VAE_DATA)" if os.environ.get("VAE_DATA") == str(data_dir) else ""
         raise DataError(f"the data folder {data_dir}{source} does not exist")
     if dataset is not None:
