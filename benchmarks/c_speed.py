@@ -26,7 +26,7 @@ import onnxruntime
 
 from export import export_bundle
 from runtime.bundle import Bundle
-from runtime.machine import cpu
+from runtime.machine.description import cpu
 from trainer.checkpoint import load_checkpoint
 
 BATCH = 64  # of onnxruntime and emx-onnx-cgen; onnxruntime is within 6 % of its best there

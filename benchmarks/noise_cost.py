@@ -18,10 +18,10 @@ from export.checks.parts import latents_part
 from export.formats.to_onnx import to_onnx
 from export.graphs import graphs_of
 from runtime.bundle import Bundle
+from runtime.machine.cpus import usable_cpus
 from runtime.noise import standard_normal
 from runtime.prior import ANY_CLASS, prior_latents
 from runtime.session import open_session
-from runtime.threads import usable_cpus
 from trainer.model.vae import VAE, ModelConfig
 
 BATCH = 1000

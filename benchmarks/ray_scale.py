@@ -28,9 +28,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from runtime.machine import cpu
+from runtime.machine.cpus import usable_cpus
+from runtime.machine.description import cpu
 from runtime.sampler import Sampler
-from runtime.threads import usable_cpus
 
 WORKERS = (1, 2)
 CODECS = (("none", None), ("snappy", None), ("lz4", None), ("zstd", 1), ("zstd", 3))

@@ -27,9 +27,9 @@ import torch
 
 from export.formats.to_torchscript import load_torchscript
 from runtime.bundle import Bundle
-from runtime.machine import cpu
+from runtime.machine.cpus import usable_cpus
+from runtime.machine.description import cpu
 from runtime.sampler import Sampler
-from runtime.threads import usable_cpus
 from trainer.checkpoint import load_checkpoint
 
 BATCHES = (64, 256, 512, 1024, 4096)

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.errors import InputError
+from runtime.machine.cpus import usable_cpus
 from runtime.manifest import PRECISIONS
-from runtime.threads import usable_cpus
 
 _HIGHEST_TEMPERATURE = 1e30
 """Standard normal latents are below 10, so that those of this temperature are still float32."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from runtime.bundle import Bundle
 from runtime.errors import VaeRuntimeError
-from runtime.onnx_file import dense_weights
+from runtime.onnx_guard.external_data import dense_weights
 from runtime.sampler import Sampler
 from runtime.session import GraphSession
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import BundleError, InputError
-from runtime.files import open_regular
+from runtime.files.atomic import open_regular
 from runtime.manifest import MANIFEST_NAME, PIXELS_VERSION, PRIOR_NAME, Manifest
 from runtime.noise import NOISE_VERSION
 from runtime.prior import PRIOR_VERSION, Prior

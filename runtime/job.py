@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import InputError, OutputError
-from runtime.files import replacing
+from runtime.files.atomic import replacing
 from runtime.labels import InTurn, Label
-from runtime.machine import cpu, versions
+from runtime.machine.description import cpu, versions
 from runtime.sampler import Sampler
 
 

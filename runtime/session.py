@@ -15,8 +15,8 @@ import onnxruntime
 from runtime.bundle import Bundle
 from runtime.errors import BundleError
 from runtime.manifest import MANIFEST_NAME, METADATA_KEY, PRECISIONS, Port
-from runtime.onnx_file import refuse_external_data
-from runtime.onnx_limits import check_graph
+from runtime.onnx_guard.external_data import refuse_external_data
+from runtime.onnx_guard.limits import check_graph
 
 _ORT_TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)", "uint8": "tensor(uint8)"}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import BundleError, InputError
-from runtime.files import open_regular
+from runtime.files.atomic import open_regular
 from runtime.manifest import MANIFEST_NAME
 
 SIGNATURE_NAME = f"{MANIFEST_NAME}.sig"

@@ -25,8 +25,8 @@ from runtime.manifest import (
     PRECISIONS,
     RELATIVE_LIMIT,
 )
-from runtime.onnx_file import MalformedError
-from runtime.onnx_graph import ForbiddenError, read_graph
+from runtime.onnx_guard.external_data import MalformedError
+from runtime.onnx_guard.graph import ForbiddenError, read_graph
 from runtime.prior import prior_latents
 from runtime.sampler import Sampler
 from runtime.session import GraphSession

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from runtime.files import write_atomically
+from runtime.files.atomic import write_atomically
 from runtime.prior import Prior
 from trainer.errors import CheckpointError
 from trainer.model.vae import VAE, ModelConfig

@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from runtime.files import write_atomically
+from runtime.files.atomic import write_atomically
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from matplotlib.figure import Figure
 
-from runtime.files import write_atomically
+from runtime.files.atomic import write_atomically
 from runtime.images import pixels
 from runtime.images.png import save_png
 from runtime.images.sheet import grid

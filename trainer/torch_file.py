@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from runtime.files import open_regular
+from runtime.files.atomic import open_regular
 from trainer.errors import CheckpointError
 
 

@@ -19,10 +19,10 @@ from pathlib import Path
 from export.errors import ExportError
 from runtime.bundle import Bundle
 from runtime.errors import BundleError, OutputError
-from runtime.exchange import exchange
-from runtime.files import flush_to_disk
+from runtime.files.atomic import flush_to_disk
+from runtime.files.exchange import exchange
+from runtime.files.owner import lock_beside, owning
 from runtime.manifest import MANIFEST_NAME
-from runtime.owner import lock_beside, owning
 from runtime.signature import SIGNATURE_NAME
 
 _SHOWN = 3  # names in a message

@@ -18,11 +18,11 @@ from export.checks.parts import latents_part
 from export.errors import ExportError, ValuesError
 from export.formats.quantize import to_fp16_weights, to_int8
 from runtime.images.pixels import to_float
+from runtime.machine.cpus import usable_cpus
 from runtime.manifest import ONNX_FP16
 from runtime.noise import POSTERIOR_STREAM, standard_normal
 from runtime.prior import ANY_CLASS, Prior, prior_latents
 from runtime.session import open_session
-from runtime.threads import usable_cpus
 from trainer.objective.bound import negative_elbo
 
 SMALLEST_PSNR_DB = 35.0

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def bench(bundle: Path, precision: str, threads: int | None, seconds: float, as_json: bool) -> None:
     """Measure BUNDLE on this machine  [default: runs/latest/bundle]. Takes about ten seconds."""
     from runtime.bench import run_bench
-    from runtime.machine import cpu, versions
+    from runtime.machine.description import cpu, versions
 
     measured = run_bench(bundle, precision=precision, threads=threads, seconds=seconds)
     if as_json:

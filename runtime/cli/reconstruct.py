@@ -187,7 +187,7 @@ def _load(reconstructor: Reconstructor, paths: tuple[Path, ...], strict: bool) -
 def _save_latents(reconstructor: Reconstructor, images: npt.NDArray[np.uint8], path: Path) -> None:
     import numpy as np
 
-    from runtime.files import replacing
+    from runtime.files.atomic import replacing
 
     mean, log_var = reconstructor.encode(images)
     with replacing(path) as temporary:

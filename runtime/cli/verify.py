@@ -27,7 +27,7 @@ def verify(bundle: Path, verbose: bool, public_key: Path | None, as_json: bool) 
     latents bit for bit, pixels to one grey level, other outputs to the limits of parity.json. Exit code 0 if every
     check passes, 1 otherwise.
     """
-    from runtime.machine import cpu, versions
+    from runtime.machine.description import cpu, versions
     from runtime.verify import verify_bundle
 
     report = verify_bundle(bundle, public_key=public_key)

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.errors import InputError
-from runtime.files import open_regular
+from runtime.files.atomic import open_regular
 
 if TYPE_CHECKING:
     from PIL.Image import Image, Transpose

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.errors import InputError
-from runtime.files import open_regular
+from runtime.files.atomic import open_regular
 from runtime.images.decode import SUFFIXES, fit_image, images_in, load_image, pillow_warnings_ignored
 
 _MOST_BYTES = 2**30  # total size of all images after conversion to the model's shape

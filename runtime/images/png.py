@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from runtime.files import replacing
+from runtime.files.atomic import replacing
 
 if TYPE_CHECKING:
     from PIL.Image import Image

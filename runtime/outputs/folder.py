@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from runtime.blocks import in_threads
 from runtime.errors import OutputError
-from runtime.files import remove_unfinished
+from runtime.files.atomic import remove_unfinished
+from runtime.files.owner import owning_part
 from runtime.images.png import write_png
 from runtime.job import SampleJob, check_same, write_record
 from runtime.outputs.space import require_space
-from runtime.owner import owning_part
 from runtime.sampler import Sampler
 
 RECORD_NAME = "vae-sample.json"

@@ -17,11 +17,11 @@ from typing import BinaryIO
 import numpy as np
 
 from runtime.errors import OutputError
-from runtime.files import remove_unfinished
+from runtime.files.atomic import remove_unfinished
+from runtime.files.owner import lock_beside, owning
 from runtime.job import SampleJob, check_same, write_record
 from runtime.outputs.foreign import require_ours
 from runtime.outputs.space import require_space
-from runtime.owner import lock_beside, owning
 from runtime.sampler import Sampler
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.files import remove_unfinished, replacing
+from runtime.files.atomic import remove_unfinished, replacing
+from runtime.files.owner import lock_beside, owning
 from runtime.job import SampleJob, write_record
 from runtime.outputs.foreign import is_our_archive, require_ours
 from runtime.outputs.space import require_space
-from runtime.owner import lock_beside, owning
 from runtime.sampler import Sampler
 
 _BATCH = 8192  # latents at a time

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from runtime.errors import InputError
-from runtime.files import remove_unfinished
+from runtime.files.atomic import remove_unfinished
+from runtime.files.owner import lock_beside, owning
 from runtime.images.png import save_png
 from runtime.images.sheet import grid
 from runtime.job import SampleJob
 from runtime.manifest import METADATA_KEY
 from runtime.outputs.foreign import is_our_picture, require_ours
-from runtime.owner import lock_beside, owning
 from runtime.sampler import Sampler
 
 

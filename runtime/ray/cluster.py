@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import ray
 
 from runtime.errors import EngineError
-from runtime.threads import usable_cpus
+from runtime.machine.cpus import usable_cpus
 
 _SECONDS_TO_ANSWER = 15.0
 _ADDRESS = "RAY_ADDRESS"

@@ -16,9 +16,9 @@ import ray.data
 import ray.exceptions
 
 from runtime.errors import EngineError, OutputError
+from runtime.files.owner import owning_part
 from runtime.job import SampleJob
 from runtime.outputs.space import require_space
-from runtime.owner import owning_part
 from runtime.ray.cluster import connected
 from runtime.ray.dataset import numbered
 from runtime.ray.job import RECORD_NAME, ParquetJob, claim, missing

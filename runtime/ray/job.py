@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from runtime.errors import OutputError
-from runtime.files import remove_unfinished
+from runtime.files.atomic import remove_unfinished
 from runtime.job import SampleJob, check_same, write_record
 from runtime.labels import Label
 from runtime.noise import NOISE_VERSION

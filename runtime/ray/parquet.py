@@ -21,7 +21,7 @@ from ray.data._internal.planner.plan_write_op import WRITE_UUID_KWARG_NAME
 from ray.data.datasource import FilenameProvider
 
 from runtime.errors import OutputError
-from runtime.files import flush_to_disk
+from runtime.files.atomic import flush_to_disk
 from runtime.manifest import METADATA_KEY
 from runtime.ray.job import RECORD_NAME, ParquetJob, file_name
 

@@ -28,7 +28,7 @@ from runtime.cli import reconstruct, sample, verify
 from runtime.errors import BundleError, InputError
 from runtime.images.image_inputs import load_images
 from runtime.manifest import Manifest
-from runtime.onnx_file import dense_weights, refuse_external_data
+from runtime.onnx_guard.external_data import dense_weights, refuse_external_data
 from runtime.sampler import Sampler
 from runtime.session import GraphSession
 from runtime.verify import verify_bundle

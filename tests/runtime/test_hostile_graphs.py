@@ -16,9 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from runtime.bundle import Bundle
 from runtime.errors import BundleError
-from runtime.onnx_graph import read_graph
-from runtime.onnx_limits import check_graph
-from runtime.onnx_shapes import OPERATORS, infer_sizes
+from runtime.onnx_guard.graph import read_graph
+from runtime.onnx_guard.limits import check_graph
+from runtime.onnx_guard.shapes import OPERATORS, infer_sizes
 from runtime.session import GraphSession
 from tests.runtime.test_hostile import fuzz, relist
 

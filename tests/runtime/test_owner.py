@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import OutputError
-from runtime.owner import lock_beside, lock_inside, owning, owning_part
+from runtime.files.owner import lock_beside, lock_inside, owning, owning_part
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no advisory locks")
 HOLD = """
 import sys, pathlib
-from runtime.owner import owning, owning_part
+from runtime.files.owner import owning, owning_part
 path = pathlib.Path(sys.argv[1])
 held = owning_part(path.parent, *map(int, sys.argv[2:]), lambda: None) if sys.argv[2:] else owning(path, path)
 with held:
@@ -73,7 +73,7 @@ def test_a_hundred_holders_in_turn_never_overlap_although_each_removes_the_file(
     program = """
 import sys, pathlib
 from runtime.errors import OutputError
-from runtime.owner import owning
+from runtime.files.owner import owning
 lock, flag = (pathlib.Path(sys.argv[1]) / name for name in (".lock", "flag"))
 done = 0
 while done < 100:

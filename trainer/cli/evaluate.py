@@ -67,7 +67,7 @@ def evaluate(
     """
     import torch
 
-    from runtime.files import write_atomically
+    from runtime.files.atomic import write_atomically
     from trainer.checkpoint import load_checkpoint
     from trainer.device import choose_device, peak_memory_mb
     from trainer.evaluation.figures import draw_evaluation

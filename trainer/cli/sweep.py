@@ -112,7 +112,7 @@ def sweep(
     """
     import torch
 
-    from runtime.files import write_atomically
+    from runtime.files.atomic import write_atomically
     from trainer.csv_file import write_csv
     from trainer.device import choose_device
     from trainer.pictures import to_png

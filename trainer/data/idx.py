@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from runtime.files import open_regular
+from runtime.files.atomic import open_regular
 from trainer.data.dataset import ImageData, as_uint8_images
 from trainer.errors import DataError
 

@@ -15,10 +15,10 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from runtime.errors import InputError
-from runtime.files import open_regular, replacing
+from runtime.files.atomic import open_regular, replacing
 from runtime.images.decode import SUFFIXES, images_in, load_image, pillow_warnings_ignored, read_header
+from runtime.machine.cpus import usable_cpus
 from runtime.manifest import PIXELS_VERSION
-from runtime.threads import usable_cpus
 from trainer.data.cache import cache_folder
 from trainer.data.dataset import ImageData
 from trainer.errors import DataError

@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from runtime.files import open_regular, replacing
-from runtime.memory import available_bytes, readable
+from runtime.files.atomic import open_regular, replacing
+from runtime.machine.memory import available_bytes, readable
 from trainer.data.dataset import ImageData, as_uint8_images
 from trainer.errors import DataError
 

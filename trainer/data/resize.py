@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.images.decode import fit_pixels
-from runtime.threads import usable_cpus
+from runtime.machine.cpus import usable_cpus
 from trainer.data.dataset import ImageData
 
 _IMAGES_IN_TASK = 1024

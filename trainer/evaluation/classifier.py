@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from runtime.files import write_atomically
+from runtime.files.atomic import write_atomically
 from trainer.data.cache import cache_folder
 from trainer.data.dataset import ImageData
 from trainer.data.pixels import to_float

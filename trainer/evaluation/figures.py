@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from runtime.files import write_atomically
+from runtime.files.atomic import write_atomically
 from runtime.images.sheet import grid
 from trainer.checkpoint import Checkpoint, EpochMetrics
 from trainer.evaluation.evaluate import Evaluation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from runtime.memory import available_bytes, readable
+from runtime.machine.memory import available_bytes, readable
 from trainer.errors import SettingsError
 from trainer.model.vae import VAE, ModelConfig
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from runtime.errors import OutputError
-from runtime.files import write_atomically
+from runtime.files.atomic import write_atomically
 from trainer.checkpoint import load_checkpoint
 from trainer.data.dataset import ImageData
 from trainer.errors import SettingsError

@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from runtime.files import write_atomically
+from runtime.files.atomic import write_atomically
 from runtime.images.png import save_png
 from trainer import pictures
 from trainer.checkpoint import Checkpoint, EpochMetrics, load_checkpoint

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from runtime.errors import OutputError
-from runtime.files import remove_unfinished, remove_unfinished_in, write_atomically
-from runtime.owner import lock_beside, lock_inside, owning, owning_for_a_moment
+from runtime.files.atomic import remove_unfinished, remove_unfinished_in, write_atomically
+from runtime.files.owner import lock_beside, lock_inside, owning, owning_for_a_moment
 from trainer.checkpoint import EpochMetrics
 from trainer.csv_file import write_csv
 from trainer.errors import SettingsError

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from runtime.errors import BundleError
 from runtime.manifest import MANIFEST_NAME, Metadata, Port
-from runtime.onnx_file import MalformedError
-from runtime.onnx_graph import ForbiddenError, Graph, read_graph
-from runtime.onnx_shapes import Shape, Sizes, infer_sizes
+from runtime.onnx_guard.call import Shape
+from runtime.onnx_guard.external_data import MalformedError
+from runtime.onnx_guard.graph import ForbiddenError, Graph, read_graph
+from runtime.onnx_guard.shapes import Sizes, infer_sizes
 
 _ROWS = 65  # of the larger of two batches that are compared: every size may grow as the batch does, and no faster
 _MOST_NODES = 8192

@@ -1,7 +1,7 @@
 """The nodes and constants of an ONNX graph, read from the protobuf without the onnx package and before any engine.
 
-Only what `runtime.onnx_limits` needs to know: operators, names, attributes that are numbers, and sizes. Whatever no
-exported graph has (functions, graphs within graphs, training steps, sparse tensors, references to attributes) is
+Only what `runtime.onnx_guard.limits` needs to know: operators, names, attributes that are numbers, and sizes. Whatever
+no exported graph has (functions, graphs within graphs, training steps, sparse tensors, references to attributes) is
 refused here. Field numbers are those of onnx.proto.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.onnx_file import MalformedError, fields, varint
+from runtime.onnx_guard.external_data import MalformedError, fields, varint
 
 _KNOWN_ELEMENTS = 4096
 """Constants of up to this size are read: shapes, axes and sizes are short."""
