@@ -25,8 +25,9 @@ demo: $(INSTALLED)  ## train, export, sample and reconstruct
 	@echo "  runs/latest/reconstruction.png   test images above, reconstructions below"
 	@echo "Pictures of the training: runs/latest/pictures/"
 
+# Two processes, whose threads do not spin while they wait for each other's. A file's tests share what they train.
 test: $(INSTALLED)  ## the whole test suite; VAE_DATA may name a folder with MNIST
-	$(BIN)/python -m pytest
+	GOMP_SPINCOUNT=1000 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 coverage: $(INSTALLED)  ## the test suite with the coverage of each file, a third slower; no threshold
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
