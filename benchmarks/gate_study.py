@@ -1,26 +1,28 @@
 """False alarms and misses of the parity gate, over random healthy models and injected faults.
 
-    python benchmarks/gate_study.py [--models 40]
+    python benchmarks/gate_study.py [--models 40] [--rows FILE.csv]
 
 Each model is a decoder and an encoder of its own: fully connected or convolutional, 2 to 20 layers, one of five kinds
 of activation and normalisation, from 8×8 to 128×128, its weights scaled so that signals keep their size, as training
 leaves them. It counts as a false alarm if the gate refuses it. Then the decoder's ONNX file is damaged in five ways,
-one at a time, and checked again; a fault that passes is a miss.
+one at a time, and checked again; a fault that passes is a miss. FILE.csv keeps a row for each model: a run that was
+stopped goes on where it ended, and several may share the file.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import hashlib
 import json
 import shutil
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -285,23 +287,53 @@ def _closest(measurements: list[ParityMeasurement]) -> float:
     )
 
 
+@dataclass(frozen=True)
+class Row:
+    """What the study found of one model, as text."""
+
+    model: str
+    refused: str
+    """Why the healthy model was refused; empty where it was not."""
+    missed: str
+    """Names of the faults that passed."""
+    closest: str
+    """Largest error of an exported graph, as a part of its limit."""
+
+
+def rows_of(count: int, path: Path) -> list[Row]:
+    """The rows of so many models: those in the file, and the others, which are added to it as they are made."""
+    chosen = {str(architecture): architecture for architecture in architectures(count)}
+    for name, architecture in chosen.items():
+        if name not in {row.model for row in _read(path)}:
+            refused, missed, closest = study(architecture)
+            row = Row(name, refused or "", " ".join(missed), f"{closest:.2f}")
+            print(*astuple(row), sep=" | ", flush=True)
+            with path.open("a", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerow(astuple(row))
+    return [row for row in _read(path) if row.model in chosen]
+
+
+def _read(path: Path) -> list[Row]:
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list({fields[0]: Row(*fields) for fields in csv.reader(file)}.values())
+
+
 def main() -> None:
-    """Print a line for each model and the two sums."""
+    """Print a line for each model, and a table of the sums."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=int, default=40)
-    parser.add_argument("--first", type=int, default=0, help="number of the first model, to divide the study")
+    parser.add_argument("--rows", type=Path, help="CSV file to go on with")
     arguments = parser.parse_args()
-    alarms, misses = 0, Counter[str]()
-    for chosen in list(architectures(arguments.first + arguments.models))[arguments.first :]:
-        started = time.monotonic()
-        refused, missed, closest = study(chosen)
-        alarms += refused is not None
-        misses.update(missed)
-        verdict = refused or f"error/limit {closest:.2f}" + (f", MISSED {', '.join(missed)}" if missed else "")
-        print(f"{chosen.seed:3} {chosen}: {verdict} ({time.monotonic() - started:.0f} s)", flush=True)
-    faults = arguments.models * len(FAULTS)
-    print(f"{alarms} of {arguments.models} healthy models refused")
-    print(f"{misses.total()} of {faults} faults missed {dict(misses) or ''}")
+    with tempfile.TemporaryDirectory() as scratch:
+        rows = rows_of(arguments.models, arguments.rows or Path(scratch) / "rows.csv")
+    faults = Counter(name for row in rows for name in row.missed.split())
+    tried = [row for row in rows if not row.refused]
+    closest = [float(row.closest) for row in tried]
+    print(f"\n{len(rows) - len(tried)} of {len(rows)} healthy models refused")
+    print(f"{faults.total()} of {len(tried) * len(FAULTS)} faults missed {dict(faults) or ''}")
+    print(f"largest error of a healthy graph / its limit: median {median(closest):.2f}, most {max(closest):.2f}")
 
 
 if __name__ == "__main__":

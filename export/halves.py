@@ -95,6 +95,12 @@ class ForeignVAE(nn.Module):
         weights = sum({id(parameter): parameter.numel() for parameter in self.parameters()}.values())
         return f"{' and '.join(dict.fromkeys(names))}, {weights:,} weights"
 
+    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """image float32 (N, C, H, W) in [0, 1] → mean, log_var float32 (N, L). There must be an encoder."""
+        assert self.encoder is not None
+        mean, log_var = ForeignEncoder(self.encoder, self.config)(image)
+        return mean, log_var
+
     def in_float64(self) -> "ForeignVAE":
         """A copy in float64."""
         return copy.deepcopy(self).double()

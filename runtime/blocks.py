@@ -20,6 +20,7 @@ from runtime.session import GraphSession
 
 _FLOATS_IN_BLOCK = 2**18  # 1 MiB. Smaller blocks spend more time in Python, larger ones do not fit into the cache.
 _MOST_ROWS = 256
+_USES_OF_WEIGHT = 64  # in one call of a large graph; with fewer, reading the weights takes longer than multiplying
 _BLOCKS_IN_TASK = 4  # noise is cheapest to draw for about a thousand images at a time
 _T = TypeVar("_T")
 
@@ -39,6 +40,19 @@ class Blocks:
         """
         fitting = max(1, min(_MOST_ROWS, _FLOATS_IN_BLOCK // pixels, largest_batch or _MOST_ROWS))
         return cls(1 << (fitting.bit_length() - 1))
+
+    @classmethod
+    def for_graph(cls, graph: GraphSession, pixels: int, largest_batch: int | None = None) -> Blocks:
+        """`for_images_of`, but for a large graph no more images than keep its weights busy.
+
+        A convolution uses each weight for many pixels of one image, so one image is a block. A fully connected layer
+        uses it once for each image.
+        """
+        blocks = cls.for_images_of(pixels, largest_batch)
+        if not graph.large:
+            return blocks
+        uses = max(1, graph.work.multiplications // max(1, graph.work.weights))
+        return cls(min(blocks.rows, 1 << (-(-_USES_OF_WEIGHT // uses) - 1).bit_length()))
 
     @property
     def task(self) -> int:

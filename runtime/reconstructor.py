@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -19,6 +19,7 @@ from runtime.noise import POSTERIOR_STREAM, standard_normal
 from runtime.session import GraphSession
 
 _FAR = 2.0  # of a latent from 0, in standard deviations of N(0, I)
+_AT_ONCE = 128  # latents whose effects are computed together
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -53,9 +54,8 @@ class Reconstructor:
         self.bundle = as_bundle(bundle, public_key)
         self.threads = check_threads(threads)
         precision = check_precision(precision)
-        self._encoder = GraphSession(self.bundle, "encoder", precision=precision)
-        self._decoder = GraphSession(self.bundle, "decoder", precision=precision)
-        self._blocks = Blocks.for_images_of(int(np.prod(self.image_shape)), self.bundle.manifest.largest_batch)
+        self._encoder = GraphSession(self.bundle, "encoder", precision=precision, threads_if_large=self.threads)
+        self._decoder = GraphSession(self.bundle, "decoder", precision=precision, threads_if_large=self.threads)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -120,7 +120,7 @@ class Reconstructor:
         def take(start: int, stop: int, outputs: Sequence[npt.NDArray[Any]]) -> None:
             mean[start:stop], log_var[start:stop] = outputs
 
-        self._blocks.run(self._encoder, 0, len(images), self.threads, fill, take)
+        self._run(self._encoder, len(images), fill, take)
         if not (np.isfinite(mean).all() and np.isfinite(log_var).all()):
             raise BundleError(f"{self._encoder.name}: computes NaN or infinity; the bundle is not usable")
         return mean, log_var
@@ -141,8 +141,20 @@ class Reconstructor:
         def take(start: int, stop: int, outputs: Sequence[npt.NDArray[Any]]) -> None:
             round_into(pixels[start:stop], outputs[0])
 
-        self._blocks.run(self._decoder, 0, len(latents), self.threads, fill, take)
+        self._run(self._decoder, len(latents), fill, take)
         return pixels
+
+    def _run(
+        self,
+        graph: GraphSession,
+        count: int,
+        fill: Callable[[int, int], Sequence[npt.NDArray[Any]]],
+        take: Callable[[int, int, Sequence[npt.NDArray[Any]]], None],
+    ) -> None:
+        """`Blocks.run` for so many images."""
+        pixels = int(np.prod(self.image_shape))
+        blocks = Blocks.for_graph(graph, pixels, self.bundle.manifest.largest_batch)
+        blocks.run(graph, 0, count, 1 if graph.large else self.threads, fill, take)
 
     def sample_posterior(self, images: npt.NDArray[Any], seed: int, *, first: int = 0) -> _Pixels:
         """One random reconstruction of each image: uint8 (N, H, W, C).
@@ -185,9 +197,18 @@ class Reconstructor:
         The mean absolute difference of pixels between the latent at -2 and at 2, in grey levels; near 0 for a latent
         that the decoder ignores.
         """
-        pairs = self.encode(np.asarray(image)[np.newaxis])[0].repeat(2 * self.latent_dim, axis=0)
-        dimensions = np.arange(self.latent_dim)
-        pairs[2 * dimensions, dimensions], pairs[2 * dimensions + 1, dimensions] = -_FAR, _FAR
+        mean = self.encode(np.asarray(image)[np.newaxis])[0]
+        return np.concatenate(
+            [
+                self._effects(mean, part)
+                for part in np.split(np.arange(self.latent_dim), range(_AT_ONCE, self.latent_dim, _AT_ONCE))
+            ]
+        )
+
+    def _effects(self, mean: _Floats, dimensions: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Of some latents, (D,); all of them at once would be a gigabyte of pictures for spatial latents."""
+        pairs, rows = mean.repeat(2 * len(dimensions), axis=0), np.arange(len(dimensions))
+        pairs[2 * rows, dimensions], pairs[2 * rows + 1, dimensions] = -_FAR, _FAR
         pixels = self.decode(pairs).astype(np.int16)
         effects: npt.NDArray[np.float64] = np.abs(pixels[::2] - pixels[1::2]).mean(axis=(1, 2, 3))
         return effects

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
 import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +19,10 @@ from runtime.bundle import Bundle
 from runtime.errors import BundleError
 from runtime.manifest import MANIFEST_NAME, METADATA_KEY, PRECISIONS, Port
 from runtime.onnx_guard.external_data import refuse_external_data
-from runtime.onnx_guard.limits import check_graph
+from runtime.onnx_guard.limits import Work, check_graph
+
+LARGE = 2**26
+"""Multiplications for one image from which on several threads compute it together: some milliseconds of one thread."""
 
 _ORT_TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)", "uint8": "tensor(uint8)"}
 
@@ -34,7 +40,27 @@ def open_session(content: bytes, *, threads: int = 1, optimize: bool = True) -> 
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+    if threads > 1:
+        _with_threads.add(session)
+    return session
+
+
+_with_threads: weakref.WeakSet[onnxruntime.InferenceSession] = weakref.WeakSet()
+
+
+def _keep_for_ever() -> None:
+    """In a forked child: keep the sessions that have threads of their own.
+
+    They still compute there, in the calling thread, but the threads were left behind, and the end of such a session
+    would wait for them for ever.
+    """
+    for session in _with_threads:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keep_for_ever)
 
 
 class GraphSession:
@@ -42,25 +68,39 @@ class GraphSession:
 
     A call computes in the thread that makes it. onnxruntime's own pool would divide each small matrix product between
     threads that wait for each other, or spin; dividing the images instead (`runtime.blocks`) is faster, leaves nothing
-    running between calls, survives a fork, and makes the result independent of the number of threads.
+    running between calls, survives a fork, and makes the result independent of the number of threads. A large graph
+    is the exception: there, one image is worth several threads, which also need memory for one image only.
     """
 
+    work: Work
+    """What the graph computes for one image."""
+
     def __init__(
-        self, bundle: Bundle, graph: str, *, precision: str = "float32", threads: int = 1, optimize: bool = True
+        self,
+        bundle: Bundle,
+        graph: str,
+        *,
+        precision: str = "float32",
+        threads: int = 1,
+        threads_if_large: int = 1,
+        optimize: bool = True,
     ) -> None:
         """Open `graph` (decoder, encoder, …) of `bundle`.
 
-        precision: one of PRECISIONS. threads: of onnxruntime for one call. optimize: let onnxruntime rewrite the
-        graph; the parity check measures it both ways. Raises BundleError where the bundle has no such file, the file
-        is damaged, is not what the manifest describes, or belongs to another model.
+        precision: one of PRECISIONS. threads: of onnxruntime for one call. threads_if_large: the same for a large
+        graph. optimize: let onnxruntime rewrite the graph; the parity check measures it both ways. Raises BundleError
+        where the bundle has no such file, the file is damaged, is not what the manifest describes, or belongs to
+        another model.
         """
         self.name = bundle.graph_file(graph, PRECISIONS[precision])
         content = bundle.read(self.name)
         refuse_external_data(content, bundle.folder / self.name)
         description = bundle.manifest.graphs[graph]
-        check_graph(
+        self.work = check_graph(
             content, bundle.folder / self.name, bundle.manifest.metadata, description.inputs, description.outputs
         )
+        if self.large:
+            threads = max(threads, threads_if_large)
         try:
             self._session = open_session(content, threads=threads, optimize=optimize)
             # Read here what is text in the file, for it may be none: a damaged name raises UnicodeDecodeError.
@@ -83,6 +123,11 @@ class GraphSession:
         self._inputs = [port.name for port in description.inputs]
         self._outputs = [port.name for port in description.outputs]
         self._bound = threading.local()
+
+    @property
+    def large(self) -> bool:
+        """Whether one image is worth several threads."""
+        return self.work.multiplications >= LARGE
 
     def run(self, *inputs: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
         """Outputs in the manifest's order, for inputs in the manifest's order."""

@@ -16,14 +16,13 @@ from runtime.bundle import Bundle
 from runtime.errors import BundleError, VaeRuntimeError
 from runtime.golden import Golden, read_golden
 from runtime.manifest import (
-    CONTRACTIONS_OF_SHALLOW,
-    DEEP_LIMIT,
     GOLDEN_NAME,
     HARD_OUTPUTS,
     LEVEL_LIMIT,
     PARITY_NAME,
     PRECISIONS,
     RELATIVE_LIMIT,
+    ceiling_of,
 )
 from runtime.onnx_guard.external_data import MalformedError
 from runtime.onnx_guard.graph import ForbiddenError, read_graph
@@ -177,8 +176,7 @@ def _ceiling(bundle: Bundle, name: str) -> float:
         nodes = read_graph(bundle.read(graph.files[PRECISIONS["float32"]])).nodes
     except (BundleError, ForbiddenError, MalformedError):  # reported where the graph is opened
         return RELATIVE_LIMIT
-    contractions = sum(node.operator in _CONTRACTIONS for node in nodes)
-    return min(DEEP_LIMIT, RELATIVE_LIMIT * max(1.0, contractions / CONTRACTIONS_OF_SHALLOW))
+    return ceiling_of(sum(node.operator in _CONTRACTIONS for node in nodes))
 
 
 def _compare(found: npt.NDArray[Any], golden: npt.NDArray[Any], relative_limit: float = RELATIVE_LIMIT) -> str:

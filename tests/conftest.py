@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from export import Source
 from export.bundle.build import export_bundle
 from trainer.checkpoint import Checkpoint, DataRecord, EpochMetrics, current_versions
 from trainer.data.dataset import ImageData
@@ -134,3 +136,33 @@ def _exported_mixture(mixture_checkpoint: Checkpoint, tmp_path_factory: pytest.T
 def mixture_bundle(_exported_mixture: Path, tmp_path: Path) -> Path:
     """A bundle of format 2: the tiny model that draws from a mixture; a copy, to be damaged at will."""
     return Path(shutil.copytree(_exported_mixture, tmp_path / "mixture-bundle"))
+
+
+@pytest.fixture(scope="session")
+def spatial_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of somebody else's convolutional VAE: latents of 4×6×6, gray images of 24×24 in [-1, 1]; not to be
+    changed. It holds int8 and fp16 variants too.
+    """
+    torch.manual_seed(0)
+    decoder = nn.Sequential(
+        nn.ConvTranspose2d(4, 16, 4, 2, 1), nn.BatchNorm2d(16), nn.SiLU(),
+        nn.ConvTranspose2d(16, 8, 4, 2, 1), nn.SiLU(),
+        nn.Conv2d(8, 1, 3, padding=1), nn.Tanh(),
+    )  # fmt: skip
+    encoder = nn.Sequential(nn.Conv2d(1, 16, 4, 2, 1), nn.SiLU(), nn.Conv2d(16, 8, 4, 2, 1))
+    with torch.no_grad():
+        for layer in decoder:
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                layer.weight.mul_(4)  # pictures with contrast, as a trained model makes them
+    source = Source.of_modules(
+        decoder=decoder.eval(),
+        encoder=encoder.eval(),
+        latent_shape=(4, 6, 6),
+        image_shape=(1, 24, 24),
+        value_range=(-1, 1),
+        images=np.random.default_rng(0).integers(0, 256, (16, 24, 24, 1), np.uint8),
+        encode=lambda module, image: tuple(module(image).chunk(2, 1)),
+    )
+    folder = tmp_path_factory.mktemp("spatial") / "bundle"
+    export_bundle(source, folder, variants=["onnx-int8", "onnx-fp16"])
+    return folder

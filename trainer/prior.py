@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,6 @@ from torch import Tensor
 from runtime.prior import Prior
 from trainer.data.pixels import to_float
 from trainer.errors import SettingsError
-from trainer.model.vae import VAE
 from trainer.seeds import derive_seed, generator
 
 SIZES = (1, 3, 10, 25, 50, 100)
@@ -36,6 +36,18 @@ _SMALLEST_VARIANCE = 1e-4  # a posterior far narrower than its prior, but no poi
 _ENCODED_AT_ONCE = 2000
 
 _Draws = npt.NDArray[np.float32]
+
+
+class Encodes(Protocol):
+    """A model with a posterior."""
+
+    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """float32 (N, C, H, W) in [0, 1] → mean and log-variance (N, L)."""
+        ...
+
+    def parameters(self) -> Iterator[Tensor]:
+        """Its weights, all on one device."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -66,20 +78,21 @@ def check_mixture() -> None:
 
 
 def fit_prior(
-    model: VAE,
+    model: Encodes,
     images: npt.NDArray[np.uint8],
     labels: npt.NDArray[np.int64] | None,
     *,
     seed: int,
     class_names: tuple[str, ...] | None = None,
+    batch: int = _ENCODED_AT_ONCE,
     advance: Callable[[int, int], object] = lambda done, groups: None,
 ) -> FittedPrior:
     """Fit a mixture of diagonal Gaussians to posterior draws of `images`, group by group.
 
     model: in evaluation mode. images: uint8 (N, H, W, C), those of training. labels: (N,), whose values become the
     classes, in ascending order; None makes one group of all. class_names: what label i means. seed: of every draw; the
-    same seed gives the same prior on one machine, whatever its number of threads. advance: told after each group how
-    many are done, and how many there are.
+    same seed gives the same prior on one machine, whatever its number of threads. batch: images that are encoded at a
+    time. advance: told after each group how many are done, and how many there are.
     """
     check_mixture()
     from threadpoolctl import threadpool_limits
@@ -93,7 +106,7 @@ def fit_prior(
     with threadpool_limits(1):  # more threads add sums in another order, and so small products gain nothing from them
         for done, group in enumerate(members, 1):
             chosen = np.sort(random.permutation(group)[:_MOST_IMAGES])
-            draws = _posterior_draws(model, images[chosen], noise)
+            draws = _posterior_draws(model, images[chosen], noise, batch)
             size, (weight, mean, deviation) = _fit_group(draws, int(random.integers(2**31)))
             weights.append(weight / weight.sum() * len(group))
             means.append(mean)
@@ -114,13 +127,13 @@ def fit_prior(
 
 
 @torch.no_grad()
-def _posterior_draws(model: VAE, images: npt.NDArray[np.uint8], noise: torch.Generator) -> _Draws:
+def _posterior_draws(model: Encodes, images: npt.NDArray[np.uint8], noise: torch.Generator, batch: int) -> _Draws:
     """Draws from q(z|x) of each image, the same number of each: float32 (N, draws, L)."""
-    device = model.mean.weight.device
+    device = next(model.parameters()).device
     draws = min(_MOST_DRAWS, max(1, _POINTS // len(images)))
     parts: list[Tensor] = []
-    for start in range(0, len(images), _ENCODED_AT_ONCE):
-        mean, log_var = model.encode(to_float(torch.tensor(images[start : start + _ENCODED_AT_ONCE], device=device)))
+    for start in range(0, len(images), batch):
+        mean, log_var = model.encode(to_float(torch.tensor(images[start : start + batch], device=device)))
         mean, deviation = mean.cpu()[:, None], (log_var.cpu() / 2).exp()[:, None]
         parts.append(mean + deviation * torch.randn(len(mean), draws, mean.shape[2], generator=noise))
     return torch.cat(parts).numpy()

@@ -116,10 +116,12 @@ class _BundleWriter:
     def write(self) -> list[ParityMeasurement]:
         model, images = self.source.model, self.source.reference_images
         metadata = _metadata(self.source)
+        cost = cost_of(model)
+        rows = min(_GUARD_ROWS, cost.rows)
         check_model(
             model,
-            torch.from_numpy(to_float(images[:_GUARD_ROWS])),
-            torch.from_numpy(prior_latents(self.source.prior, 0, np.arange(_GUARD_ROWS), metadata.latent_dim)),
+            torch.from_numpy(to_float(images[:rows])),
+            torch.from_numpy(prior_latents(self.source.prior, 0, np.arange(rows), metadata.latent_dim)),
         )
         specs = graphs_of(model, self.source.prior)
         graphs = {spec.name: Graph(spec.inputs, spec.outputs, self._export(spec, metadata)) for spec in specs}
@@ -128,15 +130,15 @@ class _BundleWriter:
         if generator:
             notes.append(C_NOTE)
         reference = Reference(model, self.source.prior)
-        if max(reference.cost.batches) < max(BATCHES):
-            self.report(f"a large model: parity at batches of {', '.join(map(str, reference.cost.batches))}")
-        if not reference.cost.interpreted_batches:
+        if max(cost.batches) < max(BATCHES):
+            self.report(f"a large model: parity at batches of {', '.join(map(str, cost.batches))}")
+        if not cost.interpreted_batches:
             self.report("a large model: without the ONNX reference evaluator")
         self._write_prior()
         self._write_golden(reference, metadata)
         measurements = self._check(specs, reference, metadata, graphs, generator)
         checked_by = generator.checked_by if generator else None
-        content = certificate(measurements, reference.cost, self.source.largest_batch, checked_by)
+        content = certificate(measurements, cost, self.source.largest_batch, checked_by)
         self._write_file(PARITY_NAME, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
         card = model_card(
             metadata,
@@ -145,7 +147,7 @@ class _BundleWriter:
             measurements,
             notes,
             self.source.prior,
-            batches=within(reference.cost.batches, self.source.largest_batch),
+            batches=within(cost.batches, self.source.largest_batch),
             largest_batch=self.source.largest_batch,
         )
         self._write_file(CARD_NAME, card.encode())

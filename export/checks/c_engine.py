@@ -93,7 +93,6 @@ def _simulated(
     spec: GraphSpec, decoder: Network, encoder: Network | None, prior: Prior | None
 ) -> Callable[[Arrays], Arrays]:
     """The same functions by `export.c_source.simulate`; it stores images as height, width, channels."""
-    assert encoder is not None
     latent_dim = decoder.sizes[decoder.input]
 
     def decode(inputs: Arrays) -> Arrays:
@@ -102,6 +101,7 @@ def _simulated(
         return [np.ascontiguousarray(image.reshape(-1, height, width, channels).transpose(0, 3, 1, 2))]
 
     def encode(inputs: Arrays) -> Arrays:
+        assert encoder is not None  # there is no graph of an encoder otherwise
         return simulate(encoder, inputs[0].transpose(0, 2, 3, 1).reshape(len(inputs[0]), -1))
 
     def sampler(inputs: Arrays) -> Arrays:
@@ -111,6 +111,7 @@ def _simulated(
         return [_pixels(simulate(decoder, z)[0], spec)]
 
     def reconstruct(inputs: Arrays) -> Arrays:
+        assert encoder is not None
         mean = simulate(encoder, floats_of(inputs[0].reshape(len(inputs[0]), -1)))[0]
         return [_pixels(simulate(decoder, mean)[0], spec)]
 

@@ -17,7 +17,8 @@ from trainer.model.vae import VAE
 
 BATCHES = (1, 2, 7, 64)
 _ROWS_OF_VARIANTS = 1000
-_MOST_OPERATIONS = 2e11  # multiply-adds of one evaluation of one half: seconds of one core in float64
+_MOST_OPERATIONS = 1e10  # multiply-adds of the largest batch; the check takes some 150 times as many in all
+_MOST_OPERATIONS_OF_VARIANTS = 2e11  # of a call of a variant, which is one engine in float32
 _MOST_BYTES = 2**28  # of one float64 activation
 _MOST_INTERPRETED = 5e7  # multiply-adds of a batch in the ONNX reference evaluator, which loops in Python
 
@@ -34,7 +35,8 @@ class Cost:
     @property
     def batches(self) -> tuple[int, ...]:
         """The batch sizes to check: 1, 2, 7 and 64, of which those too expensive are cut to what is not."""
-        return tuple(dict.fromkeys(min(batch, self._most) for batch in BATCHES))
+        most = self._within(_MOST_OPERATIONS)
+        return tuple(dict.fromkeys(min(batch, most) for batch in BATCHES))
 
     @property
     def interpreted_batches(self) -> tuple[int, ...]:
@@ -43,14 +45,13 @@ class Cost:
         return tuple(batch for batch in self.batches if batch <= most)
 
     @property
-    def _most(self) -> int:
-        """Images that one evaluation may take, at least 2."""
-        return max(2, int(min(_MOST_OPERATIONS / max(1, self.operations), _MOST_BYTES / (8 * self.largest))))
-
-    @property
     def rows_of_variants(self) -> int:
         """Images that a variant is compared and timed on: 1,000, or as many as memory and time allow."""
-        return min(_ROWS_OF_VARIANTS, self._most)
+        return min(_ROWS_OF_VARIANTS, self._within(_MOST_OPERATIONS_OF_VARIANTS))
+
+    def _within(self, operations: float) -> int:
+        """Images that one evaluation may take, at least 2."""
+        return max(2, int(min(operations / max(1, self.operations), _MOST_BYTES / (8 * self.largest))))
 
     @property
     def rows(self) -> int:

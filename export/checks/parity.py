@@ -6,7 +6,7 @@ values is the model in float64 with noise from NumPy (`export.checks.reference`)
 - Images, means and log-variances: the error is |x − reference| / max(1, |reference|), the maximum over values, inputs
   and batch sizes. The tolerance is 4 times what float32 can do for this graph: the larger of the error of eager PyTorch
   and the one that `export.checks.rounding` derives for sums with one accumulator. It is at least 1e-6; for images and
-  means at most 1e-5, and for graphs of more than 8 matrix products and convolutions that much for every 8 of them.
+  means at most 1e-5, or 1e-3 for graphs of more than 8 matrix products and convolutions.
 - Pixels: within one grey level.
 - Latents of the sampler: bit-identical, for enough latents that every entry of the normal table is used, and every
   component of a mixture.
@@ -32,7 +32,7 @@ from export.errors import NamesError, ShapesError, TypesError, ValuesError
 from export.graphs import GraphSpec
 from runtime.bundle import Bundle
 from runtime.images.pixels import to_float
-from runtime.manifest import CONTRACTIONS_OF_SHALLOW, DEEP_LIMIT, HARD_OUTPUTS, LEVEL_LIMIT, RELATIVE_LIMIT
+from runtime.manifest import HARD_OUTPUTS, LEVEL_LIMIT, ceiling_of
 from runtime.noise import normal_table, standard_normal
 from runtime.prior import ANY_CLASS, FULL, Prior
 
@@ -86,12 +86,9 @@ def check_graph(
     """
     batches = within(reference.cost.batches, spec.largest_batch)
     cases = _input_cases(spec, bundle, reference_images)
-    expected = {
-        (case, batch): reference.run(spec.name, _first(spec, inputs, batch))
-        for case, inputs in cases.items()
-        for batch in batches
-    }
-    derived, ceilings = _rounding(spec, reference, cases)
+    # Of the largest batch alone: in float64, a row does not depend on the others to 1e-9 (`export.source.modules`).
+    expected = {case: reference.run(spec.name, _first(spec, inputs, max(batches))) for case, inputs in cases.items()}
+    derived, ceilings = _rounding(spec, reference, cases, expected)
     eager = engines.eager(spec)
     measurements = _measure(spec, eager, reference, cases, expected, batches, ceilings)
     # The maximum over all inputs: on one of them eager PyTorch may happen to be exact, and no other engine could pass.
@@ -112,23 +109,24 @@ def within(batches: tuple[int, ...], largest: int | None) -> tuple[int, ...]:
     return batches if largest is None else tuple(dict.fromkeys(min(batch, largest) for batch in batches))
 
 
-def _rounding(spec: GraphSpec, reference: Reference, cases: dict[str, Arrays]) -> tuple[Limits, Limits]:
+def _rounding(
+    spec: GraphSpec, reference: Reference, cases: dict[str, Arrays], expected: dict[str, Arrays]
+) -> tuple[Limits, Limits]:
     """The largest error of float32 with one accumulator for each float output, and the ceiling of each."""
     derived: Limits = {}
     ceilings: Limits = {}
     if all(port.dtype == "uint8" for port in spec.outputs):
         return derived, ceilings
-    for seed, inputs in enumerate(cases.values()):
-        few = _first(spec, inputs, min(_ROUNDING_ROWS, reference.cost.rows))
+    for seed, (case, inputs) in enumerate(cases.items()):
+        rows = min(_ROUNDING_ROWS, *(len(output) for output in expected[case]))
+        few = _first(spec, inputs, rows)
         # Fused attention is one operation; as products and a softmax, their errors are known.
         with Float32Rounding(seed) as rounding, sdpa_kernel(SDPBackend.MATH):
             outputs = reference.run(spec.name, few)
-        exact = reference.run(spec.name, few)
-        for port, output, right in zip(spec.outputs, outputs, exact, strict=True):
-            derived[port.name] = max(derived.get(port.name, 0.0), _relative_error(output, right))
+        for port, output, exact in zip(spec.outputs, outputs, expected[case], strict=True):
+            derived[port.name] = max(derived.get(port.name, 0.0), _relative_error(output, exact[:rows]))
             if port.name in HARD_OUTPUTS:
-                deep = RELATIVE_LIMIT * max(1.0, rounding.contractions / CONTRACTIONS_OF_SHALLOW)
-                ceilings[port.name] = min(DEEP_LIMIT, deep)
+                ceilings[port.name] = ceiling_of(rounding.contractions)
     return derived, ceilings
 
 
@@ -179,7 +177,7 @@ def _measure(
     engine: Engine,
     reference: Reference,
     cases: dict[str, Arrays],
-    expected: dict[tuple[str, int], Arrays],
+    expected: dict[str, Arrays],
     batches: Sequence[int],
     limits: Limits,
 ) -> list[ParityMeasurement]:
@@ -192,8 +190,9 @@ def _measure(
         errors = dict.fromkeys((port.name for port in spec.outputs), 0.0)
         for batch in batches:
             outputs = _run(spec, engine, _first(spec, inputs, batch), batch)
-            _check_structure(spec, engine, outputs, expected[case, batch])
-            for port, output, exact in zip(spec.outputs, outputs, expected[case, batch], strict=True):
+            right = [output[:batch] for output in expected[case]]
+            _check_structure(spec, engine, outputs, right)
+            for port, output, exact in zip(spec.outputs, outputs, right, strict=True):
                 error = _levels(output, exact) if port.dtype == "uint8" else _relative_error(output, exact)
                 errors[port.name] = float(np.maximum(errors[port.name], error))  # keeps NaN
         for port in spec.outputs:

@@ -28,6 +28,7 @@ from runtime.noise import standard_normal
 SMALLEST_IMAGES = 4
 _ROWS = 4  # rows of the trial runs; the guard of the batch compares them one by one
 _RANGE_ROWS = 16
+_POSTERIOR_ROWS = 8
 _SAME = 1e-9  # relative difference of two float64 evaluations of one row: rounding alone gives 1e-13
 _RANGE_SLACK = 1e-5  # of the range: float32 rounding of a tanh or a sigmoid
 _SMALLEST_BATCH_LIMIT = 2  # a largest batch below this is a fixed batch
@@ -59,9 +60,9 @@ def foreign_model(
     _check_range(exact, far, "latents of norm 4√L")
     if exact.encoder is not None:
         assert images is not None
-        values = _values(images[: len(latents)], config.value_range)
+        values = _values(images[:_POSTERIOR_ROWS], config.value_range)
         _check_half("encoder", exact.encoder, values[:_ROWS], [config.latent_shape] * 2, "mean and log-variance")
-        _check_posterior(exact, values)
+        _check_posterior(model, values.float())
     model.largest_batch = _largest_batch(model)
     return model
 
@@ -202,9 +203,9 @@ def _difference(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
 @torch.no_grad()
 def _check_range(model: ForeignVAE, latents: Tensor, what: str) -> None:
     low, high = model.config.value_range
-    image = model.decoder(latents)
+    images = [model.decoder(part) for part in latents.split(_ROWS)]
     slack = _RANGE_SLACK * (high - low)
-    smallest, largest = float(image.min()), float(image.max())
+    smallest, largest = min(float(image.min()) for image in images), max(float(image.max()) for image in images)
     if not (low - slack <= smallest and largest <= high + slack):
         raise ModelError(
             f"decoder: its images for {what} reach from {smallest:.4g} to {largest:.4g}, outside the value_range "
@@ -217,8 +218,8 @@ def _check_range(model: ForeignVAE, latents: Tensor, what: str) -> None:
 def _check_posterior(model: ForeignVAE, values: Tensor) -> None:
     """Check that the halves belong together, where that can be decided: order of the outputs, and value range.
 
-    Refused only if the other reading reconstructs the images with less than half the error, and explains more than
-    half of their variance, which an untrained model never does.
+    values: float32 (N, C, H, W). Refused only if the other reading reconstructs the images with less than half the
+    error, and explains more than half of their variance, which an untrained model never does.
     """
     assert model.encoder is not None
     low, high = model.config.value_range

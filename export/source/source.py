@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from torch import nn
 
 from export.halves import Adapter, ForeignConfig, ForeignVAE
 from export.source.modules import SMALLEST_IMAGES, check_images, foreign_model
+from export.source.prior import foreign_prior
 from runtime.images.pixels import to_uint8
 from runtime.noise import standard_normal
 from runtime.prior import Prior
@@ -90,6 +92,9 @@ class Source:
         images: npt.NDArray[np.uint8] | None = None,
         encode: Adapter | None = None,
         decode: Adapter | None = None,
+        prior: Literal["normal", "mixture"] = "normal",
+        labels: npt.NDArray[np.integer[Any]] | None = None,
+        class_names: Sequence[str] | None = None,
     ) -> Source:
         """Anybody's trained modules, in evaluation mode, in float32, on the CPU. They are neither copied nor changed.
 
@@ -99,15 +104,19 @@ class Source:
         (N, H, W, C), N ≥ 4, real ones, for the check and the calibration; needed where there is an encoder.
         encode, decode: functions (module, its input) → its output, where the module's own call gives something else,
         such as `encode=lambda m, x: m.encode(x).latent_dist…`. They must use the module that they are given.
+        prior: what samples are drawn from; a mixture is fitted to the posterior of `images`, which should then be many,
+        and makes samples of a class possible where there are labels. labels: integers (N,), the class of each image.
+        class_names: what label i means; None for its number.
 
         Raises ModelError, with what was found and expected, where a half does not fit: another shape or type, training
         mode, another device, lazy or half-precision weights, random numbers, a fixed batch, rows that depend on each
-        other, a branch on values, or images outside value_range.
+        other, a branch on values, or images outside value_range; or where no prior can be fitted.
         """
         config = ForeignConfig(tuple(latent_shape), image_shape, (float(value_range[0]), float(value_range[1])))
         if encoder is not None or images is not None:
             check_images(images, image_shape)
         model = foreign_model(decoder, encoder, config, images, encode, decode)
+        fitted = foreign_prior(model, images, prior, labels, class_names)
         name = "not recorded; checked on images that the caller gave"
         if images is None:
             images, name = _own_samples(model), "not recorded; there are no images"
@@ -117,7 +126,7 @@ class Source:
             "data": {"name": name},
             "value_range": list(config.value_range),
         }
-        return cls(model, np.ascontiguousarray(images), None, provenance)
+        return cls(model, np.ascontiguousarray(images), None, provenance, fitted)
 
 
 @torch.no_grad()

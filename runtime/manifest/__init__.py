@@ -60,6 +60,7 @@ from runtime.manifest.contract import (
     SUFFIXES,
     TORCHSCRIPT,
     C,
+    ceiling_of,
 )
 from runtime.manifest.manifest import Manifest
 from runtime.manifest.records import CSource, FileRecord, Graph, Metadata, OnnxVersions, Port, PriorRecord
@@ -100,4 +101,5 @@ __all__ = [
     "SIGNATURES",
     "SUFFIXES",
     "TORCHSCRIPT",
+    "ceiling_of",
 ]

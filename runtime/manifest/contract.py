@@ -56,11 +56,18 @@ Only the sampler of a mixture with classes has the input `label`.
 
 RELATIVE_LIMIT = 1e-5
 """Largest allowed |x - reference| / max(1, |reference|) of images and means, in every engine."""
-DEEP_LIMIT = 1e-3
-"""The most that the limit of an image or a mean can be in deep models, a quarter of a grey level."""
 CONTRACTIONS_OF_SHALLOW = 8
-"""Matrix products and convolutions of a graph up to which RELATIVE_LIMIT holds; beyond, it grows with their number."""
+"""Matrix products and convolutions of a graph up to which RELATIVE_LIMIT holds."""
+DEEP_LIMIT = 1e-3
+"""The same for deeper graphs, where each layer multiplies the errors before it; a quarter of a grey level."""
 HARD_OUTPUTS = ("image", "mean")
 """Float outputs with such a ceiling; the limit of others follows what float32 can do for them."""
+
+
+def ceiling_of(contractions: int) -> float:
+    """The most that an image or a mean may err in a graph of so many matrix products and convolutions."""
+    return RELATIVE_LIMIT if contractions <= CONTRACTIONS_OF_SHALLOW else DEEP_LIMIT
+
+
 LEVEL_LIMIT = 1
 """Largest allowed difference of a uint8 pixel from the reference, in grey levels."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import BundleError
@@ -32,12 +33,23 @@ _MULTIPLICATIONS, _USES_OF_WEIGHT = 2**28, 4
 _FIXED, _FIXED_OF_FILE = 2**24, 8
 
 
+@dataclass(frozen=True)
+class Work:
+    """What a graph computes for one image."""
+
+    multiplications: int
+    """Of its matrix products and convolutions."""
+    weights: int
+    """Numbers among its constants."""
+
+
 def check_graph(
     content: bytes, path: Path, metadata: Metadata, inputs: Sequence[Port], outputs: Sequence[Port]
-) -> None:
+) -> Work:
     """Raise BundleError where the ONNX model `content` is not one that vae-export writes for such a manifest.
 
-    path: where it came from, for the message. inputs, outputs: what the manifest says of this graph.
+    path: where it came from, for the message. inputs, outputs: what the manifest says of this graph. Returns what it
+    computes.
     """
     try:
         _check_manifest(metadata)
@@ -53,6 +65,11 @@ def check_graph(
         _check_sizes(graph, len(content), metadata, one, many)
     except ForbiddenError as error:
         raise _refusal(path, error) from None
+    return Work(one.multiplications, _weights(graph))
+
+
+def _weights(graph: Graph) -> int:
+    return sum(math.prod(constant.shape) for constant in graph.constants)
 
 
 def _refusal(path: Path, error: ForbiddenError) -> BundleError:
@@ -107,7 +124,6 @@ def _check_sizes(graph: Graph, size: int, metadata: Metadata, one: Sizes, many: 
         raise ForbiddenError(f"it makes a value of {one.largest:,} numbers for an image of {numbers:,}")
     if together > max(_TOGETHER, _TOGETHER_OF_PIXEL * numbers):
         raise ForbiddenError(f"it makes {together:,} numbers for an image of {numbers:,}")
-    weights = sum(math.prod(constant.shape) for constant in graph.constants)
-    most = max(_MULTIPLICATIONS, _USES_OF_WEIGHT * weights * height * width)
+    most = max(_MULTIPLICATIONS, _USES_OF_WEIGHT * _weights(graph) * height * width)
     if max(one.multiplications, many.multiplications // _ROWS) > most:
         raise ForbiddenError(f"it takes {one.multiplications:,} multiplications for an image of {numbers:,} numbers")

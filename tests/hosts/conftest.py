@@ -30,12 +30,15 @@ _table: list[str] = []
 _figures: list[str] = []
 
 
-@pytest.fixture(scope="session", params=["mixture"] if "VAE_BUNDLE" in os.environ else ["N(0, I)", "mixture"])
-def host_bundle(request: pytest.FixtureRequest, _exported: Path, _exported_mixture: Path) -> Path:
-    """The bundle that the hosts run: both tiny ones of the tests in turn, or the one that VAE_BUNDLE names."""
+_BUNDLES = {"N(0, I)": "_exported", "mixture": "_exported_mixture", "spatial latents": "spatial_bundle"}
+
+
+@pytest.fixture(scope="session", params=["VAE_BUNDLE"] if "VAE_BUNDLE" in os.environ else _BUNDLES)
+def host_bundle(request: pytest.FixtureRequest) -> Path:
+    """The bundle that the hosts run: the small ones of the tests in turn, or the one that VAE_BUNDLE names."""
     if "VAE_BUNDLE" in os.environ:
         return Path(os.environ["VAE_BUNDLE"]).resolve()
-    return _exported_mixture if request.param == "mixture" else _exported
+    return Path(request.getfixturevalue(_BUNDLES[request.param]))
 
 
 @pytest.fixture(scope="session")

@@ -130,6 +130,25 @@ def test_a_slider_changes_the_picture_and_reset_brings_it_back(page: Page, explo
     assert (settled(page, "#explore-picture", moved) == before).all()
 
 
+def test_of_hundreds_of_latents_the_most_active_are_shown_and_the_rest_folded_away(
+    browser: Browser, site: Path, spatial_bundle: Path
+) -> None:
+    served = Served(spatial_bundle, site)
+    with Visitor(browser, served.address) as page:
+        opened(page, served.address + "#tab=explore")
+        page.wait_for_selector("#sliders[data-ordered]")
+        shares = page.eval_on_selector_all(
+            "#sliders .slider i", "marks => marks.map(mark => Number(mark.style.getPropertyValue('--share')))"
+        )
+        assert len(shares) == 4 * 6 * 6
+        assert shares == sorted(shares, reverse=True)
+        assert page.locator("#sliders .slider:visible").count() == 32
+        assert page.inner_text("#sliders-all") == "All 144 latents"
+        page.click("#sliders-all")
+        assert page.locator("#sliders .slider:visible").count() == 144
+    served.close()
+
+
 def test_a_slider_move_is_a_new_picture_within_a_frame(page: Page, explorer: str, figures: list[str]) -> None:
     """16 ms is the frame of a 60 Hz screen; the median of 100 moves, from the event to the drawn canvas."""
     opened(page, explorer + "#tab=explore")

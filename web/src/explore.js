@@ -6,6 +6,7 @@ import { savePng, show } from "./pixels.js";
 import { FARTHEST, parseWhole } from "./state.js";
 
 const SHOWN = 32; // number of sliders shown before "All latents" is pressed
+const SAMPLES = 6; // that the activity of each latent is measured on; one where there are hundreds of latents
 
 export function explore(app) {
   const canvas = document.getElementById("explore-picture");
@@ -112,7 +113,7 @@ export function explore(app) {
 
 /** Mean absolute change of a pixel, in [0, 1], when a latent goes from -2 to 2, over a few samples: one per latent. */
 async function measureActivity(model) {
-  const samples = 6;
+  const samples = model.latentDim > 2 * SHOWN ? 1 : SAMPLES;
   const bases = model.latents(0n, Array.from({ length: samples }, (_, i) => BigInt(i)));
   const activity = new Float64Array(model.latentDim);
   for (let dim = 0; dim < model.latentDim; dim++) {

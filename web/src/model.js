@@ -64,8 +64,9 @@ export class Model {
   async decode(z) {
     const count = z.length / this.latentDim;
     const pictures = new Float32Array(count * this.size);
-    for (let start = 0; start < count; start += BATCH) {
-      const rows = z.subarray(start * this.latentDim, Math.min(count, start + BATCH) * this.latentDim);
+    const batch = Math.min(BATCH, this.bundle.manifest.largest_batch ?? BATCH);
+    for (let start = 0; start < count; start += batch) {
+      const rows = z.subarray(start * this.latentDim, Math.min(count, start + batch) * this.latentDim);
       const input = new ort.Tensor("float32", rows, [rows.length / this.latentDim, this.latentDim]);
       const { image } = await this.run("decoder", { z: input });
       if (image.data.length !== input.dims[0] * this.size)
@@ -74,7 +75,7 @@ export class Model {
             `where manifest.json says ${this.bundle.metadata.image_shape.join("×")}; run vae-export again`,
         );
       pictures.set(image.data, start * this.size);
-      if (start + BATCH < count) await new Promise(requestAnimationFrame); // keeps the page responsive
+      if (start + batch < count) await new Promise(requestAnimationFrame); // keeps the page responsive
     }
     return pictures;
   }

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
+from torch import Tensor, nn
 
+from export import Source
 from export.bundle import build
 from export.bundle.build import export_bundle
 from export.c_source.library import Library, find_compiler
@@ -152,3 +156,46 @@ def test_a_mixture_passes_with_every_label(
         assert np.abs(found - expected).max() <= 1
     monkeypatch.setattr(c_engine, "find_compiler", lambda: None)
     export_bundle(mixture_checkpoint, tmp_path / "bundle", formats=("c",))
+
+
+class Flat(nn.Module):
+    """A decoder as pythae builds its fully connected one: layers in sequence, and the image as a view."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(5, 20), nn.ReLU(), nn.Linear(20, 48), nn.Sigmoid())
+
+    def forward(self, z: Tensor) -> Tensor:
+        image: Tensor = self.layers(z)
+        return image.reshape((z.shape[0], 3, 4, 4))
+
+
+def spatial() -> nn.Sequential:
+    return nn.Sequential(nn.ConvTranspose2d(5, 8, 4, 4), nn.SiLU(), nn.Conv2d(8, 3, 3, padding=1), nn.Tanh())
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize(
+    ("decoder", "latent_shape", "value_range"), [(Flat, (5,), (0, 1)), (spatial, (5, 1, 1), (-1, 1))]
+)
+def test_a_foreign_decoder_without_an_encoder_has_c_source(
+    decoder: Callable[[], nn.Module],
+    latent_shape: tuple[int, ...],
+    value_range: tuple[float, float],
+    compiled: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if compiled and find_compiler() is None:
+        missing("cc is not installed")
+    if not compiled:
+        monkeypatch.setattr(c_engine, "find_compiler", lambda: None)
+    torch.manual_seed(0)
+    source = Source.of_modules(
+        decoder=decoder().eval(), latent_shape=latent_shape, image_shape=(3, 4, 4), value_range=value_range
+    )
+    export_bundle(source, tmp_path / "b", formats=("onnx", "c"))
+    assert "vae_encode" not in (tmp_path / "b" / "generator.h").read_text()
+    parity = json.loads((tmp_path / "b" / "parity.json").read_text())
+    engine = "C source" if compiled else "C source, in NumPy"
+    assert {entry["graph"] for entry in parity["measurements"] if entry["engine"] == engine} == {"decoder", "sampler"}

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+import safetensors.torch as safetensors_torch
 import torch
 from click.testing import CliRunner, Result
+from onnx import numpy_helper
 
 from export.cli import export
 from runtime.bundle import Bundle
@@ -79,6 +82,41 @@ def test_weights_that_do_not_match_are_named(photos: Path, tmp_path: Path) -> No
     result = run("--module", f"{MY_MODEL}:build", "--weights", path, *SHAPES, "--images", photos)
     assert result.exit_code == 1
     assert "other.weight is not expected, decoder.0.bias should be (16,) but is (3,)" in result.output
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_weights_of_a_file_are_those_of_the_bundle(suffix: str, photos: Path, tmp_path: Path) -> None:
+    random = torch.Generator().manual_seed(1)
+    state = {name: torch.randn(shape, generator=random) / 10 for name, shape in _shapes().items()}
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".pt":
+        torch.save(state, path)
+    else:
+        safetensors_torch.save_file(state, path)
+    result = run(
+        "--module", f"{MY_MODEL}:build", "--weights", path, *SHAPES, "--images", photos, "--output", tmp_path / "b",
+        "--format", "onnx",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    tensors = {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in onnx.load(tmp_path / "b" / "decoder.onnx").graph.initializer
+    }
+    np.testing.assert_array_equal(tensors["module.module.decoder.0.weight"], state["decoder.0.weight"].numpy())
+
+
+class Harmful:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return exec, ("open('ran', 'w')",)
+
+
+def test_weights_are_read_without_running_code(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"decoder.0.weight": Harmful()}, tmp_path / "weights.pt")
+    result = run("--module", f"{MY_MODEL}:build", "--weights", tmp_path / "weights.pt", *SHAPES, "--images", photos)
+    assert result.exit_code == 1
+    assert len(result.output.splitlines()) == 2  # that the module is imported, and why it ended
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(

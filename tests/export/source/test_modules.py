@@ -213,6 +213,58 @@ def test_swapped_outputs_of_a_trained_encoder_are_refused() -> None:
         source(decoder=decoder_of_copies, encoder=Copies(swapped=True).eval(), latent_shape=IMAGE)
 
 
+MANY = np.random.default_rng(1).integers(0, 256, (240, 4, 4, 3), np.uint8)
+CLASSES = np.arange(240) % 3
+
+
+@pytest.fixture(scope="module")
+def with_prior() -> Source:
+    return source(images=MANY, prior="mixture", labels=CLASSES, class_names=("cat", "dog", "owl"))
+
+
+def test_a_mixture_fitted_to_the_images_is_drawn_from(with_prior: Source, tmp_path: Path) -> None:
+    export_bundle(with_prior, tmp_path / "b", formats=["onnx", "torchscript"])
+    assert verify_bundle(tmp_path / "b").passed
+    sampler = Sampler(tmp_path / "b")
+    assert sampler.classes == ("cat", "dog", "owl")
+    assert set(sampler.labels(range(9), label="dog")) == {1}
+    mean, log_var = (
+        output.double()
+        for output in with_prior.model.encode(torch.from_numpy(MANY / np.float32(255)).permute(0, 3, 1, 2))
+    )
+    drawn = sampler.latents(range(4000), seed=3)
+    np.testing.assert_allclose(drawn.mean(0), mean.mean(0), atol=0.06)
+    posterior_variance = mean.var(0, correction=0) + log_var.exp().mean(0)
+    np.testing.assert_allclose(drawn.var(0), posterior_variance, rtol=0.15)
+    card = (tmp_path / "b" / "README.md").read_text()
+    assert "a mixture of" in card
+    assert "for the classes cat, dog, owl" in card
+
+
+def test_a_mixture_without_labels_has_no_classes() -> None:
+    prior = source(images=MANY, prior="mixture").prior
+    assert prior is not None
+    assert prior.classes == ()
+    assert prior.to_npz() == source(images=MANY, prior="mixture").prior.to_npz()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prior": "gauss"}, "prior should be normal or mixture, but is 'gauss'"),
+        ({"labels": CLASSES[:8]}, "labels are for a mixture"),
+        ({"prior": "mixture"}, "needs at least 100 images but there are 8"),
+        ({"prior": "mixture", "encoder": None}, "there is no encoder"),
+        ({"prior": "mixture", "images": MANY, "labels": CLASSES[:-1]}, r"should be integers \(240,\)"),
+        ({"prior": "mixture", "images": MANY, "labels": CLASSES / 2}, "but are float64"),
+        ({"prior": "mixture", "images": MANY, "labels": CLASSES, "class_names": ("a", "b")}, "class_names has 2 names"),
+    ],
+)
+def test_a_prior_that_cannot_be_fitted_is_one_sentence(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        source(**change)
+
+
 def test_foreign_latents_are_not_pruned() -> None:
     with pytest.raises(ExportError, match="models of this project only"):
         prune_latents(source())

@@ -1,0 +1,193 @@
+"""Large convolutional models: what the parity gate costs, and how fast Sampler draws beside bare onnxruntime.
+
+    python benchmarks/large_models.py [gate] [speed] [--bundles FOLDER] [--rounds 5]
+
+`gate` exports a VAE of 18 million parameters, and prints the seconds of each step, the peak resident memory, and what
+the check cut to stay within bounds. `speed` times decoders of 1, 17 and 51 million parameters, of 64×64 colour images:
+one image, and 16 of them, from seeds to pixels by Sampler and from latents to floats by onnxruntime with its default
+settings, at its fastest batch, with the same number of threads; they take turns, figures are medians. FOLDER keeps
+their bundles, so that a second run need not export again. The models have residual blocks with GroupNorm and SiLU, as
+in latent diffusion, and random weights.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import click
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from export import Source, export_bundle
+from runtime import Bundle, Sampler
+from runtime.machine.cpus import usable_cpus
+from runtime.machine.description import cpu
+from runtime.manifest import PARITY_NAME
+
+LATENT_CHANNELS = 4
+HALVINGS = 3
+SIDE = 64
+GATE_WIDTH = 64
+DECODER_WIDTHS = (24, 88, 152)
+IMAGES = 16
+BATCHES = (1, 4, 16)
+
+
+class Residual(nn.Module):
+    """Two normalised convolutions beside the identity, (N, C, H, W) → the same."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*_layer(width), *_layer(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        changed: Tensor = self.layers(x)
+        return x + changed
+
+
+class Encoder(nn.Module):
+    """Images (N, 3, 64, 64) in [-1, 1] → mean and log-variance, (N, 4, 8, 8) each."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1)]
+        for i in range(HALVINGS):
+            layers += [Residual(width << i), nn.Conv2d(width << i, width << i + 1, 4, 2, 1)]
+        layers += [Residual(width << HALVINGS), nn.Conv2d(width << HALVINGS, 2 * LATENT_CHANNELS, 3, padding=1)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_var = self.layers(image).chunk(2, 1)
+        return mean, log_var
+
+
+class Decoder(nn.Sequential):
+    """Latents (N, 4, 8, 8) → images (N, 3, 64, 64) in [-1, 1]."""
+
+    def __init__(self, width: int) -> None:
+        layers: list[nn.Module] = [nn.Conv2d(LATENT_CHANNELS, width << HALVINGS, 3, padding=1)]
+        for i in range(HALVINGS, 0, -1):
+            layers += [Residual(width << i), nn.ConvTranspose2d(width << i, width << i - 1, 4, 2, 1)]
+        layers += [Residual(width), nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, 3, 3, padding=1), nn.Tanh()]
+        super().__init__(*layers)
+
+
+def _layer(width: int) -> list[nn.Module]:
+    return [nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)]
+
+
+def source(width: int, *, encoder: bool = True) -> Source:
+    """A model of seed 0 with random images. width: channels at full resolution, a multiple of 8."""
+    torch.manual_seed(0)
+    return Source.of_modules(
+        decoder=Decoder(width).eval(),
+        encoder=Encoder(width).eval() if encoder else None,
+        latent_shape=(LATENT_CHANNELS, SIDE >> HALVINGS, SIDE >> HALVINGS),
+        image_shape=(3, SIDE, SIDE),
+        value_range=(-1, 1),
+        images=np.random.default_rng(0).integers(0, 256, (16, SIDE, SIDE, 3), np.uint8),
+    )
+
+
+def parameters(source: Source) -> int:
+    """Numbers that were trained, of both halves."""
+    return sum(parameter.numel() for parameter in source.model.parameters())
+
+
+def gate() -> None:
+    """Export once, and print what it cost."""
+    started = time.perf_counter()
+    model = source(GATE_WIDTH)
+    print(f"gate of a VAE with {parameters(model):,} parameters, {SIDE}×{SIDE}×3")
+
+    def report(step: str) -> None:
+        print(f"{time.perf_counter() - started:6.1f} s, peak {_peak_gb():.2f} GB: {step}", flush=True)
+
+    report("modules checked")
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = Path(folder) / "bundle"
+        export_bundle(model, bundle, report=report)
+        rule = json.loads((bundle / PARITY_NAME).read_text())["rule"]
+    report("published")
+    print(f"batches {rule['batches']}, of the ONNX reference evaluator {rule['batches_of_onnx_reference']}\n")
+
+
+def speed(folder: Path, rounds: int) -> None:
+    """Print a row for each decoder."""
+    threads = usable_cpus()
+    print("parameters   one image, ms   onnxruntime   ratio    16 images, images/s   onnxruntime   ratio")
+    for width in DECODER_WIDTHS:
+        bundle = folder / f"decoder-{width}"
+        if not bundle.exists():
+            export_bundle(source(width, encoder=False), bundle, formats=["onnx"])
+        count = sum(parameter.numel() for parameter in Decoder(width).parameters())
+        sampler = Sampler(bundle)
+        bare = _bare(Bundle.open(bundle), threads)
+        candidates: dict[str, Callable[[], object]] = {
+            "our one": lambda sampler=sampler: sampler.sample(1),  # type: ignore[misc]
+            "their one": lambda bare=bare: bare(1),  # type: ignore[misc]
+            "ours": lambda sampler=sampler: sampler.sample(IMAGES),  # type: ignore[misc]
+            **{f"theirs {batch}": lambda bare=bare, batch=batch: bare(batch, IMAGES) for batch in BATCHES},  # type: ignore[misc]
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in candidates}
+        for _ in range(rounds + 1):
+            for name, candidate in candidates.items():
+                started = time.perf_counter()
+                candidate()
+                seconds[name].append(time.perf_counter() - started)
+        figures = {name: median(values[1:]) for name, values in seconds.items()}  # the first round is warm-up
+        theirs = min(value for name, value in figures.items() if name.startswith("theirs"))
+        one, their_one = figures["our one"], figures["their one"]
+        print(
+            f"{count:10,} {1000 * one:15.1f} {1000 * their_one:13.1f} {their_one / one:7.2f}"
+            f" {IMAGES / figures['ours']:22.1f} {IMAGES / theirs:13.1f} {theirs / figures['ours']:7.2f}",
+            flush=True,
+        )
+
+
+def _bare(bundle: Bundle, threads: int) -> Callable[..., None]:
+    """onnxruntime with its default settings but for the number of threads: so many images in batches of a size."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(bundle.read("decoder.onnx"), options, providers=["CPUExecutionProvider"])
+    random = np.random.default_rng(0)
+
+    def run(batch: int, images: int = 1) -> None:
+        z = random.standard_normal((batch, bundle.manifest.metadata.latent_dim), np.float32)
+        for _ in range(0, images, batch):
+            session.run(None, {"z": z})
+
+    return run
+
+
+def _peak_gb() -> float:
+    """Of this process since its start; getrusage would include its parent's at the time of the fork."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e9
+
+
+@click.command()
+@click.argument("parts", type=click.Choice(["gate", "speed"]), nargs=-1)
+@click.option("--bundles", type=click.Path(path_type=Path), help="Folder that keeps the bundles of `speed`.")
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+def main(parts: tuple[str, ...], bundles: Path | None, rounds: int) -> None:
+    """Print both parts, or those named."""
+    print(f"{cpu()['model']}, {usable_cpus()} threads; ", end="")
+    print(f"Python {platform.python_version()}, torch {torch.__version__}, onnxruntime {onnxruntime.__version__}\n")
+    if "gate" in (parts or ["gate"]):
+        gate()
+    if "speed" in (parts or ["speed"]):
+        with tempfile.TemporaryDirectory() as scratch:
+            speed(bundles or Path(scratch), rounds)
+
+
+if __name__ == "__main__":
+    main()

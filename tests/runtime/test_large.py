@@ -1,0 +1,87 @@
+"""A large decoder: one image is computed by several threads, and memory is that of one image."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime import Reconstructor, Sampler, session
+from runtime.blocks import Blocks
+from runtime.bundle import Bundle
+from runtime.onnx_guard.limits import Work
+from runtime.session import GraphSession
+
+
+@pytest.fixture
+def large(spatial_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A convolutional bundle that is taken for a large one."""
+    monkeypatch.setattr(session, "LARGE", 1000)
+    return spatial_bundle
+
+
+def test_what_a_graph_computes_is_read_from_the_file(spatial_bundle: Path) -> None:
+    """Each transposed convolution multiplies every input with its 16 taps, the last one 9 at every output."""
+    decoder = GraphSession(Bundle.open(spatial_bundle), "decoder")
+    assert decoder.work.multiplications == 36 * 4 * 16 * 16 + 144 * 16 * 8 * 16 + 576 * 8 * 9
+    assert not decoder.large
+
+
+def test_the_number_of_threads_changes_no_byte_of_a_large_model(large: Path) -> None:
+    one, three = (Sampler(large, threads=threads) for threads in (1, 3))
+    assert three.block == 1
+    expected = one.sample(40, seed=2)
+    assert (three.sample(40, seed=2) == expected).all()
+    assert (np.concatenate(list(three.stream(40, seed=2, batch_size=7))) == expected).all()
+    assert (three.sample_indices([3, 39], seed=2) == expected[[3, 39]]).all()
+    images = expected[:5]
+    assert (
+        Reconstructor(large, threads=3).reconstruct(images) == Reconstructor(large, threads=1).reconstruct(images)
+    ).all()
+
+
+def test_a_block_of_a_large_model_keeps_its_weights_busy() -> None:
+    class Graph:
+        large = True
+
+        def __init__(self, multiplications: int, weights: int) -> None:
+            self.work = Work(multiplications, weights)
+
+    rows = [Blocks.for_graph(Graph(2**30, weights), 784).rows for weights in (2**20, 2**26, 2**27, 2**30)]  # type: ignore[arg-type]
+    assert rows == [1, 4, 8, 64]
+    assert Blocks.for_graph(Graph(2**30, 2**30), 3 * 256 * 256).rows == 1  # type: ignore[arg-type]
+
+
+_FORKS = """
+import os, sys
+from runtime import Sampler, session
+session.LARGE = 1000
+sampler = Sampler(sys.argv[1], threads=3)
+expected = sampler.sample(5, seed=3)
+child = os.fork()
+same = (sampler.sample(5, seed=3) == expected).all()
+if child == 0:
+    sys.exit(0 if same else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_draws_from_a_large_model_and_ends(spatial_bundle: Path) -> None:
+    """The end of an onnxruntime session waits for its threads, which a child does not have."""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", _FORKS, str(spatial_bundle)], timeout=60)
+    assert done.returncode == 0
+
+
+def test_effects_of_many_latents_are_those_of_each_alone(spatial_bundle: Path) -> None:
+    reconstructor = Reconstructor(spatial_bundle)
+    image = Sampler(spatial_bundle).sample(1)[0]
+    effects = reconstructor.effects(image)
+    assert effects.shape == (144,)
+    for dimension in (0, 130, 143):
+        low, high = reconstructor.traverse(image, dimension, [-2, 2]).astype(int)
+        assert effects[dimension] == pytest.approx(np.abs(low - high).mean(), abs=0.01)
