@@ -15,8 +15,7 @@ import onnxruntime
 from runtime.bundle import Bundle
 from runtime.errors import BundleError
 from runtime.manifest import MANIFEST_NAME, METADATA_KEY, PRECISIONS, Port
-from runtime.onnx_guard.external_data import refuse_external_data
-from runtime.onnx_guard.limits import check_graph
+from runtime.onnx_guard.checked import read_checked
 
 _ORT_TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)", "uint8": "tensor(uint8)"}
 
@@ -55,12 +54,8 @@ class GraphSession:
         is damaged, is not what the manifest describes, or belongs to another model.
         """
         self.name = bundle.graph_file(graph, PRECISIONS[precision])
-        content = bundle.read(self.name)
-        refuse_external_data(content, bundle.folder / self.name)
+        content = read_checked(bundle, self.name)
         description = bundle.manifest.graphs[graph]
-        check_graph(
-            content, bundle.folder / self.name, bundle.manifest.metadata, description.inputs, description.outputs
-        )
         try:
             self._session = open_session(content, threads=threads, optimize=optimize)
             # Read here what is text in the file, for it may be none: a damaged name raises UnicodeDecodeError.

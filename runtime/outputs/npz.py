@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.files.atomic import remove_unfinished, replacing
-from runtime.files.owner import lock_beside, owning
+from runtime.files.atomic import replacing
 from runtime.job import SampleJob, write_record
-from runtime.outputs.foreign import is_our_archive, require_ours
+from runtime.outputs.foreign import is_archive_of, replacing_ours
 from runtime.outputs.space import require_space
 from runtime.sampler import Sampler
 
+_ARRAYS = ("images", "latents", "indices")  # which `labels` may follow
 _BATCH = 8192  # latents at a time
 
 
@@ -35,9 +35,7 @@ def write_npz(
     force: replace a file that no call wrote. Raises OutputError if the disk is too small or writing fails; `path` is
     then unchanged.
     """
-    with owning(path, lock_beside(path)):
-        remove_unfinished(path)
-        require_ours(path, ours=is_our_archive(path), force=force)
+    with replacing_ours(path, lambda there: is_archive_of(there, _ARRAYS), "vae-sample", force=force):
         _write(sampler, job, path, batch_size, advance)
     return job.num
 

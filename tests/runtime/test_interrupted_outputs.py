@@ -95,6 +95,18 @@ def test_somebody_elses_file_is_replaced_by_force_alone(bundle: Path, tmp_path: 
     assert run(bundle, "--output", path).exit_code == 0  # now it is ours
 
 
+def test_a_users_file_with_the_name_of_an_arrays_note_is_replaced_by_force_alone(bundle: Path, tmp_path: Path) -> None:
+    """An array with a JSON file of the same name beside it is a common pair."""
+    np.save(tmp_path / "x.npy", np.arange(6))
+    (tmp_path / "x.npy.json").write_text('{"mine": 1}')
+    for options in ([], ["--resume"]):
+        result = run(bundle, "--output", tmp_path / "x.npy", *options)
+        assert (result.exit_code, "x.npy.json: " in result.output) == (1, True), result.output
+    assert (tmp_path / "x.npy.json").read_text() == '{"mine": 1}'
+    assert np.load(tmp_path / "x.npy").tolist() == list(range(6))
+    assert run(bundle, "--output", tmp_path / "x.npy", "--force").exit_code == 0
+
+
 @pytest.mark.parametrize("ending", ["npy", "npz", "png"])
 def test_what_a_killed_writer_left_is_gone_after_the_next_one(bundle: Path, tmp_path: Path, ending: str) -> None:
     program = (
