@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.files.atomic import replacing
-from runtime.job import SampleJob, write_record
+from runtime.job import SampleJob, is_record, write_record
 from runtime.outputs.foreign import is_archive_of, replacing_ours
 from runtime.outputs.space import require_space
 from runtime.sampler import Sampler
@@ -35,8 +35,13 @@ def write_npz(
     force: replace a file that no call wrote. Raises OutputError if the disk is too small or writing fails; `path` is
     then unchanged.
     """
-    with replacing_ours(path, lambda there: is_archive_of(there, _ARRAYS), "vae-sample", force=force):
+    record = path.with_name(f"{path.name}.json")
+    with (
+        replacing_ours(path, lambda there: is_archive_of(there, _ARRAYS), "vae-sample", force=force),
+        replacing_ours(record, is_record, "vae-sample", force=force),
+    ):
         _write(sampler, job, path, batch_size, advance)
+        write_record(job, record)
     return job.num
 
 
@@ -74,7 +79,6 @@ def _write(
         if sampler.classes:
             found = (sampler.labels(chosen, seed=job.seed, label=job.label) for chosen in indices())
             _add(archive, "labels", "<i8", (job.num,), found)
-    write_record(job, path.with_name(f"{path.name}.json"))
 
 
 def _add(
