@@ -5,11 +5,15 @@ that output, or the new one, must be whole. Then the same command is started aga
 bytes of a run that nobody disturbed, with the user's file as it was, and with nothing hidden left behind.
 
     python benchmarks/faults.py [--kills 200] [--seed 0] [--command NAME ...]
+
+With `--journal FILE` each kill is noted in a file, and the same command goes on after those that are there, so that
+`--minutes` can divide the work into portions: the table is that of all of them.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -17,8 +21,9 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +34,15 @@ import torch
 from export.bundle import publish
 from export.cli import export
 from runtime.bundle import Bundle
-from runtime.cli import sample
+from runtime.cli import reconstruct, sample
 from runtime.cli.command import Command
 from trainer.checkpoint import load_checkpoint
 from trainer.cli.train import train
 
 _STEPS = ("rename", "replace", "link", "symlink", "unlink", "rmdir", "mkdir")
 _TRAIN = ["--preset", "tutorial", "--hidden", "16", "--latent-dim", "4", "--batch-size", "50", "--threads", "1"]
+_COUNTS = ("at random", "at a rename", "lost", "foreign touched", "leftovers")
+_IMAGES, _FEW_IMAGES = 600, 40
 _RAY_SHARE = 20  # one kill in so many: Ray takes ten seconds to start
 
 
@@ -59,23 +66,21 @@ class Case:
     seconds: float = 0.0
     steps: int = 0
     expected: str = ""
-    counts: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(("at random", "at a rename", "lost", "foreign touched", "leftovers"), 0)
-    )
+    template: Path = Path()
+    """A folder that `prepare` has filled, with the user's file."""
 
 
-def start(command: Command, arguments: list[str], die_at: int | None, report: int) -> int:
+def start(command: Command, arguments: list[str], die_at: int | None, report: int, said: int) -> int:
     """The command in a fork of this process, which need not import torch again. Returns its id.
 
     die_at: number of the step (rename, unlink, …) before which it kills itself. report: descriptor to which it writes
-    a byte for each step.
+    a byte for each step. said: descriptor to which it writes what it prints.
     """
     pid = os.fork()
     if pid:
         return pid
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
     left = die_at
 
     def watch(holder: Any, name: str) -> None:
@@ -98,6 +103,7 @@ def start(command: Command, arguments: list[str], die_at: int | None, report: in
     try:
         command.main(arguments, standalone_mode=False)
     except BaseException:
+        os.write(said, traceback.format_exc().encode())
         os._exit(1)
     os._exit(0)
 
@@ -107,32 +113,36 @@ def run(command: Command, arguments: list[str]) -> tuple[float, int]:
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     started = time.perf_counter()
-    pid = start(command, arguments, None, writer)
-    steps, ended = 0, 0
-    while not ended:
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        try:
-            steps += len(os.read(reader, 65536))
-        except BlockingIOError:
-            time.sleep(0.002)
-    os.close(reader)
-    os.close(writer)
-    if status:
-        raise click.ClickException(f"vae-{command.name} {' '.join(arguments)} failed")
+    with tempfile.TemporaryFile() as said:
+        pid = start(command, arguments, None, writer, said.fileno())
+        steps, ended = 0, 0
+        while not ended:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            try:
+                steps += len(os.read(reader, 65536))
+            except BlockingIOError:
+                time.sleep(0.002)
+        os.close(reader)
+        os.close(writer)
+        if status:
+            said.seek(0)
+            text = said.read().decode(errors="replace")
+            raise click.ClickException(f"vae-{command.name} {' '.join(arguments)} failed:\n{text}")
     return time.perf_counter() - started, steps
 
 
-def kill(case: Case, folder: Path, moments: random.Random) -> None:
-    """Start the command and kill it at a moment that chance chooses."""
+def kill(case: Case, folder: Path, moments: random.Random) -> str:
+    """Start the command and kill it at a moment that chance chooses. Returns which kind of moment it was."""
     at_rename = moments.random() < 0.5
-    writer = os.open(os.devnull, os.O_WRONLY)
-    pid = start(case.command, case.arguments(folder), moments.randrange(case.steps) if at_rename else None, writer)
-    os.close(writer)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    die_at = moments.randrange(case.steps) if at_rename else None
+    pid = start(case.command, case.arguments(folder), die_at, nowhere, nowhere)
+    os.close(nowhere)
     if not at_rename:
         time.sleep(moments.uniform(0, case.seconds))
         os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    case.counts["at a rename" if at_rename else "at random"] += 1
+    return "at a rename" if at_rename else "at random"
 
 
 def hidden(folder: Path) -> list[Path]:
@@ -166,7 +176,9 @@ def whole_bundle(folder: Path) -> bool:
 
 def cases(work: Path) -> list[Case]:
     """All commands that write, on a small data set, checkpoint and bundle in `work`."""
-    np.save(work / "images.npy", np.random.default_rng(0).integers(0, 256, (600, 12, 12), np.uint8))
+    images = np.random.default_rng(0).integers(0, 256, (_IMAGES, 12, 12), np.uint8)
+    np.save(work / "images.npy", images)
+    np.save(work / "few.npy", images[:_FEW_IMAGES])
     base = ["--dataset", str(work / "images.npy"), *_TRAIN, "--runs", str(work), "--name"]
     run(train, [*base, "begun", "--epochs", "1"])
     run(train, [*base, "other", "--epochs", "1", "--seed", "1"])
@@ -207,9 +219,34 @@ def cases(work: Path) -> list[Case]:
     def resuming(folder: Path) -> list[str]:
         return ["--resume", str(folder / "run"), "--epochs", "4"]
 
+    def beginning(folder: Path) -> list[str]:
+        return [*base[:-3], "--runs", str(folder / "runs"), "--name", "run", "--epochs", "2"]
+
+    def begun(folder: Path) -> bool:
+        run_folder = folder / "runs/run"
+        return not (run_folder / "last.pt").exists() or bool(load_checkpoint(run_folder / "last.pt"))
+
+    def reconstructing(folder: Path) -> list[str]:
+        files = ["--output", str(folder / "x.png"), "--latents", str(folder / "x.npz")]
+        return [str(work / "images.npy"), "--bundle", str(work / "bundle"), *files]
+
     return [
         Case(
             "train",
+            train,
+            lambda folder: (folder / "runs").mkdir(),
+            beginning,
+            lambda folder: (
+                ["--resume", str(folder / "runs/run")]
+                if (folder / "runs/run/config.toml").exists()
+                else beginning(folder)
+            ),
+            begun,
+            lambda folder: weights(folder / "runs/run/last.pt") + weights(folder / "runs/run/best.pt"),
+            "runs/notes.txt",
+        ),
+        Case(
+            "train --resume",
             train,
             lambda folder: shutil.copytree(work / "begun", folder / "run"),
             resuming,
@@ -232,19 +269,33 @@ def cases(work: Path) -> list[Case]:
         sampling("sample to .npy", "x.npy", 60_000, resume=True),
         sampling("sample to .npz", "x.npz", 60_000, resume=False),
         sampling("sample to a folder", "x", 2000, resume=True),
+        Case(
+            "reconstruct",
+            reconstruct,
+            lambda folder: run(
+                reconstruct,
+                [*reconstructing(folder)[1:], str(work / "few.npy")],
+            ),
+            reconstructing,
+            reconstructing,
+            lambda folder: (
+                (folder / "x.png").is_file() and len(np.load(folder / "x.npz")["mean"]) in (_FEW_IMAGES, _IMAGES)
+            ),
+            lambda folder: sha256([folder / "x.png", folder / "x.npz"]),
+            "notes.txt",
+        ),
         sampling("sample with Ray", "ray", 60_000, "--engine", "ray", "--batch-size", "8192", resume=True),
     ]
 
 
-def attack(case: Case, work: Path, moments: random.Random) -> None:
+def attack(case: Case, work: Path, moments: random.Random) -> dict[str, int]:
     """One kill, and what comes after it."""
     with tempfile.TemporaryDirectory(dir=work) as name:
-        folder = Path(name)
-        case.prepare(folder)
+        folder = Path(name) / "work"
+        shutil.copytree(case.template, folder, symlinks=True)
         foreign = folder / case.foreign
-        foreign.write_text("mine")
         inode = foreign.stat().st_ino
-        kill(case, folder, moments)
+        moment = kill(case, folder, moments)
         touched = not foreign.exists() or foreign.stat().st_ino != inode
         try:
             whole = case.check(folder)
@@ -254,44 +305,65 @@ def attack(case: Case, work: Path, moments: random.Random) -> None:
             click.echo(f"{case.name}: {error}", err=True)
             whole = False
         touched = touched or not foreign.exists() or foreign.read_text() != "mine" or foreign.stat().st_ino != inode
-        case.counts["lost"] += not whole
-        case.counts["foreign touched"] += touched
         left = hidden(folder)
-        case.counts["leftovers"] += bool(left)
         if left:
             click.echo(f"{case.name}: left {', '.join(path.name for path in left)}", err=True)
+        return {moment: 1, "lost": not whole, "foreign touched": touched, "leftovers": bool(left)}
+
+
+def measure(case: Case, work: Path) -> None:
+    """Make the template, and let the command run once without a kill: how long, how many steps, which bytes."""
+    case.template = work / f"{case.name} before"
+    case.template.mkdir()
+    case.prepare(case.template)
+    (case.template / case.foreign).write_text("mine")
+    with tempfile.TemporaryDirectory(dir=work) as name:
+        folder = Path(name) / "work"
+        shutil.copytree(case.template, folder, symlinks=True)
+        case.seconds, case.steps = run(case.command, case.arguments(folder))
+        case.expected = case.digest(folder)
+
+
+def print_table(lines: list[dict[str, int | str]]) -> bool:
+    """A row for each command. Returns whether nothing was lost, touched or left."""
+    totals = dict.fromkeys(_COUNTS, 0)
+    print(f"{'command':20}" + "".join(f"{column:>17}" for column in _COUNTS))
+    for name in dict.fromkeys(line["command"] for line in lines):
+        counts = {key: sum(int(line.get(key, 0)) for line in lines if line["command"] == name) for key in _COUNTS}
+        print(f"{name:20}" + "".join(f"{counts[column]:17}" for column in _COUNTS))
+        totals = {key: totals[key] + counts[key] for key in _COUNTS}
+    print(f"{'all':20}" + "".join(f"{totals[column]:17}" for column in _COUNTS))
+    return not (totals["lost"] or totals["foreign touched"] or totals["leftovers"])
 
 
 @click.command()
 @click.option("--kills", type=click.IntRange(1), default=200, show_default=True, help="Of all commands together.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the moments.")
 @click.option("--command", "names", multiple=True, help="Only these, by their name in the table.")
-def main(kills: int, seed: int, names: tuple[str, ...]) -> None:
+@click.option("--journal", type=click.Path(path_type=Path), help="Note each kill here, and go on after those noted.")
+@click.option("--minutes", type=float, default=float("inf"), help="Stop after so many, with --journal.")
+def main(kills: int, seed: int, names: tuple[str, ...], journal: Path | None, minutes: float) -> None:
     """Print commands × kills × what was lost."""
+    end = time.monotonic() + 60 * minutes
     torch.set_num_threads(1)  # no threads of the parent's that a fork would lose
-    moments = random.Random(seed)
+    lines = [json.loads(line) for line in journal.read_text().splitlines()] if journal and journal.exists() else []
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         chosen = [case for case in cases(work) if not names or case.name in names]
-        for case in chosen:
-            with tempfile.TemporaryDirectory(dir=work) as name:
-                folder = Path(name)
-                case.prepare(folder)
-                (folder / case.foreign).write_text("mine")
-                case.seconds, case.steps = run(case.command, case.arguments(folder))
-                case.expected = case.digest(folder)
         quick = [case for case in chosen if "Ray" not in case.name]
         slow = [case for case in chosen if "Ray" in case.name]
-        for i in range(kills):
+        for i in range(len(lines), kills):
             pool = slow if slow and (not quick or i % _RAY_SHARE == 0) else quick
-            attack(pool[i % len(pool)], work, moments)
-    columns = list(chosen[0].counts)
-    print(f"{'command':20}" + "".join(f"{column:>17}" for column in columns))
-    for case in chosen:
-        print(f"{case.name:20}" + "".join(f"{case.counts[column]:17}" for column in columns))
-    totals = {column: sum(case.counts[column] for case in chosen) for column in columns}
-    print(f"{'all':20}" + "".join(f"{totals[column]:17}" for column in columns))
-    if totals["lost"] or totals["foreign touched"] or totals["leftovers"]:
+            case = pool[i % len(pool)]
+            if time.monotonic() > end:
+                break
+            if not case.steps:
+                measure(case, work)
+            lines.append({"command": case.name, **attack(case, work, random.Random(f"{seed} {i}"))})
+            if journal:
+                with journal.open("a") as file:
+                    file.write(json.dumps(lines[-1]) + "\n")
+    if not print_table(lines):
         sys.exit(1)
 
 

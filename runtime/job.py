@@ -106,6 +106,14 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
+def is_record(path: Path) -> bool:
+    """Whether there is a file of `write_record` at `path`."""
+    try:
+        return bool(read_record(path))
+    except OutputError:
+        return False
+
+
 def check_same(job: SampleJob, path: Path, *, ignoring: tuple[str, ...] = ()) -> None:
     """Raise OutputError, naming the first difference, where the record at `path` is of another job."""
     found = read_record(path)

@@ -18,8 +18,8 @@ import onnxruntime
 from runtime.bundle import Bundle
 from runtime.errors import BundleError
 from runtime.manifest import MANIFEST_NAME, METADATA_KEY, PRECISIONS, Port
-from runtime.onnx_guard.external_data import refuse_external_data
-from runtime.onnx_guard.limits import Work, check_graph
+from runtime.onnx_guard.checked import read_checked_graph
+from runtime.onnx_guard.limits import Work
 
 LARGE = 2**26
 """Multiplications for one image from which on several threads compute it together: some milliseconds of one thread."""
@@ -93,12 +93,8 @@ class GraphSession:
         another model.
         """
         self.name = bundle.graph_file(graph, PRECISIONS[precision])
-        content = bundle.read(self.name)
-        refuse_external_data(content, bundle.folder / self.name)
         description = bundle.manifest.graphs[graph]
-        self.work = check_graph(
-            content, bundle.folder / self.name, bundle.manifest.metadata, description.inputs, description.outputs
-        )
+        content, self.work = read_checked_graph(bundle, self.name, description)
         if self.large:
             threads = max(threads, threads_if_large)
         try:

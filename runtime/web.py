@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 from runtime.bundle import Bundle
 from runtime.errors import BundleError, InputError, OutputError
 from runtime.manifest import MANIFEST_NAME
+from runtime.onnx_guard.checked import read_checked
 
 _HOST = "127.0.0.1"
 _CHECKOUT_SITE = Path(__file__).parent.parent / "web" / "dist"
@@ -138,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
             bundle, name = Bundle.open(self._bundle), path.removeprefix(_BUNDLE_PATH)
             if name == MANIFEST_NAME:
                 return bundle.manifest.to_json().encode("utf-8")
-            return bundle.read(name) if name in bundle.manifest.files else None
+            return read_checked(bundle, name) if name in bundle.manifest.files else None
         return self._routes[path].read_bytes() if path in self._routes else None
 
     def end_headers(self) -> None:

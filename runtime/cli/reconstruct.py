@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 _SMALLEST_EFFECT = 0.5  # grey levels, mean over pixels: below this a latent is dead
 _TRAVERSE_TO = 3.0  # standard deviations of the prior, in both directions
+_LATENTS = ("mean", "log_var")  # arrays of --latents
 _path = click.Path(path_type=Path)
 
 
@@ -88,6 +92,7 @@ _path = click.Path(path_type=Path)
 @click.option(
     "--steps", type=click.IntRange(2, 1000), default=10, show_default=True, help="Images in each row of a path."
 )
+@click.option("--force", is_flag=True, help="Replace a file that vae-reconstruct did not write.")
 @click.option("--strict", is_flag=True, help="Refuse images of another size or mode instead of converting them.")
 @precision_option
 @scale_option
@@ -108,6 +113,7 @@ def reconstruct(
     direction: tuple[Path, Path] | None,
     amount: float,
     steps: int,
+    force: bool,
     strict: bool,
     precision: str,
     scale: int,
@@ -126,27 +132,41 @@ def reconstruct(
         raise click.UsageError(f"{' and '.join(given)}: give one of these, with IMAGES and without --latents.")
     if top is not None and traverse is None:
         raise click.BadParameter("goes with --traverse", param_hint="--top")
-    from runtime.images.png import save_png
+    from runtime.outputs.foreign import is_archive_of, is_our_picture, replacing_ours
     from runtime.reconstructor import Reconstructor
 
     reconstructor = Reconstructor(bundle, precision=precision, threads=threads)
-    if interpolate:
-        pixels, summary = _interpolation(reconstructor, interpolate, steps, spherical, strict)
-    elif traverse:
-        _traversal(reconstructor, traverse, output, steps, top, strict=strict, scale=scale)
-        return
-    elif variations is not None:
-        pixels, summary = _variations(reconstructor, images, variations, spread, seed, strict)
-        steps = variations + 1
-    elif toward is not None or direction is not None:
-        pixels, summary = _moves(reconstructor, images, toward, direction, amount, steps, strict)
-    else:
-        _reconstruct_all(reconstructor, images, output, latents, strict=strict, scale=scale)
-        return
-    from runtime.images.sheet import grid
+    with ExitStack() as owned:
+        owned.enter_context(replacing_ours(output, is_our_picture, "vae-reconstruct", force=force))
+        if latents is not None:
+            is_ours = partial(is_archive_of, names=_LATENTS)
+            owned.enter_context(replacing_ours(latents, is_ours, "vae-reconstruct", force=force))
+        if interpolate:
+            pixels, summary = _interpolation(reconstructor, interpolate, steps, spherical, strict)
+        elif traverse:
+            _traversal(reconstructor, traverse, output, steps, top, strict=strict, scale=scale)
+            return
+        elif variations is not None:
+            pixels, summary = _variations(reconstructor, images, variations, spread, seed, strict)
+            steps = variations + 1
+        elif toward is not None or direction is not None:
+            pixels, summary = _moves(reconstructor, images, toward, direction, amount, steps, strict)
+        else:
+            _reconstruct_all(reconstructor, images, output, latents, strict=strict, scale=scale)
+            return
+        from runtime.images.sheet import grid
 
-    save_png(output, grid(pixels, steps, scale=scale))
-    click.echo(f"{output}: {summary}")
+        _save(reconstructor, output, grid(pixels, steps, scale=scale))
+        click.echo(f"{output}: {summary}")
+
+
+def _save(reconstructor: Reconstructor, output: Path, picture: npt.NDArray[np.uint8]) -> None:
+    """Write the picture, with a note of the model that made it: by this a later call knows that the file is ours."""
+    from runtime.images.png import save_png
+    from runtime.manifest import METADATA_KEY
+
+    note = {"command": "vae-reconstruct", "pair_id": reconstructor.bundle.manifest.metadata.pair_id}
+    save_png(output, picture, text={METADATA_KEY: json.dumps(note)})
 
 
 def _reconstruct_all(
@@ -158,12 +178,11 @@ def _reconstruct_all(
     strict: bool,
     scale: int,
 ) -> None:
-    from runtime.images.png import save_png
     from runtime.images.sheet import comparison, mean_absolute_errors
 
     originals = _load(reconstructor, paths, strict)
     reconstructed = reconstructor.reconstruct(originals)
-    save_png(output, comparison(originals, reconstructed, scale=scale))
+    _save(reconstructor, output, comparison(originals, reconstructed, scale=scale))
     count = len(originals)
     click.echo(f"{output}: {count} image{'s' * (count > 1)} above, reconstructions below")
     if latents is not None:
@@ -252,7 +271,6 @@ def _traversal(
     """Rows for the latents that change the image, the one that changes it most first."""
     import numpy as np
 
-    from runtime.images.png import save_png
     from runtime.images.sheet import labelled_rows
 
     (image,) = _load(reconstructor, (path,), strict)
@@ -264,7 +282,7 @@ def _traversal(
     values = np.linspace(-_TRAVERSE_TO, _TRAVERSE_TO, steps)
     rows = [reconstructor.traverse(image, dimension, values) for dimension in shown]
     labels = [f"z{dimension}  {effects[dimension]:.1f}" for dimension in shown]
-    save_png(output, labelled_rows(np.concatenate(rows), labels, scale=scale))
+    _save(reconstructor, output, labelled_rows(np.concatenate(rows), labels, scale=scale))
     left_out = f"{len(effects) - len(active)} of {len(effects)} latents change nothing and are left out"
     click.echo(
         f"{output}: {len(shown)} latents from {-_TRAVERSE_TO:g} to {_TRAVERSE_TO:g}, each with the grey levels that it "

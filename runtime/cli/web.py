@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from runtime.cli.command import RuntimeCommand, bundle_argument
+from runtime.text import printable
 
 
 @click.command(cls=RuntimeCommand)
@@ -35,7 +36,7 @@ def web(bundle: Path, port: int, open_browser: bool, site: Path | None) -> None:
 
     with make_server(Bundle.open(bundle), find_site(site), port) as server:
         address = f"http://127.0.0.1:{server.server_port}/"
-        click.echo(f"{bundle} at {address} (Ctrl-C stops)")
+        click.echo(printable(f"{bundle} at {address} (Ctrl-C stops)"))
         if open_browser:
             click.launch(address)
         try:

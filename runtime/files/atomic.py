@@ -1,6 +1,7 @@
 """Writing files so that nothing is ever left half-written."""
 
 import errno
+import glob
 import io
 import os
 import secrets
@@ -12,6 +13,7 @@ from pathlib import Path
 from runtime.errors import OutputError
 
 _SUFFIX_BYTES = 4  # random, in the name of a temporary file
+_RANDOM = "[0-9a-f]" * 2 * _SUFFIX_BYTES
 
 
 @contextmanager
@@ -46,13 +48,14 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def remove_unfinished(path: Path) -> None:
     """Remove the temporary files that a process killed inside `replacing(path)` has left beside it."""
-    for leftover in path.parent.glob(f".{path.stem}.{'[0-9a-f]' * 2 * _SUFFIX_BYTES}{path.suffix}"):
+    stem, suffix = glob.escape(path.stem), glob.escape(path.suffix)
+    for leftover in path.parent.glob(f".{stem}.{_RANDOM}{suffix}"):
         leftover.unlink(missing_ok=True)
 
 
 def remove_unfinished_in(folder: Path) -> None:
     """Remove all temporary files that processes killed inside `replacing` have left in `folder`, if there is one."""
-    for leftover in folder.glob(f".*.{'[0-9a-f]' * 2 * _SUFFIX_BYTES}.*"):
+    for leftover in folder.glob(f".*.{_RANDOM}.*"):
         leftover.unlink(missing_ok=True)
 
 

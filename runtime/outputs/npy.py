@@ -19,7 +19,7 @@ import numpy as np
 from runtime.errors import OutputError
 from runtime.files.atomic import remove_unfinished
 from runtime.files.owner import lock_beside, owning
-from runtime.job import SampleJob, check_same, write_record
+from runtime.job import SampleJob, check_same, is_record, read_record, write_record
 from runtime.outputs.foreign import require_ours
 from runtime.outputs.space import require_space
 from runtime.sampler import Sampler
@@ -86,7 +86,11 @@ def _write(
     path, part = files.path, files.part
     for record in (files.record, files.part_record):
         remove_unfinished(record)
-    require_ours(path, ours=files.record.exists() or files.part_record.exists(), force=force)
+        if resume and record.exists():
+            read_record(record)  # raises where it is none
+        require_ours(record, ours=is_record(record), force=force, command="vae-sample")
+    noted = files.record.exists() or files.part_record.exists()
+    require_ours(path, ours=noted, force=force, command="vae-sample")
     if part.exists() and not resume:
         raise OutputError(f"{part}: left by an interrupted run; continue it with --resume, or remove it")
     if not part.exists() and path.exists() and files.part_record.exists():

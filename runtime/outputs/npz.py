@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.files.atomic import remove_unfinished, replacing
-from runtime.files.owner import lock_beside, owning
-from runtime.job import SampleJob, write_record
-from runtime.outputs.foreign import is_our_archive, require_ours
+from runtime.files.atomic import replacing
+from runtime.job import SampleJob, is_record, write_record
+from runtime.outputs.foreign import is_archive_of, replacing_ours
 from runtime.outputs.space import require_space
 from runtime.sampler import Sampler
 
+_ARRAYS = ("images", "latents", "indices")  # which `labels` may follow
 _BATCH = 8192  # latents at a time
 
 
@@ -35,10 +35,13 @@ def write_npz(
     force: replace a file that no call wrote. Raises OutputError if the disk is too small or writing fails; `path` is
     then unchanged.
     """
-    with owning(path, lock_beside(path)):
-        remove_unfinished(path)
-        require_ours(path, ours=is_our_archive(path), force=force)
+    record = path.with_name(f"{path.name}.json")
+    with (
+        replacing_ours(path, lambda there: is_archive_of(there, _ARRAYS), "vae-sample", force=force),
+        replacing_ours(record, is_record, "vae-sample", force=force),
+    ):
         _write(sampler, job, path, batch_size, advance)
+        write_record(job, record)
     return job.num
 
 
@@ -76,7 +79,6 @@ def _write(
         if sampler.classes:
             found = (sampler.labels(chosen, seed=job.seed, label=job.label) for chosen in indices())
             _add(archive, "labels", "<i8", (job.num,), found)
-    write_record(job, path.with_name(f"{path.name}.json"))
 
 
 def _add(

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from runtime.errors import InputError
-from runtime.files.atomic import remove_unfinished
-from runtime.files.owner import lock_beside, owning
 from runtime.images.png import save_png
 from runtime.images.sheet import grid
 from runtime.job import SampleJob
 from runtime.manifest import METADATA_KEY
-from runtime.outputs.foreign import is_our_picture, require_ours
+from runtime.outputs.foreign import is_our_picture, replacing_ours
 from runtime.sampler import Sampler
 
 
@@ -28,7 +24,7 @@ def write_classes(sampler: Sampler, job: SampleJob, path: Path, *, scale: int, f
         raise InputError(
             "there are no classes to give a row each: the bundle draws from N(0, I), or its training data had no labels"
         )
-    with _replacing_ours(path, force=force):
+    with replacing_ours(path, is_our_picture, "vae-sample", force=force):
         rows = [
             sampler.sample(job.num, seed=job.seed, first=job.first, temperature=job.temperature, label=number)
             for number in range(len(sampler.classes))
@@ -44,16 +40,7 @@ def write_picture(
 
     force: replace a file that no call wrote.
     """
-    with _replacing_ours(path, force=force):
+    with replacing_ours(path, is_our_picture, "vae-sample", force=force):
         pixels = sampler.sample(job.num, seed=job.seed, first=job.first, temperature=job.temperature, label=job.label)
         save_png(path, grid(pixels, columns, scale=scale), text={METADATA_KEY: job.to_json()})
     return job.num
-
-
-@contextmanager
-def _replacing_ours(path: Path, *, force: bool) -> Iterator[None]:
-    """Own `path`, once it is known that a picture there is ours."""
-    with owning(path, lock_beside(path)):
-        remove_unfinished(path)
-        require_ours(path, ours=is_our_picture(path), force=force)
-        yield

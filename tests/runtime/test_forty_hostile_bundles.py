@@ -5,12 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +15,11 @@ import pytest
 
 from runtime.golden import ENCODER_ARRAYS, SAMPLE_ARRAYS
 from tests.runtime import test_hostile_golden as golden
+from tests.runtime.forked_commands import Commands
 from tests.runtime.test_hostile import relist, replaced
 from tests.runtime.test_hostile_graphs import ATTACKS, Body, attack
 
 MOST_MB, MOST_SECONDS = 500, 5
-BIN = Path(sys.executable).parent
 Harm = Callable[[Path], None]
 
 
@@ -135,49 +131,62 @@ HARMS: dict[str, Harm] = {
     "range": in_manifest(("graphs", "decoder", "outputs", 0, "range"), ["\x1b[31m", {}]),
 }
 
-MEASURE = """
-import sys
-import runtime.cli
-command, arguments = getattr(runtime.cli, sys.argv[1]), sys.argv[2:]
-try:
-    command(arguments)
-finally:
-    (peak,) = (line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
-    print("peak", peak, flush=True)
-"""
+
+@pytest.fixture(scope="module")
+def commands() -> Iterator[Commands]:
+    with Commands.started() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "index.html").write_text("<!doctype html>")
+    return folder
 
 
 @pytest.mark.parametrize("name", HARMS)
-def test_no_command_takes_much_over_a_hostile_bundle(bundle: Path, tmp_path: Path, name: str) -> None:
+def test_no_command_takes_much_over_a_hostile_bundle(
+    commands: Commands, bundle: Path, site: Path, tmp_path: Path, name: str
+) -> None:
     HARMS[name](bundle)
-    for command, *options in (("verify", "--verbose"), ("sample", "--output", str(tmp_path / "x.png"))):
-        started = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-c", MEASURE, command, str(bundle), *options], capture_output=True, text=True, timeout=60
-        )
-        seconds = time.monotonic() - started
-        megabytes = int(done.stdout.split()[-1]) / 1000
-        assert (megabytes < MOST_MB, seconds < MOST_SECONDS) == (True, True), (command, megabytes, seconds)
-        assert done.returncode == 1 or command == "sample", done.stdout
-        assert "Traceback" not in done.stderr
-        assert "please report" not in done.stderr
-        shown = (done.stdout + done.stderr).replace("\n", "")
-        assert shown.isprintable(), shown
+    for command, *options in (
+        ("verify", "--verbose"),
+        ("sample", "--force", "--output", tmp_path / "x.png"),
+        ("web", "--site", site, "--port", 0, "--no-open"),
+    ):
+        outcome = commands.run(command, bundle, *options)
+        assert (outcome.peak_mb < MOST_MB, outcome.seconds < MOST_SECONDS) == (True, True), (command, outcome)
+        assert outcome.code == 1 or command != "verify", outcome
+        assert "Traceback" not in outcome.said
+        assert "please report" not in outcome.said
+        assert outcome.said.replace("\n", "").isprintable(), (command, outcome.said)
+        if command == "web":
+            assert outcome.code == (0 if outcome.statuses else 1), outcome
+            assert outcome.stop_seconds is None or outcome.stop_seconds < MOST_SECONDS
+        else:
+            stopped = commands.run(command, bundle, *options, terminate_s=0.01)
+            assert stopped.stop_seconds is None or stopped.stop_seconds < MOST_SECONDS, (command, stopped)
 
 
 def test_there_are_forty() -> None:
     assert len(HARMS) >= 40
 
 
-@pytest.mark.parametrize("name", ["graph 0", "pipe", "sparse", "bomb", "large manifest"])
-def test_the_server_of_a_hostile_bundle_is_stopped_by_a_signal(bundle: Path, tmp_path: Path, name: str) -> None:
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "index.html").write_text("<!doctype html>")
+def test_what_measures_would_notice(commands: Commands, bundle: Path, site: Path, tmp_path: Path) -> None:
+    """A sound bundle draws, takes memory, and is served; a long command is stopped by the signal."""
+    drawn = commands.run("sample", bundle, "--output", tmp_path / "x.png")
+    assert (drawn.code, drawn.peak_mb > 30, "64 images" in drawn.said) == (0, True, True), drawn
+    served = commands.run("web", bundle, "--site", site, "--port", 0, "--no-open")
+    assert (served.code, set(served.statuses.values())) == (0, {200}), served
+    stopped = commands.run("sample", bundle, "--num", 10_000_000, "--output", tmp_path / "x.npy", terminate_s=0.3)
+    assert (stopped.code, "stopped at" in stopped.said) == (1, True), stopped
+
+
+@pytest.mark.parametrize("name", ["graph 0", "operators", "pipe", "sparse"])
+def test_a_graph_that_the_runtime_refuses_is_not_served_either(
+    commands: Commands, bundle: Path, site: Path, name: str
+) -> None:
     HARMS[name](bundle)
-    command = [str(BIN / "vae-web"), str(bundle), "--site", str(tmp_path / "site"), "--port", "0", "--no-open"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        if process.stdout.readline():
-            process.send_signal(signal.SIGTERM)
-        _, stderr = process.communicate(timeout=5)
-    assert "Traceback" not in stderr
+    served = commands.run("web", bundle, "--site", site, "--port", 0, "--no-open")
+    assert (served.statuses["decoder.onnx"], served.statuses["golden.json"]) == (500, 200)

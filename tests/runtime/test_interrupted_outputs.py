@@ -19,6 +19,7 @@ from runtime.job import SampleJob
 from runtime.outputs import folder as folder_module
 from runtime.outputs.folder import write_folder
 from runtime.outputs.npy import write_npy
+from runtime.outputs.npz import write_npz
 from runtime.sampler import Sampler
 
 NUM = 3000
@@ -95,6 +96,20 @@ def test_somebody_elses_file_is_replaced_by_force_alone(bundle: Path, tmp_path: 
     assert run(bundle, "--output", path).exit_code == 0  # now it is ours
 
 
+@pytest.mark.parametrize(("ending", "more"), [("npy", []), ("npy", ["--resume"]), ("npz", [])])
+def test_a_users_file_with_the_name_of_the_note_of_a_job_is_replaced_by_force_alone(
+    bundle: Path, tmp_path: Path, ending: str, more: list[str]
+) -> None:
+    """An array with a JSON file of the same name beside it is a common pair."""
+    path, note = tmp_path / f"x.{ending}", tmp_path / f"x.{ending}.json"
+    note.write_text('{"mine": 1}')
+    result = run(bundle, "--output", path, *more)
+    assert (result.exit_code, f"{note}: " in result.output) == (1, True), result.output
+    assert (note.read_text(), path.exists()) == ('{"mine": 1}', False)
+    assert run(bundle, "--output", path, "--force").exit_code == 0
+    assert run(bundle, "--output", path).exit_code == 0
+
+
 @pytest.mark.parametrize("ending", ["npy", "npz", "png"])
 def test_what_a_killed_writer_left_is_gone_after_the_next_one(bundle: Path, tmp_path: Path, ending: str) -> None:
     program = (
@@ -107,6 +122,48 @@ def test_what_a_killed_writer_left_is_gone_after_the_next_one(bundle: Path, tmp_
     assert any(file.name.startswith(".x") for file in tmp_path.iterdir())
     assert run(bundle, "--output", path, *(["--resume"] if ending == "npy" else [])).exit_code == 0
     assert {file.name for file in tmp_path.iterdir()} - {"bundle"} <= {path.name, f"{path.name}.json"}
+
+
+@pytest.mark.parametrize("ending", ["npy", "npz"])
+def test_a_kill_at_any_rename_leaves_nothing_hidden_after_the_next_start(
+    bundle: Path, tmp_path: Path, ending: str
+) -> None:
+    path = tmp_path / f"x[1].{ending}"  # which is a pattern, too
+    sampler, job = job_of(bundle, num=100)
+
+    def write() -> None:
+        if ending == "npy":
+            write_npy(sampler, job, path, resume=path.exists() or path.with_name(f"{path.name}.part").exists())
+        else:
+            write_npz(sampler, job, path)
+
+    def die_at(step: int) -> bool:
+        """Whether there was a rename with this number."""
+        pid = os.fork()
+        if pid == 0:
+            left, replace = step, Path.replace
+
+            def stop(self: Path, target: Path) -> Path:
+                nonlocal left
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                left -= 1
+                return replace(self, target)
+
+            Path.replace = stop  # type: ignore[method-assign, assignment]
+            write()
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        return os.WIFSIGNALED(status)
+
+    step = 0
+    while die_at(step):
+        write()
+        assert sorted(file.name for file in tmp_path.iterdir() if file != bundle) == [path.name, f"{path.name}.json"]
+        path.unlink()
+        path.with_name(f"{path.name}.json").unlink()
+        step += 1
+    assert step >= 2
 
 
 def test_resuming_a_folder_asks_for_room_for_what_is_missing_alone(

@@ -1,5 +1,6 @@
 """Interpolation, traversal, posterior samples, and the inputs and outputs of `vae-reconstruct`."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 from runtime.cli import reconstruct
 from runtime.errors import InputError
+from runtime.files.owner import lock_beside, owning
 from runtime.noise import POSTERIOR_STREAM, standard_normal
 from runtime.reconstructor import Reconstructor
 from trainer.data.dataset import ImageData
@@ -147,3 +149,30 @@ def test_paths_are_drawn(bundle: Path, tmp_path: Path, blobs: ImageData, option:
 @pytest.mark.parametrize("arguments", [[], ["a.png", "--traverse", "b.png"], ["a.png", "--output", "a.jpg"]])
 def test_bad_usage_exits_with_2(bundle: Path, arguments: list[str]) -> None:
     assert run(bundle, *arguments).exit_code == 2
+
+
+@pytest.mark.parametrize("option", ["--output", "--latents"])
+def test_somebody_elses_file_is_replaced_by_force_alone(
+    bundle: Path, tmp_path: Path, blobs: ImageData, option: str
+) -> None:
+    Image.fromarray(blobs.test_images[0, :, :, 0]).save(tmp_path / "a.png")
+    np.savez(tmp_path / "mine.npz", mine=np.arange(3))
+    mine, options = {
+        "--output": (tmp_path / "a.png", []),
+        "--latents": (tmp_path / "mine.npz", ["--output", tmp_path / "out.png"]),
+    }[option]
+    before = mine.read_bytes()
+    result = run(bundle, tmp_path / "a.png", option, mine, *options)
+    assert (result.exit_code, "vae-reconstruct did not write it" in result.output) == (1, True), result.output
+    assert mine.read_bytes() == before
+    assert not (tmp_path / "out.png").exists()
+    assert run(bundle, tmp_path / "a.png", option, mine, *options, "--force").exit_code == 0
+    assert run(bundle, tmp_path / "a.png", option, mine, *options).exit_code == 0  # now it is ours
+
+
+def test_a_picture_that_another_process_is_writing_is_refused(bundle: Path, tmp_path: Path, blobs: ImageData) -> None:
+    Image.fromarray(blobs.test_images[0, :, :, 0]).save(tmp_path / "a.png")
+    output = tmp_path / "out.png"
+    with owning(output, lock_beside(output)):
+        result = run(bundle, tmp_path / "a.png", "--output", output)
+    assert (result.exit_code, f"pid {os.getpid()}) is writing it" in result.output) == (1, True)

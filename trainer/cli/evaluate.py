@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runtime.files.atomic import open_regular, write_atomically
 from trainer.cli.command import TrainerCommand
 from trainer.cli.config_file import read_toml
 from trainer.cli.data_options import data_options, load_data
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from trainer.checkpoint import Checkpoint
     from trainer.data.dataset import ImageData
     from trainer.evaluation.evaluate import Evaluation
+
+_RECORD = "evaluation.json"
 
 
 @click.command(cls=TrainerCommand)
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Folder for evaluation.json and pictures.  [default: evaluation, next to the checkpoint]",
 )
+@click.option("--force", is_flag=True, help="Replace files of these names that vae-evaluate did not write.")
 def evaluate(
     target: Path,
     dataset: str | None,
@@ -60,6 +64,7 @@ def evaluate(
     device: str,
     threads: int | None,
     output: Path | None,
+    force: bool,
 ) -> None:
     """Evaluate a trained model: bounds on its likelihood, active latents, sample quality.
 
@@ -67,10 +72,10 @@ def evaluate(
     """
     import torch
 
-    from runtime.files.atomic import write_atomically
+    from runtime.outputs.foreign import replacing_ours_in
     from trainer.checkpoint import load_checkpoint
     from trainer.device import choose_device, peak_memory_mb
-    from trainer.evaluation.figures import draw_evaluation
+    from trainer.evaluation.figures import PICTURES, draw_evaluation
     from trainer.evaluation.table import as_table
 
     checkpoint_path = target / "best.pt" if target.is_dir() else target
@@ -79,15 +84,24 @@ def evaluate(
     if threads is not None:
         torch.set_num_threads(threads)
     data = _load_same(checkpoint, checkpoint_path.parent / "config.toml", dataset, data_dir)
-    found = _evaluate_with_progress(checkpoint, data, k, images, samples, seed, where)
-
     folder = output or checkpoint_path.parent / "evaluation"
-    write_atomically(folder / "evaluation.json", (json.dumps(found.to_dict(), indent=1) + "\n").encode())
-    pictures = draw_evaluation(found, checkpoint, folder)
+    with replacing_ours_in(folder, (_RECORD, *PICTURES), is_evaluation, "vae-evaluate", force=force):
+        found = _evaluate_with_progress(checkpoint, data, k, images, samples, seed, where)
+        write_atomically(folder / _RECORD, (json.dumps(found.to_dict(), indent=1) + "\n").encode())
+        pictures = draw_evaluation(found, checkpoint, folder)
     click.echo(f"evaluated {checkpoint_path}\n{as_table(found)}")
-    click.echo(f"\nwrote     {folder}/ evaluation.json\n          {', '.join(path.name for path in pictures)}")
+    click.echo(f"\nwrote     {folder}/ {_RECORD}\n          {', '.join(path.name for path in pictures)}")
     if (peak := peak_memory_mb()) is not None:
         click.echo(f"peak      {peak:,.0f} MB of memory")
+
+
+def is_evaluation(path: Path) -> bool:
+    """Whether the file at `path` is an `evaluation.json` of this command."""
+    try:
+        with open_regular(path) as file:
+            return "protocols" in json.load(file)
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
 
 
 def _load_same(checkpoint: Checkpoint, config: Path, dataset: str | None, data_dir: Path | None) -> ImageData:

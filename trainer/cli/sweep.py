@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runtime.files.atomic import open_regular, write_atomically
 from trainer.cli.command import TrainerCommand
 from trainer.cli.data_options import DEFAULT_WORDS, data_options, load_data, shape_options
 from trainer.errors import SettingsError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from trainer.settings import Settings
     from trainer.sweep.grid import Cell
 
+_TABLE, _PICTURE = "sweep.csv", "sweep.png"
+_TABLE_START = b"name,latent_dim,hidden,"
 _HEADER = "latent  hidden    norm    loss      KL  active     NLL     FID   sure  seconds"
 
 
@@ -89,6 +92,7 @@ def _parse_switches(ctx: click.Context, param: click.Parameter, value: str | Non
 @click.option(
     "--name", default="sweep", show_default=True, help="Folder name of the sweep; an existing one is continued."
 )
+@click.option("--force", is_flag=True, help="Replace a table or picture that vae-sweep did not write.")
 def sweep(
     latent_dims: list[int],
     hiddens: list[tuple[int, ...]],
@@ -104,6 +108,7 @@ def sweep(
     threads: int | None,
     runs: Path,
     name: str,
+    force: bool,
 ) -> None:
     """Train a grid of models and compare them in one table and one picture.
 
@@ -112,7 +117,7 @@ def sweep(
     """
     import torch
 
-    from runtime.files.atomic import write_atomically
+    from runtime.outputs.foreign import replacing_ours_in
     from trainer.csv_file import write_csv
     from trainer.device import choose_device
     from trainer.pictures import to_png
@@ -131,14 +136,23 @@ def sweep(
     data = load_data(dataset, data_dir, image_size, channels)
     folder = runs / name
     click.echo(f"{len(grid)} cells of {base.epochs} epochs on {data.name}, into {folder}\n\n{_HEADER}")
-    cells = _run_with_progress(grid, folder, data, where)
-
-    write_csv(folder / "sweep.csv", [asdict(cell) for cell in cells])
-    write_atomically(folder / "sweep.png", to_png(draw_sweep(folder, cells)))
+    with replacing_ours_in(folder, (_TABLE, _PICTURE), _is_table, "vae-sweep", force=force):
+        cells = _run_with_progress(grid, folder, data, where)
+        write_csv(folder / _TABLE, [asdict(cell) for cell in cells])
+        write_atomically(folder / _PICTURE, to_png(draw_sweep(folder, cells)))
     click.echo(f"\nnats per test image; NLL by {NLL_SAMPLES} samples, of binarised images if Bernoulli")
     if cells[0].real_fid is not None:
         click.echo(f"sure: mean confidence of a classifier; FID of real test images: {cells[0].real_fid:.2f}")
-    click.echo(f"wrote   {folder}/ sweep.csv, sweep.png")
+    click.echo(f"wrote   {folder}/ {_TABLE}, {_PICTURE}")
+
+
+def _is_table(path: Path) -> bool:
+    """Whether the file at `path` is a `sweep.csv` of this command."""
+    try:
+        with open_regular(path) as file:
+            return file.read(len(_TABLE_START)) == _TABLE_START
+    except OSError:
+        return False
 
 
 def _run_with_progress(grid: dict[str, Settings], folder: Path, data: ImageData, device: torch.device) -> list[Cell]:

@@ -18,6 +18,8 @@ from trainer.model.vae import VAE
 from trainer.objective.active import ACTIVE_KL_NATS, count_active_by_kl
 from trainer.pictures import image_grid, to_png, to_uint8, without_gray_axis
 
+PICTURES = ("samples.png", "kl_over_epochs.png", "classes.png", "manifold.png")
+"""Names of the files that `draw_evaluation` may write."""
 _FLOOR_COLOUR, _EXCESS_COLOUR, _KL_COLOUR = "#d1d5db", "#c2410c", "#8aa1b8"
 _PER_CLASS = 15  # samples shown per class
 _MOST_CLASSES = 20
@@ -27,13 +29,14 @@ _MANIFOLD_REACH = 2.0  # standard deviations of the prior
 
 def draw_evaluation(found: Evaluation, checkpoint: Checkpoint, folder: Path) -> list[Path]:
     """Draw all pictures for which the evaluation has data into `folder`. Returns the files."""
-    figures: dict[str, Figure] = {"samples.png": generated(found)}
+    samples_name, kl_name, classes_name, manifold_name = PICTURES
+    figures: dict[str, Figure] = {samples_name: generated(found)}
     if checkpoint.history[-1].test_kl_per_dimension:
-        figures["kl_over_epochs.png"] = kl_over_epochs(checkpoint.history)
+        figures[kl_name] = kl_over_epochs(checkpoint.history)
     if next(iter(found.protocols.values())).elbo.by_class:
-        figures["classes.png"] = class_bars(found)
+        figures[classes_name] = class_bars(found)
     if checkpoint.model_config.latent_dim == 2:
-        figures["manifold.png"] = manifold(checkpoint.build_model())
+        figures[manifold_name] = manifold(checkpoint.build_model())
     for name, figure in figures.items():
         write_atomically(folder / name, to_png(figure))
     return [folder / name for name in figures]

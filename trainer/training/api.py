@@ -143,6 +143,8 @@ def create_run(
     """
     run = Run.create(runs, name, f"{Path(data.name).stem}-{settings.preset}")
     held.enter_context(run.owned())
+    if run.config.exists():
+        raise SettingsError(f"{run.folder} already exists; choose another --name or remove it")
     source = data.source
     if source is None:
         save_arrays(data, run.arrays)

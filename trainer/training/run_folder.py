@@ -28,23 +28,27 @@ class Run:
     def create(cls, parent: str | Path, name: str | None, default_name: str) -> Run:
         """Create a folder under `parent` and link `latest` to it.
 
-        name: must not exist yet; None means `default_name` with the first free number. Raises SettingsError if the name
-        is taken or is not a plain folder name, OutputError if the folder cannot be written.
+        name: must not exist yet, but for an empty folder, such as a command leaves that is killed as it begins; None
+        means `default_name` with the first free number. Raises SettingsError if the name is taken or is not a plain
+        folder name, OutputError if the folder cannot be written.
         """
         if name is not None and (Path(name).name != name or name in ("", "latest")):
             raise SettingsError(f"the name of a run should be a plain folder name other than latest but is {name!r}")
         try:
             parent = Path(parent)
             parent.mkdir(parents=True, exist_ok=True)
+            latest = parent / "latest"
+            if latest.exists() and not latest.is_symlink():
+                raise SettingsError(
+                    f"{latest}: is no link of vae-train, so it stays; move it, or choose another --runs"
+                )
             if name is None:
                 folder = _make_numbered(parent, default_name)
-            elif (parent / name).exists():
-                raise SettingsError(f"{parent / name} already exists; choose another --name or remove it")
             else:
                 folder = parent / name
-                folder.mkdir()
-            with owning_for_a_moment(parent / "latest", lock_beside(parent / "latest")):
-                _point(parent / "latest", folder)
+                _make_or_take(folder)
+            with owning_for_a_moment(latest, lock_beside(latest)):
+                _point(latest, folder)
         except OSError as error:
             raise OutputError(f"cannot write to {parent}: {error.strerror or error}") from error
         return cls(folder)
@@ -73,7 +77,7 @@ class Run:
         with owning(self.folder, lock_inside(self.folder)):
             _owned.add(key)
             try:
-                for path in (self.last, self.best, self.config, *self.history):
+                for path in (self.last, self.best, self.config, *self.history, self.preview, self.arrays):
                     remove_unfinished(path)
                 for folder in (self.pictures, self.folder / "test_images"):
                     remove_unfinished_in(folder)
@@ -143,6 +147,14 @@ def _make_numbered(parent: Path, default_name: str) -> Path:
             number += 1
         else:
             return folder
+
+
+def _make_or_take(folder: Path) -> None:
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        if not folder.is_dir() or any(not path.name.startswith(".") for path in folder.iterdir()):
+            raise SettingsError(f"{folder} already exists; choose another --name or remove it") from None
 
 
 def _point(link: Path, folder: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 
 from trainer.checkpoint import Checkpoint, load_checkpoint
-from trainer.cli.evaluate import evaluate
+from trainer.cli.evaluate import evaluate, is_evaluation
 from trainer.data.dataset import ImageData
 from trainer.data.pixels import to_float
 from trainer.errors import DataError
@@ -169,11 +169,18 @@ def test_command_evaluates_a_run_and_writes_table_json_and_pictures(
     asked = CliRunner().invoke(evaluate, arguments)
     assert asked.exit_code == 1
     assert "trained on blobs; say where that lies with --dataset" in asked.output
-    result = CliRunner().invoke(evaluate, [*arguments, "--dataset", str(data)])
+    arguments += ["--dataset", str(data)]
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "classes.png").write_text("mine")
+    refused = CliRunner().invoke(evaluate, arguments)
+    assert (refused.exit_code, "classes.png: is there already" in refused.output) == (1, True), refused.output
+    assert [(path.name, path.read_text()) for path in (tmp_path / "e").iterdir()] == [("classes.png", "mine")]
+    result = CliRunner().invoke(evaluate, [*arguments, "--force"])
     assert result.exit_code == 0, result.output
     table = result.output.split("\nwrote")[0].splitlines()[1:]
     assert max(map(len, table)) <= 80
     content = json.loads((tmp_path / "e" / "evaluation.json").read_text())
     nll = content["protocols"]["binarised"]["nll"]["nll"]
     assert any(line.split()[:5] == ["NLL", "by", "k", "=", "60"] and line.endswith(f"{nll:.2f}") for line in table)
-    assert (tmp_path / "e" / "classes.png").exists()
+    assert (tmp_path / "e" / "classes.png").read_bytes().startswith(b"\x89PNG")
+    assert is_evaluation(tmp_path / "e" / "evaluation.json")  # so that it needs no --force next time

@@ -34,9 +34,14 @@ def test_grid_has_every_combination_and_keeps_the_rest() -> None:
 
 
 def test_an_interrupted_sweep_is_resumed(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = CliRunner().invoke(sweep, [*arguments, "--latent-dim", "2"])
-    assert first.exit_code == 0, first.output
     folder = tmp_path / "runs" / "sweep"
+    folder.mkdir(parents=True)
+    (folder / "sweep.csv").write_text("mine")
+    refused = CliRunner().invoke(sweep, [*arguments, "--latent-dim", "2"])
+    assert (refused.exit_code, "vae-sweep did not write it" in refused.output) == (1, True), refused.output
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("sweep.csv", "mine")]
+    first = CliRunner().invoke(sweep, [*arguments, "--latent-dim", "2", "--force"])
+    assert first.exit_code == 0, first.output
     finished = (folder / "latent2-hidden8x8" / "last.pt").stat().st_mtime_ns
     (folder / "latent3-hidden8x8").mkdir()
     (folder / "latent3-hidden8x8" / "last.pt").write_text("what a killed process left")
