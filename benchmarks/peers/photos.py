@@ -49,7 +49,7 @@ class Portion:
     """Counts the processor time of one training over several calls, and says when a call has used its own."""
 
     def __init__(self, file: Path, limit: float) -> None:
-        self._file, self._start, self._limit = file, time.process_time(), limit
+        self._file, self._start, self._end = file, time.process_time(), time.monotonic() + limit
         self._before: float = json.loads(file.read_text()) if file.is_file() else 0.0
 
     def seconds(self) -> float:
@@ -57,7 +57,7 @@ class Portion:
         return self._before + time.process_time() - self._start
 
     def is_over(self) -> bool:
-        return time.process_time() - self._start > self._limit
+        return time.monotonic() > self._end
 
     def save(self) -> None:
         self._file.write_text(json.dumps(self.seconds()))

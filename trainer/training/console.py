@@ -57,9 +57,9 @@ def _extended(settings: Settings, checkpoint: Checkpoint | None) -> str:
         return ""
     before, following = checkpoint.settings, checkpoint.epoch + 1
     return (
-        f"rate    the cosine now falls over {settings.epochs} epochs instead of {before.epochs}: epoch {following} "
-        f"trains at {settings.learning_rate_in(following):.2g},\n"
-        f"        after {before.learning_rate_in(checkpoint.epoch):.2g} in epoch {checkpoint.epoch}\n"
+        f"rate    the cosine now falls over {settings.epochs} epochs instead of {before.epochs}:\n"
+        f"        epoch {following} trains at {settings.learning_rate_in(following):.2g}, "
+        f"after {before.learning_rate_in(checkpoint.epoch):.2g} in epoch {checkpoint.epoch}\n"
     )
 
 
