@@ -75,6 +75,7 @@ docs: $(INSTALLED)  ## the documentation, with the API reference, in site/; warn
 	@echo 'site/index.html is the documentation; with search: python3 -m http.server --directory site'
 
 wheel: $(INSTALLED) web  ## dist/*.whl, with the latent explorer in it; needs Node
+	rm -rf build/lib  # setuptools would pack modules that are gone from the checkout
 	$(BIN)/python -m build --wheel --no-isolation
 
 lint: $(INSTALLED)  ## ruff, mypy, and the direction of imports
