@@ -8,7 +8,7 @@ PIP_INSTALL := pip install --quiet --disable-pip-version-check --constraint cons
 .DEFAULT_GOAL := help
 
 .PHONY: help demo test coverage test-hosts test-any-vae test-runtime test-onnxruntime web docs wheel lint fix bench bench-peers \
-	clean
+	bench-photos clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## */\t/' | while IFS="$$(printf '\t')" read -r name text; do \
@@ -74,7 +74,8 @@ docs: $(INSTALLED)  ## the documentation, with the API reference, in site/; warn
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo 'site/index.html is the documentation; with search: python3 -m http.server --directory site'
 
-wheel: $(INSTALLED)  ## dist/*.whl
+wheel: $(INSTALLED) web  ## dist/*.whl, with the latent explorer in it; needs Node
+	rm -rf build/lib  # setuptools would pack modules that are gone from the checkout
 	$(BIN)/python -m build --wheel --no-isolation
 
 lint: $(INSTALLED)  ## ruff, mypy, and the direction of imports
@@ -90,6 +91,11 @@ fix: $(INSTALLED)  ## let ruff repair what it can
 bench: $(INSTALLED)  ## the tables of docs/benchmarks.md; needs MNIST in VAE_DATA
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
+bench-photos: $(INSTALLED)  ## photos beside preset conv and pythae; an hour, in an environment of its own
+	$(PYTHON) -m venv .venv-photos
+	.venv-photos/bin/$(PIP_INSTALL) --editable '.[all]' pythae scikit-image torchmetrics
+	.venv-photos/bin/python benchmarks/peers/photos.py
+
 PEERS := .venv-peers
 bench-peers: $(INSTALLED)  ## training speed beside JAX and torch.compile; JAX goes into an environment of its own
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
@@ -104,5 +110,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:  ## remove everything that was built
-	rm -rf .venv .venv-any-vae .venv-hosts .venv-runtime build dist site web/dist web/node_modules examples/node/node_modules *.egg-info
+	rm -rf .venv .venv-any-vae .venv-hosts .venv-photos .venv-runtime build dist site web/dist web/node_modules examples/node/node_modules *.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage

@@ -102,6 +102,12 @@ class ExportCommand(Command):
     metavar="KEY.pem",
     help="Sign the bundle with this private key (P-256, P-384 or P-521); needs the extra `sign`.",
 )
+@click.option(
+    "--site",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Also write the latent explorer with this bundle as a static folder, which any web host can serve.",
+)
 @click.option("--strict-engines", is_flag=True, help="Also check OpenVINO and OpenCV, where they are installed.")
 def export(
     checkpoint: Path,
@@ -114,6 +120,7 @@ def export(
     fp16_weights: bool,
     prune_latents: bool,
     private_key: Path | None,
+    site: Path | None,
     strict_engines: bool,
     module: str | None,
     weights: Path | None,
@@ -125,6 +132,7 @@ def export(
     """Export a checkpoint to a bundle, which is published only if every engine matches the model."""
     from export.bundle.build import export_bundle
     from export.bundle.certificate import as_text, table
+    from export.bundle.site import check_site, write_site
     from export.formats.to_onnx import NEWEST_OPSET
     from export.source.load import load_source
     from runtime.manifest import FORMATS, ONNX_FP16, ONNX_INT8
@@ -134,6 +142,13 @@ def export(
     started = time.monotonic()
     chosen = tuple(dict.fromkeys(name for given in formats for name in (FORMATS if given == "all" else (given,))))
     output = output or (Path("bundle") if module else checkpoint.parent / "bundle")
+    if site is not None:
+        one, other = site.resolve(), output.resolve()
+        if one == other or one in other.parents or other in one.parents:
+            raise click.UsageError("--site and --output should be two folders, neither inside the other.")
+        check_site(site)
+        if "onnx" not in chosen:
+            raise click.UsageError("--site needs the format onnx, which browsers run.")
     if module is not None:
         source = _foreign(module, weights, latent_shape, image_shape, value_range, images)
     else:
@@ -166,6 +181,10 @@ def export(
     click.echo(f"wrote   {output}/ in {time.monotonic() - started:.1f} s")
     for path in sorted(output.iterdir()):
         click.echo(f"        {path.name:23} {path.stat().st_size:11,} bytes")
+    if site is not None:
+        write_site(output, site)
+        size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
+        click.echo(f"site    {site}/ {size:11,} bytes; serve it with any web host, at any path")
 
 
 def _foreign(

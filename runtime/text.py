@@ -1,6 +1,9 @@
 """Text from elsewhere (names, metadata, an engine's messages) made safe to show on a terminal."""
 
+import textwrap
+
 _MOST = 2000  # characters of a message
+_COLUMNS = 80
 
 
 def printable(text: str, *, keep: str = "") -> str:
@@ -19,3 +22,8 @@ def printable(text: str, *, keep: str = "") -> str:
         else character.encode("unicode_escape").decode("ascii")
         for character in text
     )
+
+
+def wrapped(text: str, indent: int = 8) -> str:
+    """`text` in lines of at most 80 columns, all but the first indented; a path that is longer stays whole."""
+    return textwrap.fill(text, _COLUMNS, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)

@@ -18,6 +18,7 @@ from runtime.manifest import MANIFEST_NAME
 from runtime.onnx_guard.checked import read_checked
 
 _HOST = "127.0.0.1"
+_PACKAGED_SITE = Path(__file__).parent / "explorer"  # in a wheel of `make wheel`
 _CHECKOUT_SITE = Path(__file__).parent.parent / "web" / "dist"
 _BUNDLE_PATH = "/bundle/"
 _MOST_AT_ONCE = 16
@@ -34,18 +35,19 @@ _HEADERS = {
 }
 
 
-def find_site(folder: Path | None) -> Path:
-    """The folder of the built page: `folder`, or where `make web` puts it in a checkout.
+def find_site(folder: Path | None = None) -> Path:
+    """The folder of the built page: `folder`, or the page in the installed package, or web/dist of a checkout.
 
     Raises InputError where there is none.
     """
-    site = folder or _CHECKOUT_SITE
-    if not (site / "index.html").is_file():
-        raise InputError(
-            f"{site}: holds no built page; run `make web` in a checkout of vae-toolchain, "
-            "and name its web/dist with --site"
-        )
-    return site
+    candidates = [folder] if folder is not None else [_PACKAGED_SITE, _CHECKOUT_SITE]
+    for site in candidates:
+        if (site / "index.html").is_file():
+            return site
+    raise InputError(
+        f"{candidates[-1]}: holds no built page; run `make web` in a checkout of vae-toolchain, which needs Node, "
+        "or install a wheel that `make wheel` has built"
+    )
 
 
 def make_server(bundle: Bundle, site: Path, port: int) -> ThreadingHTTPServer:

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 NOTEBOOK = Path(__file__).parent.parent / "examples" / "notebook" / "train_export_sample.ipynb"
+
+
+MOST_BYTES = 400_000
+
+
+def test_the_stored_notebook_shows_its_pictures_and_no_path_of_a_machine() -> None:
+    text = NOTEBOOK.read_text(encoding="utf-8")
+    cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] for cell in cells if not "".join(cell["source"]).endswith(")\n"))
+    pictures = [output for cell in cells for output in cell["outputs"] if "image/png" in output.get("data", {})]
+    assert len(pictures) >= 3
+    assert len(text) < MOST_BYTES
+    assert not re.search(r"/(home|root|tmp|work|Users)/", text)
 
 
 def test_notebook_runs_and_ends_with_frames_of_an_edited_digit(tmp_path: Path) -> None:

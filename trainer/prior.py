@@ -63,7 +63,7 @@ class FittedPrior:
         """One line for the screen."""
         few, many = min(self.sizes), max(self.sizes)
         each = f"{few}" if few == many else f"{few} to {many}"
-        groups = f", {each} for each of {len(self.sizes)} classes" if self.prior.classes else ""
+        groups = f", {each} a class" if self.prior.classes else ""
         return f"mixture of {self.prior.components} Gaussians{groups}, fitted in {self.seconds:.1f} s"
 
 

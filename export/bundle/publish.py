@@ -1,4 +1,5 @@
-"""Atomic publishing of a bundle: it is built in a hidden folder beside its destination, then swapped in.
+"""Atomic publishing of a folder, of a bundle for instance: it is built in a hidden folder beside its destination, then
+swapped in.
 
 The publisher holds a lock from the first check to the end. The new and the old folder are exchanged in one step where
 the system supports that, so that a reader finds one bundle or the other at every instant. A user's own files in the old
@@ -12,8 +13,9 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from export.errors import ExportError
@@ -27,13 +29,36 @@ from runtime.signature import SIGNATURE_NAME
 
 _SHOWN = 3  # names in a message
 _TOKEN_BYTES = 4  # random, in the name of a hidden folder
-# Hidden folders, `.NAME.KIND-TOKEN`: a bundle in the making; one that is whole, or the one that it has replaced; and
+# Hidden folders, `.NAME.KIND-TOKEN`: a folder in the making; one that is whole, or the one that it has replaced; and
 # one that was moved aside where two folders cannot change places.
 _DRAFT, _SWAP, _OLD = "draft", "swap", "old"
 
 
+@dataclass(frozen=True)
+class Kind:
+    """What is published: how to tell its files from a user's, and what to say where others are in the way."""
+
+    noun: str
+    option: str
+    """The option that names the folder."""
+    record: str
+    """The file that says which files are ours."""
+    files: Callable[[Path], set[str]]
+    """Names of what is ours in a folder; none where there is no readable record."""
+
+
+def _bundle_files(folder: Path) -> set[str]:
+    try:
+        return {MANIFEST_NAME, SIGNATURE_NAME, *Bundle.open(folder).manifest.files}
+    except BundleError:
+        return set()
+
+
+BUNDLE = Kind("a bundle", "--output", MANIFEST_NAME, _bundle_files)
+
+
 @contextmanager
-def publishing(output: Path, *, force: bool) -> Iterator[Path]:
+def publishing(output: Path, *, force: bool, kind: Kind = BUNDLE) -> Iterator[Path]:
     """A new folder that replaces `output` when the block ends; if it raises, `output` stays as it was.
 
     force: accept an `output` with files that are not part of a bundle. They are kept, except those with the name of a
@@ -45,15 +70,15 @@ def publishing(output: Path, *, force: bool) -> Iterator[Path]:
     try:
         _make_parents(place, made)
         with owning(output, lock_beside(place)):
-            _clear(place)
-            _check(output, place, force=force)
+            _clear(place, kind)
+            _check(output, place, kind, force=force)
             draft = _hidden(place, _DRAFT)
             try:
                 draft.mkdir()
                 yield draft
-                _publish(place, draft)
+                _publish(place, draft, kind)
             finally:
-                _clear(place)
+                _clear(place, kind)
     except (OSError, OutputError) as error:
         if isinstance(error, OutputError) and error.__cause__ is None:
             raise ExportError(str(error)) from error
@@ -72,27 +97,33 @@ def _make_parents(place: Path, made: list[Path]) -> None:
             made.append(parent)
 
 
-def _check(output: Path, place: Path, *, force: bool) -> None:
+def check_place(output: Path, *, kind: Kind = BUNDLE) -> None:
+    """Raise ExportError, as `publishing` would, where `output` is or holds something that is not ours."""
+    _check(output, output.resolve(), kind, force=False)
+
+
+def _check(output: Path, place: Path, kind: Kind, *, force: bool) -> None:
     if place.exists() and not place.is_dir():
-        raise ExportError(f"{output}: is a file, but a bundle is a folder; choose another --output")
-    foreign = _foreign(place)
+        raise ExportError(f"{output}: is a file, but {kind.noun} is a folder; choose another {kind.option}")
+    foreign = _foreign(place, kind)
     if foreign and not force:
         names = ", ".join(path.name for path in foreign[:_SHOWN]) + (", …" if len(foreign) > _SHOWN else "")
+        beside = ", or keep them and write beside them with --force" if kind is BUNDLE else ""
         raise ExportError(
-            f"{output}: holds files that are not part of a bundle ({names}); "
-            "choose another --output, or keep them and write beside them with --force"
+            f"{output}: holds files that are not part of {kind.noun} ({names}); choose another {kind.option}{beside}"
         )
 
 
-def _publish(place: Path, draft: Path) -> None:
-    for path in draft.iterdir():
-        flush_to_disk(path)
+def _publish(place: Path, draft: Path, kind: Kind) -> None:
+    for path in draft.rglob("*"):
+        if path.is_file():
+            flush_to_disk(path)
     folder = _hidden(place, _SWAP)
     draft.rename(folder)
     if not place.exists():
         folder.rename(place)
         return
-    for path in _foreign(place):
+    for path in _foreign(place, kind):
         if not (folder / path.name).exists():
             _link(path, folder / path.name)
     if exchange(place, folder):
@@ -106,8 +137,8 @@ def _publish(place: Path, draft: Path) -> None:
         raise
 
 
-def _clear(place: Path) -> None:
-    """Bring the old bundle back where a kill left none, and clear away the other hidden folders."""
+def _clear(place: Path, kind: Kind) -> None:
+    """Bring the old folder back where a kill left none, and clear away the other hidden folders."""
     old = _leftovers(place, _OLD)
     if old and not place.exists():
         old.pop().rename(place)
@@ -115,7 +146,7 @@ def _clear(place: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)  # never had a user's file in it
     for folder in (*old, *_leftovers(place, _SWAP)):
         with suppress(OSError):  # the place itself is as it should be, and the next export tries again
-            _discard(folder, place)
+            _discard(folder, place, kind)
 
 
 def _leftovers(place: Path, kind: str) -> list[Path]:
@@ -126,14 +157,14 @@ def _leftovers(place: Path, kind: str) -> list[Path]:
     return sorted(folders, key=lambda path: path.stat().st_mtime)
 
 
-def _discard(folder: Path, place: Path) -> None:
-    """Remove a folder with a bundle in it, but no file that is a user's alone: that is moved to `place`.
+def _discard(folder: Path, place: Path, kind: Kind) -> None:
+    """Remove a folder that was published, but no file that is a user's alone: that is moved to `place`.
 
-    What has the name of a file of the bundle in `place` was given up for it.
+    What has the name of a file of ours in `place` was given up for it.
     """
-    kept = {path.name for path in _foreign(folder)} - _bundle_files(place)
-    # The manifest goes last: if a kill comes before, it still says which files are the bundle's.
-    for path in sorted(folder.iterdir(), key=lambda path: path.name == MANIFEST_NAME):
+    kept = {path.name for path in _foreign(folder, kind)} - kind.files(place)
+    # The record goes last: if a kill comes before, it still says which files are ours.
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == kind.record):
         if path.name in kept:
             _give_back(path, place / path.name)
         elif path.is_dir() and not path.is_symlink():
@@ -172,17 +203,9 @@ def _hidden(place: Path, kind: str) -> Path:
     return place.with_name(f".{place.name}.{kind}-{secrets.token_hex(_TOKEN_BYTES)}")
 
 
-def _foreign(folder: Path) -> list[Path]:
-    """What lies in `folder` and is not part of the bundle there, if there is one."""
+def _foreign(folder: Path, kind: Kind) -> list[Path]:
+    """What lies in `folder` and is not part of what was published there, if anything was."""
     if not folder.is_dir():
         return []
-    ours = _bundle_files(folder)
+    ours = kind.files(folder)
     return sorted(path for path in folder.iterdir() if path.name not in ours)
-
-
-def _bundle_files(folder: Path) -> set[str]:
-    """Names of the files of the bundle in `folder`; none where there is no bundle, or its manifest cannot be read."""
-    try:
-        return {MANIFEST_NAME, SIGNATURE_NAME, *Bundle.open(folder).manifest.files}
-    except BundleError:
-        return set()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from runtime.reconstructor import Reconstructor
 
 _SMALLEST_EFFECT = 0.5  # grey levels, mean over pixels: below this a latent is dead
+_TALLEST_SHEET = 2000  # pixels, unless --top asks for more rows
 _TRAVERSE_TO = 3.0  # standard deviations of the prior, in both directions
 _LATENTS = ("mean", "log_var")  # arrays of --latents
 _path = click.Path(path_type=Path)
@@ -56,7 +57,10 @@ _path = click.Path(path_type=Path)
     help="Vary each active latent of IMAGE in turn from -3 to 3 instead, one row a latent, the most active first.",
 )
 @click.option(
-    "--top", type=click.IntRange(1), metavar="N", help="With --traverse: only the N latents that change IMAGE most."
+    "--top",
+    type=click.IntRange(1),
+    metavar="N",
+    help="With --traverse: the N latents that change IMAGE most.  [default: as many as fit into 2,000 pixels]",
 )
 @click.option(
     "--variations",
@@ -193,10 +197,12 @@ def _reconstruct_all(
 
 
 def _load(reconstructor: Reconstructor, paths: tuple[Path, ...], strict: bool) -> npt.NDArray[np.uint8]:
-    """Load the images and report on stderr which were converted, and how."""
+    """Load the images and report on stderr which were left out, and which converted, and how."""
     from runtime.images.image_inputs import load_images
 
     loaded = load_images(paths, reconstructor.image_shape, strict=strict)
+    for line in loaded.skipped:
+        click.echo(printable(f"left out {line}"), err=True)
     for name, change in zip(loaded.names, loaded.changes, strict=True):
         if change:
             click.echo(printable(f"{name}: converted, {change}"), err=True)
@@ -278,13 +284,15 @@ def _traversal(
     active = np.argsort(-effects, kind="stable")[: np.count_nonzero(effects >= _SMALLEST_EFFECT)]
     if not len(active):
         raise InputError(f"{path}: no latent changes this image by {_SMALLEST_EFFECT:g} grey levels; nothing to show")
-    shown = active[:top].tolist()
+    fitting = max(1, _TALLEST_SHEET // (scale * (reconstructor.image_shape[1] + 2)))
+    shown = active[: top or fitting].tolist()
     values = np.linspace(-_TRAVERSE_TO, _TRAVERSE_TO, steps)
     rows = [reconstructor.traverse(image, dimension, values) for dimension in shown]
     labels = [f"z{dimension}  {effects[dimension]:.1f}" for dimension in shown]
     _save(reconstructor, output, labelled_rows(np.concatenate(rows), labels, scale=scale))
-    left_out = f"{len(effects) - len(active)} of {len(effects)} latents change nothing and are left out"
     click.echo(
-        f"{output}: {len(shown)} latents from {-_TRAVERSE_TO:g} to {_TRAVERSE_TO:g}, each with the grey levels that it "
-        f"changes; {left_out}"
+        f"{output}: {len(shown)} latents from {-_TRAVERSE_TO:g} to {_TRAVERSE_TO:g}, with the grey levels they change"
     )
+    if len(shown) < len(active):
+        click.echo(f"{len(active) - len(shown)} more change it less; --top {len(active)} shows all")
+    click.echo(f"{len(effects) - len(active)} of {len(effects)} latents change nothing and are left out")

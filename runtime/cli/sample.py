@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from pathlib import Path
@@ -215,10 +214,10 @@ def _write(
 
                 return write_npz(sampler, job, output, force=force, batch_size=batch_size, advance=advance)
             if output.suffix == ".png":
+                from runtime.images.sheet import columns_for
                 from runtime.outputs.picture import write_picture
 
-                columns = math.ceil(math.sqrt(job.num))
-                return write_picture(sampler, job, output, columns=columns, scale=scale, force=force)
+                return write_picture(sampler, job, output, columns=columns_for(job.num), scale=scale, force=force)
             from runtime.outputs.folder import write_folder
 
             return write_folder(sampler, job, output, resume=resume, batch_size=batch_size, advance=advance)

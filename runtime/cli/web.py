@@ -23,13 +23,14 @@ from runtime.text import printable
 @click.option(
     "--site",
     type=click.Path(path_type=Path),
-    help="Folder with the page that `make web` builds.  [default: web/dist of this checkout]",
+    help="Folder with another build of the page.  [default: the page in the package, or web/dist of a checkout]",
 )
 def web(bundle: Path, port: int, open_browser: bool, site: Path | None) -> None:
     """Explore BUNDLE in the browser  [default: runs/latest/bundle].
 
-    Serves the latent explorer and the bundle to this machine only (127.0.0.1), until Ctrl-C. Build the page first, with
-    `make web` in a checkout of vae-toolchain (needs Node); the installed package holds the server, not the page.
+    Serves the latent explorer and the bundle to this machine only (127.0.0.1), until Ctrl-C. The wheel of `make wheel`
+    contains the page; in a checkout, build it first with `make web`, which needs Node. For other web hosts,
+    `vae-export --site` writes page and bundle as one folder.
     """
     from runtime.bundle import Bundle
     from runtime.web import find_site, make_server

@@ -26,6 +26,8 @@ class ImageInputs:
     names: list[str]
     changes: list[str]
     """For each image the conversions made, "" if none."""
+    skipped: list[str]
+    """Files of folders that cannot be read, each with the reason."""
 
 
 def as_pixels(images: object, image_shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
@@ -54,15 +56,17 @@ def as_pixels(images: object, image_shape: tuple[int, int, int]) -> npt.NDArray[
 def load_images(paths: Sequence[Path], image_shape: tuple[int, int, int], *, strict: bool = False) -> ImageInputs:
     """Load all images of `paths`, in order; the files of a folder are sorted by name.
 
-    image_shape: (C, H, W) of the model. strict: raise an error for images that need conversion. Raises InputError,
-    naming the file, if one is not an image or a folder has none.
+    image_shape: (C, H, W) of the model. strict: raise an error for images that need conversion, and for files of
+    folders that cannot be read; otherwise these are left out and listed. Raises InputError, naming the file, if one
+    that was named is not an image, or a folder has none that can be read.
     """
     pixels: list[npt.NDArray[np.uint8]] = []
     names: list[str] = []
     changes: list[str] = []
+    skipped: list[str] = []
     size = 0
     with pillow_warnings_ignored():
-        for name, image, change in (found for path in paths for found in _images(path, image_shape)):
+        for name, image, change in (found for path in paths for found in _images(path, image_shape, strict, skipped)):
             if change and strict:
                 raise InputError(f"{name}: needs conversion ({change}), which --strict forbids")
             size += image.nbytes
@@ -71,16 +75,29 @@ def load_images(paths: Sequence[Path], image_shape: tuple[int, int, int], *, str
             pixels.append(image)
             names.append(name)
             changes.append(change)
-    return ImageInputs(np.stack(pixels), names, changes)
+    return ImageInputs(np.stack(pixels), names, changes, skipped)
 
 
-def _images(path: Path, image_shape: tuple[int, int, int]) -> Iterator[tuple[str, npt.NDArray[np.uint8], str]]:
+def _images(
+    path: Path, image_shape: tuple[int, int, int], strict: bool, skipped: list[str]
+) -> Iterator[tuple[str, npt.NDArray[np.uint8], str]]:
+    """Name, pixels and conversions of each image. skipped: takes the files of a folder that cannot be read."""
     if path.is_dir():
         files = images_in(path.iterdir())
         if not files:
             raise InputError(f"{path}: contains no image; image file names end in {', '.join(SUFFIXES)}")
+        unreadable = len(skipped) + len(files)
         for file in files:
-            yield (str(file), *load_image(file, image_shape))
+            try:
+                image, change = load_image(file, image_shape)
+            except InputError as error:
+                if strict:
+                    raise
+                skipped.append(str(error))
+                if len(skipped) == unreadable:
+                    raise InputError(f"{path}: none of its {len(files)} images can be read; {error}") from error
+            else:
+                yield str(file), image, change
     elif path.suffix == ".npy":
         for i, image in enumerate(_load_array(path, image_shape)):
             yield f"{path}[{i}]", image, ""

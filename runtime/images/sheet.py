@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 _GAP = 2
 _LABEL_HEIGHT = 14
 _MOST_COLUMNS = 16
+_SHORT_ROW = 8
 
 
 def grid(images: npt.NDArray[np.uint8], columns: int, *, gap: int = 2, scale: int = 1) -> npt.NDArray[np.uint8]:
@@ -24,6 +26,14 @@ def grid(images: npt.NDArray[np.uint8], columns: int, *, gap: int = 2, scale: in
         top, left = gap + (i // columns) * (height + gap), gap + (i % columns) * (width + gap)
         canvas[top : top + height, left : left + width] = image
     return canvas.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def columns_for(num: int) -> int:
+    """Columns of a grid of `num` images: one row of up to eight, otherwise nearly square with few empty places."""
+    if num <= _SHORT_ROW:
+        return num
+    square = math.ceil(math.sqrt(num))
+    return min(range(square, 2 * square), key=lambda columns: (-num % columns, columns))
 
 
 def labelled_rows(images: npt.NDArray[np.uint8], labels: Sequence[str], *, scale: int = 1) -> npt.NDArray[np.uint8]:

@@ -9,9 +9,10 @@ from PIL import Image
 
 from runtime.errors import InputError, OutputError
 from runtime.images.decode import load_image
+from runtime.images.image_inputs import load_images
 from runtime.images.pixels import to_float, to_uint8
 from runtime.images.png import save_png
-from runtime.images.sheet import grid
+from runtime.images.sheet import columns_for, grid
 from trainer.data.pixels import to_float as trainer_to_float
 
 ALL_PIXELS = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
@@ -90,6 +91,29 @@ def test_a_truncated_image_is_refused(tmp_path: Path) -> None:
 def test_a_missing_image_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere\.png: no such file"):
         load_image(tmp_path / "nowhere.png", (1, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("num", "columns"), [(1, 1), (7, 7), (8, 8), (9, 3), (20, 5), (60, 10), (64, 8), (100, 10), (13, 7)]
+)
+def test_a_grid_is_nearly_square_with_few_empty_places(num: int, columns: int) -> None:
+    assert columns_for(num) == columns
+
+
+def test_a_damaged_file_of_a_folder_is_left_out_and_named(tmp_path: Path) -> None:
+    for name in ("a.png", "c.png"):
+        Image.new("L", (6, 8), 100).save(tmp_path / name)
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
+    loaded = load_images([tmp_path], (1, 8, 6))
+    assert [Path(name).name for name in loaded.names] == ["a.png", "c.png"]
+    assert [line.split(":")[0] for line in loaded.skipped] == [str(tmp_path / "b.png")]
+    for paths, strict in (([tmp_path], True), ([tmp_path / "b.png"], False)):
+        with pytest.raises(InputError, match=r"b\.png"):
+            load_images(paths, (1, 8, 6), strict=strict)
+    for name in ("a.png", "c.png"):
+        (tmp_path / name).write_text("no image")
+    with pytest.raises(InputError, match="none of its 3 images can be read"):
+        load_images([tmp_path], (1, 8, 6))
 
 
 def test_grid_places_images_row_by_row() -> None:

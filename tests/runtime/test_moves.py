@@ -1,5 +1,6 @@
 """Moving an image in the latent space: variations, toward a class, along a direction."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,9 @@ def test_command_draws_variations_moves_and_traversals(mixture_bundle: Path, blo
     assert size() == (3 * 14 + 2, 14 + 2)
     assert "2 latents from -3 to 3" in run("--traverse", image, "--top", 2, *options)
     assert size()[1] == 2 * 14 + 2
+    whole = run("--traverse", image, "--bundle", mixture_bundle, "--scale", 32, "--output", tmp_path / "out.png")
+    assert size()[1] <= 2000
+    assert re.search("[1-3] more change it less; --top [1-5] shows all\n", whole)
     assert "give one of these" in run(image, "--toward", "3", "--variations", 2, *options, code=2)
     assert "there is no class" in run(image, "--toward", "cow", *options, code=1)
     assert "--top" in run(image, "--top", 2, *options, code=2)

@@ -13,7 +13,7 @@ import click
 from trainer.errors import SettingsError
 
 Value = str | int | float | bool
-_NOT_WRITTEN = {"config", "resume", "runs", "name", "help", "tensorboard"}
+_NOT_WRITTEN = {"cache_dir", "clear_cache", "config", "resume", "runs", "name", "help", "tensorboard"}
 """Options that do not affect the result; a file has none of them."""
 
 

@@ -21,10 +21,20 @@ _NAMED = 5  # unreadable files that are listed before "and N more"
 
 
 def data_options(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """`--dataset` and `--data-dir`, for a click command. `default` describes the default of the first."""
+    """`--dataset`, `--data-dir` and `--cache-dir`, for a click command. `default` describes the first one's default."""
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in (
+            click.option(
+                "--cache-dir",
+                type=click.Path(path_type=Path, file_okay=False),
+                envvar="VAE_CACHE",
+                show_envvar=True,
+                expose_value=False,
+                is_eager=True,
+                callback=_use_cache,
+                help="Folder in which decoded images are kept.  [default: ~/.cache/vae-toolchain]",
+            ),
             click.option(
                 "--data-dir",
                 type=click.Path(path_type=Path),
@@ -42,6 +52,12 @@ def data_options(default: str) -> Callable[[Callable[..., Any]], Callable[..., A
         return command
 
     return add
+
+
+def _use_cache(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+    """Everything that is cached by this process goes to `value`: decoded images, and classifiers of evaluations."""
+    if value is not None:
+        os.environ["VAE_CACHE"] = str(value)
 
 
 def shape_options(command: Callable[..., Any]) -> Callable[..., Any]:

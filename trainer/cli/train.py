@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     help="Parent folder of all runs.",
 )
 @click.option("--name", help="Folder name of this run.  [default: data set and preset, numbered]")
+@click.option("--clear-cache", is_flag=True, help="Only remove what is in the cache of decoded images.")
 @click.option("--tensorboard", is_flag=True, help="Also write TensorBoard events into the run; needs tensorboard.")
 @click.option(
     "--config",
@@ -84,12 +85,17 @@ def train(
     threads: int | None,
     runs: Path,
     name: str | None,
+    clear_cache: bool,
     tensorboard: bool,
     config: Path | None,
     resume: Path | None,
     **options: Any,
 ) -> None:
     """Train a variational autoencoder and save checkpoints, history and pictures."""
+    if clear_cache:
+        _clear_cache()
+        return
+
     from trainer.prior import check_mixture
     from trainer.training.api import choose_settings, create_run, reopen_run, train_run
     from trainer.training.execution import Execution
@@ -116,3 +122,11 @@ def train(
 
     # ---- train, and show the result ----
     train_run(settings, data, execution, open_run, prior=prior, tensorboard=tensorboard, say=click.echo)
+
+
+def _clear_cache() -> None:
+    from trainer.data.cache import cache_folder, clear_cache
+
+    files, size = clear_cache(cache_folder())
+    count = "1 file" if files == 1 else f"{files} files"
+    click.echo(f"removed {count}, {size / 1e6:,.1f} MB, from {cache_folder()}")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,6 +51,12 @@ class ImageData:
     """What the one who trains should know of the files, each with a cure."""
     source: DataSource | None = None
     """Where `load` found it; None for arrays."""
+    held_out: bool = False
+    """Whether the test images are a sixth that was held out, because there is no test split."""
+    test_files: tuple[str, ...] = ()
+    """Names of the test images' files, in their order; empty where they come from no folder."""
+    cache: Path | None = None
+    """File in which the decoded images are kept for the next time."""
 
     @classmethod
     def hold_out(
@@ -59,8 +67,12 @@ class ImageData:
         *,
         class_names: tuple[str, ...] | None = None,
         skipped: tuple[str, ...] = (),
+        files: Sequence[str] = (),
     ) -> ImageData:
-        """A data set from images without a test split: one in six, chosen with a fixed seed, becomes a test image."""
+        """A data set from images without a test split: one in six, chosen with a fixed seed, becomes a test image.
+
+        files: the name of each image's file, if they have any.
+        """
         if labels is not None and labels.shape != images.shape[:1]:
             raise DataError(f"{name}: {len(images)} images but labels of shape {labels.shape}")
         order = np.random.default_rng(derive_seed(_SPLIT_SEED, "split")).permutation(len(images))
@@ -73,6 +85,8 @@ class ImageData:
             None if labels is None else labels[test],
             class_names,
             skipped,
+            held_out=True,
+            test_files=tuple(files[i] for i in test) if files else (),
         )
 
     def __post_init__(self) -> None:

@@ -34,13 +34,16 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def load_folder(folder: Path, *, image_size: int | None = None, channels: int | None = None) -> ImageData:
+def load_folder(
+    folder: Path, *, image_size: int | None = None, channels: int | None = None, cache_dir: Path | None = None
+) -> ImageData:
     """Load a folder of images: flat, or with one subfolder per class; split into `train` and `test` if it has both.
 
     image_size: side in pixels; images are cropped to the central square and resampled. None keeps their size, which
     must then be the same for all and at most 128 pixels. channels: 1 or 3; None means 1 if every file is gray, else 3.
     Without `train` and `test`, one image in six is held out, chosen with a fixed seed. Unreadable files are left out
-    and listed in `skipped`; if they are more than 1 in 20, raises DataError, naming them.
+    and listed in `skipped`; if they are more than 1 in 20, raises DataError, naming them. cache_dir: where decoded
+    images are kept; None means `cache_folder()`.
     """
     splits = [folder / "train", folder / "test"]
     if not all(split.is_dir() for split in splits):
@@ -55,7 +58,8 @@ def load_folder(folder: Path, *, image_size: int | None = None, channels: int | 
     sources = _in_parallel("looking at", _look_at, files)
     height, width, channels = _choose_shape(folder, sources, image_size, channels)
     key = _key(folder, files, sources, (height, width, channels))
-    images, reasons = _decode_cached(cache_folder() / f"images-{key}.npz", files, (height, width, channels))
+    cache = (cache_dir or cache_folder()) / f"images-{key}.npz"
+    images, reasons = _decode_cached(cache, files, (height, width, channels))
     readable = reasons == ""
     skipped = tuple(f"{path} ({reason})" for path, reason in zip(files, reasons, strict=True) if reason)
     if len(skipped) > UNREADABLE_SHARE * len(files):
@@ -67,9 +71,10 @@ def load_folder(folder: Path, *, image_size: int | None = None, channels: int | 
     labels = None if classes is None else np.concatenate([listing.labels for listing in listings])[readable]
     name = folder.resolve().name
     warnings = _warnings(sources, height)
+    names = [path.relative_to(folder).as_posix() for path, is_kept in zip(files, readable, strict=True) if is_kept]
     if len(splits) == 1:
-        data = ImageData.hold_out(name, images[readable], labels, class_names=classes, skipped=skipped)
-        return replace(data, warnings=warnings)
+        data = ImageData.hold_out(name, images[readable], labels, class_names=classes, skipped=skipped, files=names)
+        return replace(data, warnings=warnings, cache=cache)
     train = int(readable[: len(listings[0].files)].sum())
     images = images[readable]
     return ImageData(
@@ -81,6 +86,8 @@ def load_folder(folder: Path, *, image_size: int | None = None, channels: int | 
         class_names=classes,
         skipped=skipped,
         warnings=warnings,
+        test_files=tuple(names[train:]),
+        cache=cache,
     )
 
 

@@ -19,17 +19,24 @@ _DATA_DIR = "data"
 
 
 def load(
-    name: str | Path, data_dir: str | Path | None = None, *, image_size: int | None = None, channels: int | None = None
+    name: str | Path,
+    data_dir: str | Path | None = None,
+    *,
+    image_size: int | None = None,
+    channels: int | None = None,
+    cache_dir: str | Path | None = None,
 ) -> ImageData:
     """The data set `name`: one of NAMES, or the path of a folder of images, of IDX files, or of a `.npy`, `.npz` or
     IDX file.
 
     data_dir: where the named data sets are stored, or downloaded to; None means $VAE_DATA, or else data. image_size:
     side in pixels; the central square of each image is resized to it; None keeps the size. channels: 1 or 3; None keeps
-    them. Raises DataError if the data is missing or cannot be used.
+    them. cache_dir: where the decoded images of a folder are kept; None means $VAE_CACHE, or else
+    ~/.cache/vae-toolchain. Raises DataError if the data is missing or cannot be used.
     """
     directory = Path(data_dir or os.environ.get("VAE_DATA") or _DATA_DIR)
-    data = reshape_data(_load(str(name), directory, image_size, channels), image_size, channels)
+    cache = None if cache_dir is None else Path(cache_dir)
+    data = reshape_data(_load(str(name), directory, image_size, channels, cache), image_size, channels)
     is_stored = str(name) in FAMILY_NAMES
     source = DataSource(
         str(name) if str(name) in NAMES else str(Path(name).resolve()),
@@ -40,7 +47,7 @@ def load(
     return replace(data, source=source)
 
 
-def _load(name: str, data_dir: Path, image_size: int | None, channels: int | None) -> ImageData:
+def _load(name: str, data_dir: Path, image_size: int | None, channels: int | None, cache_dir: Path | None) -> ImageData:
     if name in FAMILY_NAMES:
         return load_family(name, data_dir)
     if name == "glyphs":
@@ -52,7 +59,7 @@ def _load(name: str, data_dir: Path, image_size: int | None, channels: int | Non
     if path.is_dir():
         if is_idx_folder(path):
             return load_idx_folder(path, path.resolve().name)
-        return load_folder(path, image_size=image_size, channels=channels)
+        return load_folder(path, image_size=image_size, channels=channels, cache_dir=cache_dir)
     if path.suffix in (".npy", ".npz"):
         return load_arrays(path)
     if "-idx" in path.name or path.suffix == ".idx":

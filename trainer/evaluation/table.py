@@ -55,7 +55,7 @@ def _bounds(found: Evaluation) -> list[str]:
     if len(found.protocols) > 1:
         lines += [
             f"{kind.capitalize()} and binarised images are different data: do not compare across columns.",
-            f"{kind.capitalize()} is a bound for the images binarised at random, no likelihood of {kind} ones.",
+            f"{kind.capitalize()} is a bound for images binarised at random, no likelihood of {kind} ones.",
         ]
     part = "" if first.images_with_k == first.images else f"; {first.images_with_k:,} images had all k, the rest 50"
     return [*lines, f"NLL took {seconds:.0f} s{part}"]
@@ -102,7 +102,7 @@ def _samples(found: Evaluation) -> list[str]:
         f"  {'smallest of these distances':38}{quality.nearest:12.2f}",
     ]
     if quality.copies:
-        lines.append("WARNING: samples lie as near to training images as reconstructions of those do: many are copies.")
+        lines += ["WARNING: samples lie as near to training images as reconstructions of those", "do: many are copies."]
     if verdict is None:
         return [*lines, "no labels, hence no classifier: no class histogram, no confidence, no FID"]
     mixture = verdict.fid if found.prior != _NORMAL else None

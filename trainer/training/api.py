@@ -14,6 +14,7 @@ from typing import Any
 
 from runtime.files.atomic import write_atomically
 from runtime.images.png import save_png
+from runtime.text import wrapped
 from trainer import pictures
 from trainer.checkpoint import Checkpoint, EpochMetrics, load_checkpoint
 from trainer.data.dataset import DataSource, ImageData
@@ -149,6 +150,10 @@ def create_run(
     if source is None:
         save_arrays(data, run.arrays)
         source = DataSource(str(run.arrays.resolve()))
+    if data.held_out and data.test_files:
+        write_atomically(
+            run.held_out, "".join(f"{name}\n" for name in data.test_files).encode("utf-8", "surrogateescape")
+        )
     write_atomically(run.config, config_text(settings, source, execution, prior).encode())
     return run
 
@@ -204,7 +209,7 @@ def _train_run(
     say(introduction(settings, data, model, execution, checkpoint, run.folder))
     for warning in (*data.warnings, few_steps_warning(settings, len(data.train_images))):
         if warning:
-            say(f"warning {warning}\n")
+            say(f"{wrapped(f'warning {warning}')}\n")
 
     # ---- train ----
     writes_events = tensorboard and team.leads
@@ -224,7 +229,7 @@ def _train_run(
                     same_image_warning(trained, data, settings, metrics.epoch),
                 ):
                     if warning:
-                        progress.say(f"        {warning}")
+                        progress.say(wrapped(f"        {warning}"))
                 if not team.leads:
                     continue
                 sheet = pictures.preview(trained, data.test_images)
@@ -252,14 +257,14 @@ def _train_run(
             f"interrupted; trained, but the prior is not fitted; resume with: vae-train --resume {run.folder}"
         ) from None
     if fitted is not None:
-        say(f"prior   {fitted.summary()}")
+        say(wrapped(f"prior   {fitted.summary()}"))
 
     # ---- show the result ----
     save_png(run.preview, pictures.preview(best.build_model(), data.test_images, best.prior))
     drawn = pictures.draw_run(checkpoint, best, data, run.pictures)
     images = pictures.write_test_images(data, run.folder / "test_images")
-    say(f"wrote   {run.best}, {run.last.name}, history.csv, history.jsonl, config.toml")
-    say(f"        {run.pictures}/ {', '.join(path.stem for path in drawn)}")
+    say(wrapped(f"wrote   {run.best}, {run.last.name}, history.csv, history.jsonl, config.toml"))
+    say(wrapped(f"        {run.pictures}/ {', '.join(path.stem for path in drawn)}"))
     say(f"        {images}/ a few test images, to try vae-reconstruct on")
     return TrainedRun(run)
 

@@ -9,6 +9,7 @@ from trainer.data.dataset import ImageData
 from trainer.model.vae import VAE
 from trainer.settings import Settings
 from trainer.training.execution import Execution
+from trainer.training.run_folder import HELD_OUT
 
 EPOCH_HEAD = "epoch   train loss   test loss   reconstruction      KL   active    images/s"
 
@@ -29,6 +30,7 @@ def introduction(
     return (
         f"data    {data.name}: {len(data.train_images):,} + {len(data.test_images):,} images of "
         f"{height}×{width}×{depth}, sha256 {data.sha256[:8]}…\n"
+        f"{_held_out(data)}"
         f"model   {model.architecture}, {parameters:,} parameters\n"
         f"train   {settings.epochs} epochs of batch {settings.batch_size}, Adam {settings.learning_rate:g}, "
         f"β {settings.beta:g}{clip}, seed {settings.seed}{done}\n"
@@ -38,15 +40,26 @@ def introduction(
     )
 
 
+def _held_out(data: ImageData) -> str:
+    """Which images are test images where there was no split, and where the decoded ones are kept."""
+    lines = []
+    if data.held_out:
+        names = f", named in {HELD_OUT}" if data.test_files else ""
+        lines.append(f"        the {len(data.test_images):,} are held out for testing{names}")
+    if data.cache is not None:
+        lines.append(f"cache   {data.cache}")
+    return "".join(f"{line}\n" for line in lines)
+
+
 def _extended(settings: Settings, checkpoint: Checkpoint | None) -> str:
     """What becomes of a cosine schedule whose number of epochs has changed."""
     if checkpoint is None or settings.schedule != "cosine" or settings.epochs == checkpoint.settings.epochs:
         return ""
     before, following = checkpoint.settings, checkpoint.epoch + 1
     return (
-        f"rate    the cosine now falls over {settings.epochs} epochs instead of {before.epochs}: epoch {following} "
-        f"trains at {settings.learning_rate_in(following):.2g},\n"
-        f"        after {before.learning_rate_in(checkpoint.epoch):.2g} in epoch {checkpoint.epoch}\n"
+        f"rate    the cosine now falls over {settings.epochs} epochs instead of {before.epochs}:\n"
+        f"        epoch {following} trains at {settings.learning_rate_in(following):.2g}, "
+        f"after {before.learning_rate_in(checkpoint.epoch):.2g} in epoch {checkpoint.epoch}\n"
     )
 
 

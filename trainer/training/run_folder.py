@@ -15,6 +15,7 @@ from trainer.checkpoint import EpochMetrics
 from trainer.csv_file import write_csv
 from trainer.errors import SettingsError
 
+HELD_OUT = "held_out.txt"
 _owned: set[Path] = set()  # folders of runs that this process has locked
 
 
@@ -119,6 +120,11 @@ class Run:
     def arrays(self) -> Path:
         """The data set of a run that was trained on arrays; others name their source in `config`."""
         return self.folder / "data.npz"
+
+    @property
+    def held_out(self) -> Path:
+        """Names of the files that were held out for testing, where the data has no test split of its own."""
+        return self.folder / HELD_OUT
 
     def write_history(self, history: Sequence[EpochMetrics]) -> None:
         """Write `history.csv`, one row per epoch, and `history.jsonl`, which adds the KL of each latent dimension."""

@@ -1,5 +1,6 @@
 /** The Draw tab: encodes a drawn or opened picture and shows its latents and the reconstruction from their means. */
 
+import { activityOf, mostActiveFirst } from "./explore.js";
 import { readGolden } from "./golden.js";
 import { Latest } from "./latest.js";
 import { fromCanvas, fromFile, pictureCanvas, savePng, show } from "./pixels.js";
@@ -145,11 +146,18 @@ export function draw(app) {
       context.drawImage(board, ...box);
       const picture = opened !== null && !centre.checked ? opened : fromCanvas(model, input);
       show(input, model, picture);
-      const posterior = await model.encode(picture);
-      mean = posterior.mean;
-      show(output, model, await model.decode(mean));
-      showLatents(posterior);
-      document.getElementById("draw-result").dataset.done = board.dataset.empty ? "empty" : "drawn";
+      const empty = Boolean(board.dataset.empty);
+      if (empty) {
+        show(output, model, picture); // what the model makes of nothing is no reconstruction
+        bars.replaceChildren();
+      } else {
+        const posterior = await model.encode(picture);
+        mean = posterior.mean;
+        show(output, model, await model.decode(mean));
+        showLatents(posterior, mostActiveFirst(await activityOf(model)));
+      }
+      for (const id of ["draw-explore", "draw-save"]) document.getElementById(id).disabled = empty;
+      document.getElementById("draw-result").dataset.done = empty ? "empty" : "drawn";
     });
   }
 
@@ -172,9 +180,10 @@ export function draw(app) {
     return [left, top, inkWidth, inkHeight, x, y, scale * inkWidth, scale * inkHeight];
   }
 
-  function showLatents({ mean, logVar }) {
+  function showLatents({ mean, logVar }, order) {
     bars.replaceChildren(
-      ...[...mean].map((value, dim) => {
+      ...order.map((dim) => {
+        const value = mean[dim];
         const bar = document.createElement("i");
         const [share, spread] = [value / FARTHEST, Math.exp(0.5 * logVar[dim]) / FARTHEST];
         bar.style.setProperty("--mean", Math.max(-1, Math.min(1, share)).toFixed(3));

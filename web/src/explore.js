@@ -95,9 +95,9 @@ export function explore(app) {
 
   /** Sorts the sliders by how much each latent changes the picture, and offers the two most active ones for the plane. */
   async function order(model) {
-    const activity = await measureActivity(model);
+    const activity = await activityOf(model);
     if (model !== owner) return;
-    const dims = [...activity.keys()].sort((a, b) => activity[b] - activity[a]);
+    const dims = mostActiveFirst(activity);
     const most = activity[dims[0]] || 1;
     dims.forEach((dim, rank) => {
       const { row } = sliders.get(dim);
@@ -109,6 +109,19 @@ export function explore(app) {
     map.offer(dims);
     list.dataset.ordered = "true";
   }
+}
+
+const measured = new WeakMap(); // model → promise of its activity
+
+/** The activity of each latent, see `measureActivity`; measured once for each model. */
+export function activityOf(model) {
+  if (!measured.has(model)) measured.set(model, measureActivity(model));
+  return measured.get(model);
+}
+
+/** The latents in the order of their activity, the most active one first. */
+export function mostActiveFirst(activity) {
+  return [...activity.keys()].sort((a, b) => activity[b] - activity[a]);
 }
 
 /** Mean absolute change of a pixel, in [0, 1], when a latent goes from -2 to 2, over a few samples: one per latent. */

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -122,6 +123,22 @@ def test_photo_preset_is_chosen_for_colour_and_large_sides_and_grows_with_them()
     assert large.epochs * -(-2500 // large.batch_size) >= 4000
     assert adapted("photo", (3, 4, 4), 100).hidden == (24,)
     assert adapted("kingma", (3, 64, 64), 10) == PRESETS["kingma"]
+
+
+def test_the_script_of_the_documents_trains_exports_and_samples(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it stands, but on small photos and for one short epoch."""
+    text = (Path(__file__).parents[3] / "docs" / "python.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"## A whole script\n+```python\n(.*?)```", text, re.DOTALL)
+    assert len(script.splitlines()) == 8
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("trainer.settings._PHOTO_STEPS", 1)
+    monkeypatch.setitem(PRESETS, "photo", replace(PRESETS["photo"], epochs=1))
+    exec(compile(script.replace("image_size=64", "image_size=8"), "script", "exec"), {})
+    with Image.open("samples.png") as picture:
+        assert (picture.mode, picture.size) == ("RGB", (3 * (8 * 10 + 2),) * 2)
+    assert (tmp_path / "bundle" / "decoder.onnx").is_file()
 
 
 def test_vae_evaluate_finds_the_data_of_a_photo_run_from_any_folder(

@@ -264,5 +264,5 @@ def test_extended_cosine_run_says_at_which_rate_it_goes_on(
     assert CliRunner().invoke(train, arguments).exit_code == 0
     result = CliRunner().invoke(train, ["--resume", str(tmp_path / "latest"), "--epochs", "4"])
     assert result.exit_code == 0, result.output
-    assert "the cosine now falls over 4 epochs instead of 2: epoch 3 trains at 0.0005" in result.output
-    assert "after 0.0005 in epoch 2" in result.output
+    assert "the cosine now falls over 4 epochs instead of 2:\n" in result.output
+    assert "epoch 3 trains at 0.0005, after 0.0005 in epoch 2\n" in result.output
