@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import InputError, OutputError
-from runtime.files.atomic import replacing
+from runtime.files.atomic import read_text, replacing
 from runtime.labels import InTurn, Label
 from runtime.machine.description import cpu, versions
 from runtime.sampler import Sampler
@@ -96,10 +96,10 @@ def write_record(job: SampleJob, path: Path) -> None:
 def read_record(path: Path) -> dict[str, Any]:
     """The job in a file of `write_record`. Raises OutputError where it is missing or is none."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))["job"]
+        record = json.loads(read_text(path))["job"]
         if not isinstance(record, dict):
             raise TypeError
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise OutputError(
             f"{path}: holds no record of what was being made, so it cannot go on; remove it and begin again"
         ) from error

@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export.cli import export
-from runtime.cli import reconstruct, sample, verify
+from runtime.cli import reconstruct, sample, verify, web
 from tests.runtime.test_hostile import fuzz
 from trainer.cli.evaluate import evaluate
+from trainer.cli.sweep import sweep
 from trainer.cli.train import train
 from trainer.training.run_folder import Run
 
-COMMANDS: list[click.Command] = [sample, verify, reconstruct, export, train, evaluate]
+COMMANDS: list[click.Command] = [sample, verify, reconstruct, web, export, train, evaluate, sweep]
 words = st.one_of(
     st.sampled_from(
         [
@@ -64,8 +65,10 @@ def test_any_arguments_end_in_an_answer_or_one_sentence(
     given_words = data.draw(st.lists(st.sampled_from(options) | words, min_size=1, max_size=6))
     monkeypatch.chdir(tmp_path_factory.mktemp("fuzz"))
     monkeypatch.setenv("VAE_DATA", ".")
-    if command in (train, evaluate):  # whatever else they say, they end soon
+    if command in (train, evaluate, sweep):  # whatever else they say, they end soon
         given_words = [*given_words, "--dataset", "nowhere.npy"]
+    if command is web:
+        given_words = [*given_words, "--site", "nowhere"]
     if command is sample:
         given_words = [*given_words, "--num", "5"]
     result = CliRunner().invoke(command, [*first, *given_words])

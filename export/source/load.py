@@ -15,6 +15,7 @@ import torch
 from export.errors import ExportError
 from export.source.source import Source
 from export.source.state_dicts import model_of_state_dict
+from runtime.files.atomic import open_regular
 from runtime.images.pixels import to_uint8
 from runtime.noise import standard_normal
 from trainer.checkpoint import checkpoint_of, read_plain
@@ -79,7 +80,7 @@ def _read(path: Path) -> Mapping[str, Any]:
 def _is_safetensors(path: Path) -> bool:
     """Whether the file starts with the size of a JSON header (uint64, little endian) and the header's brace."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(9)
         return head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < path.stat().st_size
     except OSError:  # `read_plain` reports what is wrong

@@ -13,6 +13,7 @@ from pathlib import Path
 from runtime.errors import OutputError
 
 _SUFFIX_BYTES = 4  # random, in the name of a temporary file
+_MOST_TEXT = 2**20  # bytes
 _RANDOM = "[0-9a-f]" * 2 * _SUFFIX_BYTES
 
 
@@ -63,6 +64,15 @@ def flush_to_disk(path: Path) -> None:
     """Wait until what was written to `path` would survive a power cut."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def read_text(path: Path) -> str:
+    """UTF-8 text of a small file. Raises OSError unless it is a regular one of up to 1 MiB, or UnicodeDecodeError."""
+    with open_regular(path) as file:
+        content = file.read(_MOST_TEXT + 1)
+    if len(content) > _MOST_TEXT:
+        raise OSError(errno.EFBIG, f"is larger than {_MOST_TEXT:,} bytes", str(path))
+    return content.decode("utf-8")
 
 
 def open_regular(path: Path) -> io.BufferedReader:

@@ -142,7 +142,7 @@ def _opened(path: Path) -> Iterator[Image]:
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: cannot be read as an image: its format is unknown or not supported") from error
     except Exception as error:  # for damaged files, Pillow's decoders raise many classes of exceptions
-        reason = " ".join(str(error).replace(str(path), "it").split())
+        reason = getattr(error, "strerror", None) or " ".join(str(error).replace(str(path), "it").split())
         raise InputError(f"{path}: cannot be read as an image ({type(error).__name__}: {reason})") from error
 
 

@@ -108,11 +108,15 @@ def _images(
 def _load_array(path: Path, image_shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
     channels, height, width = image_shape
     try:
-        open_regular(path).close()
+        with open_regular(path) as file:
+            start = file.read(len(np.lib.format.MAGIC_PREFIX))
+        if start != np.lib.format.MAGIC_PREFIX:  # NumPy would take it for a pickle, and recommend to load that
+            raise ValueError("it is no .npy file")
         # Memory-mapped, so that a header that claims terabytes gives an error instead of an allocation.
         array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # for a damaged header, NumPy raises many classes of exceptions
-        raise InputError(f"{path}: cannot be read as an array ({' '.join(str(error).split())})") from error
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise InputError(f"{path}: cannot be read as an array ({reason})") from error
     if array.ndim == 3 and channels == 1:
         array = array[..., np.newaxis]
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1:] != (height, width, channels) or not len(array):

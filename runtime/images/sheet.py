@@ -8,20 +8,28 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from runtime.errors import InputError
+from runtime.machine.memory import available_bytes, readable
+
 _GAP = 2
 _LABEL_HEIGHT = 14
 _MOST_COLUMNS = 16
 _SHORT_ROW = 8
+_COPIES = 3  # of a picture, while it is made and written
+_WORTH_ASKING = 2**26  # bytes
 
 
 def grid(images: npt.NDArray[np.uint8], columns: int, *, gap: int = 2, scale: int = 1) -> npt.NDArray[np.uint8]:
     """Images uint8 (N, H, W, C) as a grid with `columns` columns and `gap` black pixels around each: uint8 (H', W', C).
 
-    scale: every pixel becomes a square of `scale` × `scale` pixels, gaps included.
+    scale: every pixel becomes a square of `scale` × `scale` pixels, gaps included. Raises InputError where there is
+    not the memory for such a picture.
     """
     count, height, width, channels = images.shape
     rows = -(-count // columns)
-    canvas = np.zeros((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), np.uint8)
+    shape = (rows * (height + gap) + gap, columns * (width + gap) + gap, channels)
+    _require_memory((shape[0] * scale, shape[1] * scale, channels))
+    canvas = np.zeros(shape, np.uint8)
     for i, image in enumerate(images):
         top, left = gap + (i // columns) * (height + gap), gap + (i % columns) * (width + gap)
         canvas[top : top + height, left : left + width] = image
@@ -71,7 +79,8 @@ def comparison(
 ) -> npt.NDArray[np.uint8]:
     """Each original above its reconstruction, in columns, with the mean absolute error below: uint8 (H', W', C).
 
-    Both uint8 (N, H, W, C). scale: every pixel of the images becomes a square of `scale` × `scale` pixels.
+    Both uint8 (N, H, W, C). scale: every pixel of the images becomes a square of `scale` × `scale` pixels. Raises
+    InputError where there is not the memory for such a picture.
     """
     from PIL import Image, ImageDraw, ImageFont
 
@@ -83,7 +92,9 @@ def comparison(
     cell_height = 2 * (height * scale + _GAP) + _LABEL_HEIGHT
     columns = min(count, _MOST_COLUMNS)
     rows = -(-count // columns)
-    canvas = Image.new("L" if channels == 1 else "RGB", (columns * cell_width + _GAP, rows * cell_height + _GAP))
+    size = (columns * cell_width + _GAP, rows * cell_height + _GAP)
+    _require_memory((size[1], size[0], channels))
+    canvas = Image.new("L" if channels == 1 else "RGB", size)
     draw = ImageDraw.Draw(canvas)
     white = 255 if channels == 1 else (255, 255, 255)
     for i, label in enumerate(labels):
@@ -94,3 +105,14 @@ def comparison(
             top += height * scale + _GAP
         draw.text((left + (cell_width - _GAP - font.getlength(label)) / 2, top), label, fill=white, font=font)
     return np.asarray(canvas, dtype=np.uint8).reshape(canvas.height, canvas.width, channels)
+
+
+def _require_memory(shape: tuple[int, int, int]) -> None:
+    height, width, channels = shape
+    size = height * width * channels
+    available = available_bytes() if size > _WORTH_ASKING else None
+    if available is not None and _COPIES * size > available:
+        raise InputError(
+            f"a picture of {width:,}×{height:,} pixels needs about {readable(_COPIES * size)} of memory, but "
+            f"{readable(available)} are available here; choose a smaller --scale, or fewer images"
+        )

@@ -124,6 +124,9 @@ def _check_sizes(graph: Graph, size: int, metadata: Metadata, one: Sizes, many: 
         raise ForbiddenError(f"it makes a value of {one.largest:,} numbers for an image of {numbers:,}")
     if together > max(_TOGETHER, _TOGETHER_OF_PIXEL * numbers):
         raise ForbiddenError(f"it makes {together:,} numbers for an image of {numbers:,}")
+    working = max(one.working, -(-many.working // _ROWS))
+    if working > max(_TOGETHER, _TOGETHER_OF_PIXEL * numbers):
+        raise ForbiddenError(f"one of its nodes works on {working:,} numbers for an image of {numbers:,}")
     most = max(_MULTIPLICATIONS, _USES_OF_WEIGHT * _weights(graph) * height * width)
     if max(one.multiplications, many.multiplications // _ROWS) > most:
         raise ForbiddenError(f"it takes {one.multiplications:,} multiplications for an image of {numbers:,} numbers")

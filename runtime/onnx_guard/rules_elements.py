@@ -69,7 +69,7 @@ def _cast(call: Call) -> list[Value]:
 _ALIKE = (
     "Abs Ceil Celu Clip CumSum Elu Erf Exp Floor Gelu HardSigmoid HardSwish Hardmax LeakyRelu Log LogSoftmax Mish Neg "
     "Not BitwiseNot QuantizeLinear DequantizeLinear Reciprocal Relu Round Selu Sigmoid Sign Softmax Softplus Softsign "
-    "Sqrt Swish Tanh ThresholdedRelu Trilu Cos Sin"
+    "Sqrt Swish Tanh ThresholdedRelu Trilu Cos Sin Tan Acos Asin Atan Cosh Sinh Acosh Asinh Atanh IsInf IsNaN"
 )
 _NORMALISING = (
     "BatchNormalization GroupNormalization InstanceNormalization LayerNormalization RMSNormalization LpNormalization"

@@ -154,6 +154,32 @@ def _gather_nd(call: Call) -> list[Value]:
     return [Value((*indices[:-1], *shape[batch + indices[-1] :]))]
 
 
+def _like_first(call: Call) -> list[Value]:
+    return [Value(call.shape())]
+
+
+def _one_hot(call: Call) -> list[Value]:
+    shape = call.shape()
+    (depth,) = call.numbers(1)
+    axis = call.axis(-1, len(shape) + 1)
+    return [Value((*shape[:axis], depth, *shape[axis:]))]
+
+
+def _grid_sample(call: Call) -> list[Value]:
+    shape, points = call.shape(), call.shape(1)
+    if points[0] != shape[0] or points[-1] != len(shape) - 2 or len(points) != len(shape):
+        raise ValueError("the points do not fit")
+    return [Value((*shape[:2], *points[1:-1]))]
+
+
+def _col_to_im(call: Call) -> list[Value]:
+    (n, columns, _), sides, block = call.shape(), call.numbers(1), call.numbers(2)
+    channels, rest = divmod(columns, math.prod(block))
+    if rest or len(sides) != len(block):
+        raise ValueError(f"blocks {block}")
+    return [Value((n, channels, *sides))]
+
+
 def _expand(call: Call) -> list[Value]:
     return [Value(np.broadcast_shapes(call.shape(), tuple(call.numbers(1))))]
 
@@ -176,6 +202,8 @@ def _resize(call: Call) -> list[Value]:
     shape = call.shape()
     axes = call.attribute("axes", tuple(range(len(shape))))
     sides = list(shape)
+    if call.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
+        raise ValueError("its sides follow from each other")
     if call.has(3):
         for axis, size in zip(axes, call.numbers(3), strict=True):
             sides[axis] = size
@@ -203,19 +231,25 @@ def _space_to_depth(call: Call) -> list[Value]:
 
 
 RULES: dict[str, Rule] = {
+    "Col2Im": _col_to_im,
     "Concat": _concat,
     "Constant": _constant,
     "ConstantOfShape": _constant_of_shape,
     "DepthToSpace": _depth_to_space,
     "Expand": _expand,
+    "EyeLike": _like_first,
     "Flatten": _flatten,
     "Gather": _gather,
     "GatherElements": _gather_elements,
     "GatherND": _gather_nd,
+    "GridSample": _grid_sample,
+    "OneHot": _one_hot,
     "Pad": _pad,
     "Range": _range,
     "Reshape": _reshape,
     "Resize": _resize,
+    "ScatterElements": _like_first,
+    "ScatterND": _like_first,
     "Shape": _shape_of,
     "Size": _size_of,
     "Slice": _slice,

@@ -1,4 +1,4 @@
-"""Rules for operators that sum over elements: matrix products, convolutions, pooling, reductions and attention."""
+"""Rules for operators that sum, compare or sort: matrix products, convolutions, pooling, reductions and attention."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from runtime.onnx_guard.call import Call, Rule, Shape, Value
+from runtime.onnx_guard.einsum import read_einsum
 
 
 def _reduce(call: Call) -> list[Value]:
@@ -110,12 +111,24 @@ def _global_pool(call: Call) -> list[Value]:
 def _attention(call: Call) -> list[Value]:
     """Scaled dot products of queries, keys and values (N, heads, L, D), or (N, L, heads · D)."""
     query, value = call.shape(0), call.shape(2)
-    if len(call.node.outputs) != 1 or len(query) != len(value):
-        raise ValueError("more than the attended values")
+    if len(call.node.outputs) != 1 or len(query) != len(value) or call.has(4) or call.has(5):
+        raise ValueError("it takes or makes more than the attended values")
     if len(query) == 3:
         heads = call.attribute("q_num_heads"), call.attribute("kv_num_heads")
         return [Value((*query[:-1], value[-1] // heads[1] * heads[0]))]
     return [Value((*query[:-1], value[-1]))]
+
+
+def _einsum(call: Call) -> list[Value]:
+    return [Value(read_einsum(call).output)]
+
+
+def _top_k(call: Call) -> list[Value]:
+    shape, axis = call.shape(), call.axis(-1)
+    (count,) = call.numbers(1)
+    if not 1 <= count <= shape[axis]:
+        raise ValueError(f"the first {count}")
+    return [Value((*shape[:axis], count, *shape[axis + 1 :]))] * 2
 
 
 def multiplications(call: Call, outputs: Sequence[Value]) -> int:
@@ -134,6 +147,21 @@ def multiplications(call: Call, outputs: Sequence[Value]) -> int:
     if operator == "Attention":
         query_elements, key = call.inputs[0].elements, call.shape(1)
         return 2 * query_elements * key[-2]
+    if operator == "Einsum":
+        return read_einsum(call).multiplications
+    return 0
+
+
+def working_memory(call: Call) -> int:
+    """Numbers that a node holds besides its inputs and outputs: the scores of an attention, and of a transposed
+    convolution all windows of one image. Engines do other sums in strips."""
+    operator = call.node.operator
+    if operator == "ConvTranspose":
+        return math.prod(call.shape()[2:]) * math.prod(call.shape(1)[1:])
+    if operator == "Attention":
+        query, key = call.shape(0), call.shape(1)
+        heads = call.attribute("q_num_heads") if len(query) == 3 else query[1]
+        return int(query[0] * heads * query[-2] * key[-2])
     return 0
 
 
@@ -146,6 +174,8 @@ RULES: dict[str, Rule] = {
     "Attention": _attention,
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
+    "Einsum": _einsum,
     "Gemm": _gemm,
     "MatMul": _matmul,
+    "TopK": _top_k,
 }

@@ -30,6 +30,8 @@ class Sizes:
     """Elements of the largest single value."""
     multiplications: int
     """Of matrix products and convolutions."""
+    working: int
+    """The most numbers that one node holds besides its inputs and outputs."""
 
 
 def infer_sizes(graph: Graph, inputs: Mapping[str, Shape]) -> Sizes:
@@ -38,7 +40,7 @@ def infer_sizes(graph: Graph, inputs: Mapping[str, Shape]) -> Sizes:
     values.update((name, Value(shape)) for name, shape in inputs.items())
     values.update((constant.name, Value(constant.shape, constant.values)) for constant in graph.constants)
     elements: list[int] = []
-    largest = multiplications = 0
+    largest = multiplications = working = 0
     for node in graph.nodes:
         rule = _RULES.get(node.operator)
         if rule is None:
@@ -65,7 +67,8 @@ def infer_sizes(graph: Graph, inputs: Mapping[str, Shape]) -> Sizes:
         elements.append(sum(counts))
         largest = max(largest, *counts, 0)
         multiplications += rules_sums.multiplications(call, outputs)
+        working = max(working, rules_sums.working_memory(call))
     for name in graph.outputs:
         if name not in values:
             raise ForbiddenError(f"nothing makes its output {name!r}")
-    return Sizes(elements, largest, multiplications)
+    return Sizes(elements, largest, multiplications, working)

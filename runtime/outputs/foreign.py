@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from runtime.errors import OutputError
-from runtime.files.atomic import remove_unfinished
+from runtime.files.atomic import open_regular, remove_unfinished
 from runtime.files.owner import lock_beside, owning
 from runtime.manifest import METADATA_KEY
 
@@ -52,7 +52,7 @@ def require_ours(path: Path, *, ours: bool, force: bool, command: str) -> None:
 def is_archive_of(path: Path, names: Sequence[str]) -> bool:
     """Whether the file at `path` is a `.npz` that begins with the arrays `names`, in this order."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             return archive.namelist()[: len(names)] == [f"{name}.npy" for name in names]
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
         return False

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from runtime.errors import OutputError
+from runtime.machine.memory import readable
 
 
 def require_space(path: Path, needed: int) -> None:
@@ -15,15 +16,6 @@ def require_space(path: Path, needed: int) -> None:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     if needed > free:
         raise OutputError(
-            f"{path}: needs {_readable(needed)} but its disk has {_readable(free)} free; "
+            f"{path}: needs {readable(needed)} but its disk has {readable(free)} free; "
             "choose a smaller --num, or --shard it over several disks"
         )
-
-
-def _readable(count: int) -> str:
-    size = float(count)
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):
-        if size < 1000 or unit == "TB":
-            return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
-        size /= 1000
-    raise AssertionError("unreachable")

@@ -1,4 +1,5 @@
-"""A disk that is full in the middle of a write, and two processes that write the same file."""
+"""A disk that is full in the middle of a write, two processes that write the same file, and pictures larger than the
+memory."""
 
 from __future__ import annotations
 
@@ -7,10 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from runtime.cli import reconstruct, sample
 from runtime.errors import OutputError
+from runtime.images import sheet
 from runtime.job import SampleJob
 from runtime.outputs.npy import write_npy
 from runtime.sampler import Sampler
@@ -76,3 +81,15 @@ def test_a_second_writer_of_one_array_is_refused_and_the_first_completes(bundle:
     write_npy(sampler, job, path, resume=False, advance=second_writer)
     assert refusals
     assert (np.load(path) == sampler.sample(NUM, seed=4)).all()
+
+
+@pytest.mark.parametrize("command", [sample, reconstruct])
+def test_a_picture_larger_than_the_memory_is_refused_before_it_is_made(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: click.Command
+) -> None:
+    monkeypatch.setattr(sheet, "available_bytes", lambda: 2 * 10**8)
+    np.save(tmp_path / "a.npy", np.zeros((1000, 12, 12, 1), np.uint8))
+    arguments = [str(bundle), "--num", "1000"] if command is sample else [str(tmp_path / "a.npy"), "--bundle", bundle]
+    result = CliRunner().invoke(command, [*map(str, arguments), "--scale", "32", "--output", str(tmp_path / "x.png")])
+    assert (result.exit_code, "pixels needs about" in result.output) == (1, True), result.output
+    assert not list(tmp_path.glob("*x.png*"))

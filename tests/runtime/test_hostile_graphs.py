@@ -105,6 +105,33 @@ def transposed_convolution() -> tuple[list[onnx.NodeProto], list[TensorProto]]:
     ]
 
 
+def transposed_convolution_that_is_cropped() -> tuple[list[onnx.NodeProto], list[TensorProto]]:
+    """Innocent sizes and multiplications, and a gigabyte in between."""
+    return [
+        helper.make_node("Tile", ["z", "times"], ["row"]),
+        helper.make_node("Reshape", ["row", "plane"], ["x"]),
+        helper.make_node("ConvTranspose", ["x", "w"], ["big"], pads=[31, 31, 31, 31]),
+    ], [
+        constant("times", [1, 12_800]),
+        constant("plane", [-1, 1, 250, 256]),
+        constant("w", np.ones((1, 1, 64, 64)), np.float32),
+    ]
+
+
+def einsum_over_the_batch() -> tuple[list[onnx.NodeProto], list[TensorProto]]:
+    return [helper.make_node("Einsum", ["z", "z"], ["big"], equation="na,ma->nm")], []
+
+
+def einsum_that_multiplies_much() -> tuple[list[onnx.NodeProto], list[TensorProto]]:
+    letters = "abcdefghijkl"
+    nodes = [
+        helper.make_node("Tile", ["z", "times"], ["row"]),
+        helper.make_node("Reshape", ["row", "sides"], ["x"]),
+        helper.make_node("Einsum", ["x", "x"], ["big"], equation=f"n{letters},n{letters.upper()}->n"),
+    ]
+    return nodes, [constant("times", [1, 13_107]), constant("sides", [-1, 5, 3, 17, 257, *[1] * 8])]
+
+
 def counted() -> tuple[list[onnx.NodeProto], list[TensorProto]]:
     return [
         helper.make_node("Range", ["zero", "many", "one_more"], ["numbers"]),
@@ -165,6 +192,9 @@ ATTACKS: list[tuple[Body, str]] = [
     (upscaled, "a value of"),
     (padded, "a value of"),
     (transposed_convolution, "a value of"),
+    (transposed_convolution_that_is_cropped, "works on 262,144,000 numbers"),
+    (einsum_over_the_batch, "grow faster than the batch"),
+    (einsum_that_multiplies_much, "multiplications"),
     (counted, "bytes of constants"),
     (many_products, "multiplications"),
     (many_nodes, "nodes"),

@@ -96,6 +96,14 @@ def test_somebody_elses_file_is_replaced_by_force_alone(bundle: Path, tmp_path: 
     assert run(bundle, "--output", path).exit_code == 0  # now it is ours
 
 
+@pytest.mark.parametrize("name", ["x.npy", "x.npy.json", "x.npy.part", "x.npz", "x.npz.json", "x.png"])
+def test_a_pipe_in_place_of_an_output_or_its_note_does_not_hang(bundle: Path, tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    result = run(bundle, "--output", tmp_path / name[:5])
+    assert (result.exit_code, name in result.output, "please report" in result.output) == (1, True, False)
+    assert [path.name for path in tmp_path.iterdir() if path != bundle] == [name]
+
+
 @pytest.mark.parametrize(("ending", "more"), [("npy", []), ("npy", ["--resume"]), ("npz", [])])
 def test_a_users_file_with_the_name_of_the_note_of_a_job_is_replaced_by_force_alone(
     bundle: Path, tmp_path: Path, ending: str, more: list[str]

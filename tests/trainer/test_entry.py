@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 import torch
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import trainer.data.numpy_files
+from export.cli import export
 from trainer.checkpoint import load_checkpoint
 from trainer.cli.train import train
 from trainer.data.idx import read_idx
@@ -84,6 +86,29 @@ def test_a_pipe_or_a_device_in_place_of_a_file_is_refused(
     else:
         with pytest.raises(DataError, match=r"is a folder|is no regular file"):
             reader(path)
+
+
+def endless_text(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(2**40)
+
+
+@pytest.mark.parametrize("make", [folder, pipe, endless_device, endless_text])
+@pytest.mark.parametrize(
+    ("command", "name"), [(train, "--config"), (export, "--checkpoint"), (export, "--sign"), (train, "--resume")]
+)
+def test_whatever_a_command_is_given_to_read_it_does_not_hang(
+    tiny_run: Run, tmp_path: Path, make: Callable[[Path], None], command: click.Command, name: str
+) -> None:
+    if name == "--resume":
+        (tmp_path / "a").mkdir()
+    make(tmp_path / "a" / "config.toml" if name == "--resume" else tmp_path / "a")
+    more = ["--checkpoint", str(tiny_run.best), "--output", str(tmp_path / "b")] if name == "--sign" else []
+    result = CliRunner().invoke(command, [name, str(tmp_path / "a"), *more])
+    assert result.exit_code in (1, 2), result.output
+    assert isinstance(result.exception, SystemExit)
+    assert "please report" not in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_arrays_larger_than_the_memory_are_refused_by_their_size(

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from runtime.files.atomic import read_text
 from trainer.errors import SettingsError
 
 Value = str | int | float | bool
@@ -52,7 +53,7 @@ def read_config(path: Path, known: Collection[str]) -> dict[str, Value]:
 def read_toml(path: Path) -> dict[str, Any]:
     """The content of a TOML file. Raises SettingsError if it is missing or not TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise SettingsError(f"{path}: cannot be read: {reason}") from error

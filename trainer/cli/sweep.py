@@ -128,7 +128,7 @@ def sweep(
     if epochs is not None:
         base = replace(base, epochs=epochs)
     grid = make_grid(base, latent_dims, hiddens, batch_norms)
-    if Path(name).name != name or name == "latest":
+    if Path(name).name != name or name in ("", "latest"):
         raise SettingsError(f"the name of a sweep should be a plain folder name other than latest but is {name!r}")
     where = choose_device(device)
     if threads is not None:

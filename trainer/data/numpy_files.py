@@ -62,7 +62,8 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
     except DataError:
         raise
     except Exception as error:  # zipfile and NumPy raise whatever damaged bytes cause
-        raise DataError(f"{path}: cannot be read as a NumPy file: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: cannot be read as a NumPy file: {reason}") from error
 
 
 def _class_names(arrays: dict[str, npt.NDArray[Any]]) -> tuple[str, ...] | None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from runtime.errors import OutputError
-from runtime.files.atomic import write_atomically
+from runtime.files.atomic import read_text, write_atomically
 from trainer.checkpoint import load_checkpoint
 from trainer.data.dataset import ImageData
 from trainer.errors import SettingsError
@@ -92,10 +92,10 @@ def run_cell(
     record = folder / _RECORD
     if record.exists():
         try:
-            known = json.loads(record.read_text())
+            known = json.loads(read_text(record))
             _check_same(folder, known, identity)
             return Cell(**known["cell"]), False
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if isinstance(error, SettingsError):
                 raise
             raise SettingsError(f"{record}: is damaged; remove {folder} to train this cell again") from error

@@ -70,3 +70,10 @@ def test_senseless_grids_are_bad_usage(arguments: list[str], option: str, value:
     result = CliRunner().invoke(sweep, [*arguments, option, value])
     assert result.exit_code == 2
     assert repr(value) in result.output or value in result.output
+
+
+@pytest.mark.parametrize("name", ["", ".", "latest", "a/b"])
+def test_the_name_of_a_sweep_is_a_plain_folder_name(arguments: list[str], tmp_path: Path, name: str) -> None:
+    result = CliRunner().invoke(sweep, [*arguments, "--name", name])
+    assert (result.exit_code, "should be a plain folder name" in result.output) == (1, True), result.output
+    assert not (tmp_path / "runs").exists()
