@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -215,6 +214,8 @@ class Prior:
 
     def to_npz(self) -> bytes:
         """The content of `prior.npz`: the arrays, the same bytes for the same prior."""
+        import zipfile  # here: a process that draws one image has no use for it
+
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
             for name, array in self.arrays().items():
@@ -238,6 +239,8 @@ class Prior:
     @classmethod
     def from_npz(cls, content: bytes, name: str, classes: Sequence[str]) -> Prior:
         """Read `prior.npz`, which need not be trusted; `name` is for the words of an error. Raises BundleError."""
+        import zipfile
+
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 size = sum(member.file_size for member in archive.infolist())

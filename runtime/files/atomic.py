@@ -1,10 +1,8 @@
 """Writing files so that nothing is ever left half-written."""
 
 import errno
-import glob
 import io
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,7 +22,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Where the block raises, the new file is removed and what `path` held before stays. Missing parent folders are made.
     Raises OutputError, naming `path`, where the operating system refuses.
     """
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(_SUFFIX_BYTES)}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{os.urandom(_SUFFIX_BYTES).hex()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
@@ -49,6 +47,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def remove_unfinished(path: Path) -> None:
     """Remove the temporary files that a process killed inside `replacing(path)` has left beside it."""
+    import glob  # here, like zipfile elsewhere: one image from a fresh process is a matter of milliseconds
+
     stem, suffix = glob.escape(path.stem), glob.escape(path.suffix)
     for leftover in path.parent.glob(f".{stem}.{_RANDOM}{suffix}"):
         leftover.unlink(missing_ok=True)

@@ -6,7 +6,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,20 +15,12 @@ _EQUATION = re.compile(r"[A-Za-z.,]+(->[A-Za-z.]*)?")
 _REST = "..."
 
 
-@dataclass(frozen=True)
-class Einsum:
-    """An equation with the sizes of its letters."""
+def read_einsum(call: Call) -> tuple[Shape, int]:
+    """The shape of the output, and the number of multiplications.
 
-    output: Shape
-    multiplications: int
-    """Of the sum over all letters; as in ONNX, a letter of size 1 in one operand is broadcast."""
-
-
-def read_einsum(call: Call) -> Einsum:
-    """Raises ValueError where equation and inputs do not fit, or there are more than two inputs.
-
-    More than two are multiplied pair by pair, in an order that the engine chooses: no size of what lies between them
-    would be certain.
+    As in ONNX, a letter of size 1 in one operand is broadcast. Raises ValueError where equation and inputs do not fit,
+    or there are more than two inputs. More than two are multiplied pair by pair, in an order that the
+    engine chooses: no size of what lies between them would be certain.
     """
     equation = str(call.attribute("equation", "")).replace(" ", "")
     if not _EQUATION.fullmatch(equation):
@@ -50,7 +41,7 @@ def read_einsum(call: Call) -> Einsum:
         raise ValueError(f"the output {right!r}")
     before, marked, after = right.partition(_REST)
     shape = (*_sizes(before, sizes), *(rest if marked else ()), *_sizes(after, sizes))
-    return Einsum(shape, math.prod(sizes.values()) * math.prod(rest))
+    return shape, math.prod(sizes.values()) * math.prod(rest)
 
 
 def _measure(term: str, shape: Shape, sizes: dict[str, int]) -> Shape:

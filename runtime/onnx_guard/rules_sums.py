@@ -120,7 +120,7 @@ def _attention(call: Call) -> list[Value]:
 
 
 def _einsum(call: Call) -> list[Value]:
-    return [Value(read_einsum(call).output)]
+    return [Value(read_einsum(call)[0])]
 
 
 def _top_k(call: Call) -> list[Value]:
@@ -148,7 +148,7 @@ def multiplications(call: Call, outputs: Sequence[Value]) -> int:
         query_elements, key = call.inputs[0].elements, call.shape(1)
         return 2 * query_elements * key[-2]
     if operator == "Einsum":
-        return read_einsum(call).multiplications
+        return read_einsum(call)[1]
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +50,8 @@ def require_ours(path: Path, *, ours: bool, force: bool, command: str) -> None:
 
 def is_archive_of(path: Path, names: Sequence[str]) -> bool:
     """Whether the file at `path` is a `.npz` that begins with the arrays `names`, in this order."""
+    import zipfile
+
     try:
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             return archive.namelist()[: len(names)] == [f"{name}.npy" for name in names]
