@@ -15,7 +15,7 @@ from trainer.checkpoint import Checkpoint, load_checkpoint
 from trainer.cli.train import train
 from trainer.data.dataset import ImageData
 from trainer.data.pixels import to_float
-from trainer.errors import CheckpointError, SettingsError
+from trainer.errors import CheckpointError
 from trainer.prior import fit_prior
 from trainer.training.run_folder import Run
 
@@ -156,17 +156,6 @@ def test_a_run_ends_with_a_prior_in_both_checkpoints_and_resume_gives_one_to_a_r
         assert fitted is not None
         assert refitted is not None
         assert fitted.to_npz() == refitted.to_npz()
-
-
-def test_without_scikit_learn_the_run_is_refused_before_it_begins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "sklearn.mixture", None)
-    with pytest.raises(SettingsError, match="needs scikit-learn"):
-        fit_prior(None, np.zeros((2, 4, 4, 1), np.uint8), None, seed=0)  # type: ignore[arg-type]
-    result = CliRunner().invoke(train, ["--dataset", "glyphs", "--runs", str(tmp_path / "runs")])
-    assert result.exit_code == 1
-    assert not (tmp_path / "runs").exists()
 
 
 def test_picture_of_samples_is_what_the_prior_draws(best: Checkpoint) -> None:
