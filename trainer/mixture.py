@@ -16,6 +16,7 @@ from torch import Tensor
 
 _SHRINKAGE = 1.0  # points' worth of the whole group's variance that every component's is averaged with
 _SMALLEST_VARIANCE = 1e-4  # a posterior far narrower than its prior, but no point
+_NO_SHARE = 1e-300  # of a point in all components that are left: it is lost, but no division by 0
 _LOG_2_PI = math.log(2 * math.pi)
 
 
@@ -78,8 +79,11 @@ def fit_mixture(points: Gaussians, size: int, iterations: int, generator: torch.
     shares = torch.nn.functional.one_hot(nearest, size).to(moments.dtype)  # (N, K)
     for iteration in range(iterations + 1):
         counts = shares.sum(0)
-        kept = counts >= min(1.0, float(counts.max()))
-        shares, counts = shares[:, kept], counts[kept, None]
+        kept = counts >= min(1.0, float(counts.max()))  # one at least
+        if not kept.all():
+            shares = shares[:, kept]
+            shares = shares / shares.sum(1, keepdim=True).clamp_min(_NO_SHARE)
+        counts = shares.sum(0)[:, None]
         squares, mean = (shares.T @ moments / counts).chunk(2, dim=1)
         variance = (counts * (squares - mean.square()).clamp_min(0) + _SHRINKAGE * whole) / (counts + _SHRINKAGE)
         weights = counts[:, 0] / counts.sum()

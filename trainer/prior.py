@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +21,7 @@ from runtime.prior import Prior
 from trainer.data.pixels import to_float
 from trainer.mixture import Gaussians, Mixture, fit_mixture
 from trainer.seeds import derive_seed
+from trainer.threads import one_thread
 
 SIZES = (1, 3, 10, 25, 50, 100, 200)
 """Components that a group of images may get; the held-out likelihood decides."""
@@ -87,7 +87,7 @@ def fit_prior(
     members = [np.arange(len(images)) if labels is None else np.flatnonzero(labels == value) for value in values]
     random = np.random.default_rng(derive_seed(seed, "prior"))
     weights, means, deviations, sizes = [], [], [], []
-    with _one_thread():  # more threads add sums in another order
+    with one_thread():  # more threads add sums in another order
         for done, group in enumerate(members, 1):
             chosen = np.sort(random.permutation(group)[:_MOST_IMAGES])
             found = _fit_group(_posteriors(model, images[chosen], batch), int(random.integers(2**31)))
@@ -107,16 +107,6 @@ def fit_prior(
         names,
     )
     return FittedPrior(prior, tuple(sizes), time.perf_counter() - started)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @torch.no_grad()
