@@ -93,7 +93,7 @@ bench: $(INSTALLED)  ## the tables of docs/benchmarks.md; needs MNIST in VAE_DAT
 
 bench-photos: $(INSTALLED)  ## photos beside preset conv and pythae; an hour, in an environment of its own
 	$(PYTHON) -m venv .venv-photos
-	.venv-photos/bin/$(PIP_INSTALL) --editable '.[all]' pythae scikit-image torchmetrics
+	.venv-photos/bin/$(PIP_INSTALL) --editable '.[all]' pythae scikit-image scikit-learn torchmetrics
 	.venv-photos/bin/python benchmarks/peers/photos.py
 
 PEERS := .venv-peers

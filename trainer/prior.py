@@ -1,14 +1,13 @@
 """Ex-post density estimation: a mixture of Gaussians fitted to the posterior, to draw from instead of N(0, I).
 
 The aggregate posterior of a trained VAE is not N(0, I): decoding N(0, I) lands between the places that the decoder was
-trained on. Fitting a density to posterior draws once training is over repairs that without touching the model (Ghosh et
-al. 2020, "From variational to deterministic autoencoders", section 4).
+trained on. Fitting a density to the posteriors of the training images once training is over repairs that without
+touching the model (Ghosh et al. 2020, "From variational to deterministic autoencoders", section 4).
 """
 
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,22 +19,19 @@ from torch import Tensor
 
 from runtime.prior import Prior
 from trainer.data.pixels import to_float
-from trainer.errors import SettingsError
-from trainer.seeds import derive_seed, generator
+from trainer.mixture import Gaussians, Mixture, fit_mixture
+from trainer.seeds import derive_seed
+from trainer.threads import one_thread
 
-SIZES = (1, 3, 10, 25, 50, 100)
+SIZES = (1, 3, 10, 25, 50, 100, 200)
 """Components that a group of images may get; the held-out likelihood decides."""
 
-_POINTS = 24_000  # posterior draws of a group: so many of each image, but at least one and at most 50
-_MOST_DRAWS = 50
 _MOST_IMAGES = 60_000  # of a group; the others add nothing but time
 _HELD_OUT = 6  # one image in so many
 _FEWEST_HELD_OUT = 2
+_HELD_OUT_DRAWS = 4  # of each of these: their log-density is an average over the posterior
 _SELECTION_ITERATIONS, _ITERATIONS = 8, 30  # of expectation maximisation; the order of sizes shows after a few
-_SMALLEST_VARIANCE = 1e-4  # a posterior far narrower than its prior, but no point
 _ENCODED_AT_ONCE = 2000
-
-_Draws = npt.NDArray[np.float32]
 
 
 class Encodes(Protocol):
@@ -67,16 +63,6 @@ class FittedPrior:
         return f"mixture of {self.prior.components} Gaussians{groups}, fitted in {self.seconds:.1f} s"
 
 
-def check_mixture() -> None:
-    """Raise SettingsError where scikit-learn, which fits the mixture, is not installed."""
-    try:
-        import sklearn.mixture  # noqa: F401
-    except ImportError:
-        raise SettingsError(
-            "--prior mixture needs scikit-learn; pip install 'vae-toolchain[train]', or train with --prior normal"
-        ) from None
-
-
 def fit_prior(
     model: Encodes,
     images: npt.NDArray[np.uint8],
@@ -87,31 +73,28 @@ def fit_prior(
     batch: int = _ENCODED_AT_ONCE,
     advance: Callable[[int, int], object] = lambda done, groups: None,
 ) -> FittedPrior:
-    """Fit a mixture of diagonal Gaussians to posterior draws of `images`, group by group.
+    """Fit a mixture of diagonal Gaussians to the posteriors of `images`, group by group.
 
     model: in evaluation mode. images: uint8 (N, H, W, C), those of training. labels: (N,), whose values become the
     classes, in ascending order; None makes one group of all. class_names: what label i means. seed: of every draw; the
     same seed gives the same prior on one machine, whatever its number of threads. batch: images that are encoded at a
     time. advance: told after each group how many are done, and how many there are.
-    """
-    check_mixture()
-    from threadpoolctl import threadpool_limits
 
+    Raises ValueError for a posterior that is not finite.
+    """
     started = time.perf_counter()
     values = np.zeros(1, np.int64) if labels is None else np.unique(labels)
     members = [np.arange(len(images)) if labels is None else np.flatnonzero(labels == value) for value in values]
     random = np.random.default_rng(derive_seed(seed, "prior"))
-    noise = generator(seed, "prior")
     weights, means, deviations, sizes = [], [], [], []
-    with threadpool_limits(1):  # more threads add sums in another order, and so small products gain nothing from them
+    with one_thread():  # more threads add sums in another order
         for done, group in enumerate(members, 1):
             chosen = np.sort(random.permutation(group)[:_MOST_IMAGES])
-            draws = _posterior_draws(model, images[chosen], noise, batch)
-            size, (weight, mean, deviation) = _fit_group(draws, int(random.integers(2**31)))
-            weights.append(weight / weight.sum() * len(group))
-            means.append(mean)
-            deviations.append(deviation)
-            sizes.append(size)
+            found = _fit_group(_posteriors(model, images[chosen], batch), int(random.integers(2**31)))
+            weights.append(found.weights.numpy() * len(group))
+            means.append(found.components.mean.numpy())
+            deviations.append(found.components.variance.sqrt().numpy())
+            sizes.append(len(found.weights))
             advance(done, len(members))
     names = (
         () if labels is None else tuple(str(value) if class_names is None else class_names[value] for value in values)
@@ -127,55 +110,39 @@ def fit_prior(
 
 
 @torch.no_grad()
-def _posterior_draws(model: Encodes, images: npt.NDArray[np.uint8], noise: torch.Generator, batch: int) -> _Draws:
-    """Draws from q(z|x) of each image, the same number of each: float32 (N, draws, L)."""
+def _posteriors(model: Encodes, images: npt.NDArray[np.uint8], batch: int) -> Gaussians:
+    """q(z|x) of each image, on the CPU."""
     device = next(model.parameters()).device
-    draws = min(_MOST_DRAWS, max(1, _POINTS // len(images)))
-    parts: list[Tensor] = []
-    for start in range(0, len(images), batch):
-        mean, log_var = model.encode(to_float(torch.tensor(images[start : start + batch], device=device)))
-        mean, deviation = mean.cpu()[:, None], (log_var.cpu() / 2).exp()[:, None]
-        parts.append(mean + deviation * torch.randn(len(mean), draws, mean.shape[2], generator=noise))
-    return torch.cat(parts).numpy()
+    parts = [
+        model.encode(to_float(torch.tensor(images[start : start + batch], device=device)))
+        for start in range(0, len(images), batch)
+    ]
+    mean, log_var = (torch.cat(halves).cpu().double() for halves in zip(*parts, strict=True))
+    variance = log_var.exp()
+    if not (mean.isfinite().all() and variance.isfinite().all()):
+        raise ValueError("the posterior holds NaN or infinity")
+    return Gaussians(mean, variance)
 
 
-def _fit_group(draws: _Draws, seed: int) -> tuple[int, tuple[npt.NDArray[np.float64], ...]]:
-    """The number of components that says most about held-out images, and weights, means and standard deviations of so
-    many, fitted to all. draws: (N, draws, L)."""
-    size = _best_size(draws, seed)
-    fitted = _fit(draws.reshape(-1, draws.shape[2]), size, seed, _ITERATIONS)
-    arrays = fitted.weights_, fitted.means_, np.sqrt(fitted.covariances_)
-    return size, tuple(np.asarray(array, np.float64) for array in arrays)
+def _fit_group(posteriors: Gaussians, seed: int) -> Mixture:
+    """A mixture of as many components as say most about held-out images, fitted to all."""
+    return fit_mixture(posteriors, _best_size(posteriors, seed), _ITERATIONS, torch.Generator().manual_seed(seed))
 
 
-def _best_size(draws: _Draws, seed: int) -> int:
+def _best_size(posteriors: Gaussians, seed: int) -> int:
     """The size whose mixture, fitted to part of the images, gives the others the highest mean log-density."""
-    held_out = len(draws) // _HELD_OUT
+    held_out = len(posteriors) // _HELD_OUT
     if held_out < _FEWEST_HELD_OUT:
         return SIZES[0]
-    order = np.random.default_rng(seed).permutation(len(draws))
-    seen, unseen = (draws[part].reshape(-1, draws.shape[2]) for part in (order[held_out:], order[:held_out]))
+    random = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(posteriors), generator=random)
+    seen, unseen = posteriors[order[held_out:]], posteriors[order[:held_out]].draw(_HELD_OUT_DRAWS, random)
     scores: list[float] = []
     for size in SIZES:
-        if size > len(order) - held_out:  # a component for each image would be a copy of it
+        if size > len(seen):  # a component for each image would be a copy of it
             break
-        scores.append(float(_fit(seen, size, seed, _SELECTION_ITERATIONS).score(unseen)))
+        fitted = fit_mixture(seen, size, _SELECTION_ITERATIONS, torch.Generator().manual_seed(seed))
+        scores.append(float(fitted.log_density(unseen).mean()))
         if len(scores) > 2 and scores[-1] < scores[-2] < scores[-3]:
             break
     return SIZES[int(np.argmax(scores))]
-
-
-def _fit(points: _Draws, size: int, seed: int, iterations: int):  # type: ignore[no-untyped-def]  # untyped upstream
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the iterations are limited on purpose
-        return GaussianMixture(
-            size,
-            covariance_type="diag",
-            init_params="k-means++",
-            reg_covar=_SMALLEST_VARIANCE,
-            max_iter=iterations,
-            random_state=seed,
-        ).fit(points)

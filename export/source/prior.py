@@ -11,7 +11,6 @@ import numpy.typing as npt
 from export.errors import ModelError
 from export.halves import ForeignVAE
 from runtime.prior import Prior
-from trainer.errors import SettingsError
 from trainer.prior import fit_prior
 
 FEWEST_IMAGES = 100
@@ -49,7 +48,7 @@ def foreign_prior(
             class_names=None if class_names is None else tuple(class_names),
             batch=max(1, _NUMBERS_AT_ONCE // images[0].size),
         ).prior
-    except (SettingsError, ValueError) as error:  # no scikit-learn; a posterior that no mixture describes
+    except ValueError as error:  # a posterior that no mixture describes
         raise ModelError(f"no mixture can be fitted to the posterior of the images: {error}") from error
 
 

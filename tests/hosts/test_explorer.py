@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from runtime import Reconstructor, Sampler
+from runtime import Bundle, Reconstructor, Sampler
 from tests.hosts.helpers import Served, ServedUnchecked
 from tests.runtime.children import child
 
@@ -128,6 +128,46 @@ def test_a_slider_changes_the_picture_and_reset_brings_it_back(page: Page, explo
     moved = settled(page, "#explore-picture", before)
     page.click("#explore-reset")
     assert (settled(page, "#explore-picture", moved) == before).all()
+
+
+def test_a_picture_moves_from_its_class_to_another_as_in_python(page: Page, explorer: str, host_bundle: Path) -> None:
+    prior = Bundle.open(host_bundle).prior()
+    if prior is None or not prior.classes:
+        opened(page, explorer + "#tab=explore")
+        assert not page.locator("#way").is_visible()
+        return
+    z = prior.latents(7, [3])
+    own = int(prior.class_of(z)[0])
+    reconstructor = Reconstructor(host_bundle)
+
+    def expected(start: int, amount: float) -> npt.NDArray[np.int64]:
+        return reconstructor.decode(z + amount * (prior.class_mean(to) - prior.class_mean(start)))[0].astype(int)
+
+    to, other = (own + 1) % len(prior.classes), (own + 2) % len(prior.classes)
+    opened(page, explorer + f"#tab=explore&seed=7&index=3&toward={to}&amount=0.75")
+    shown = pixels(page, "#explore-picture")
+    assert np.abs(shown - expected(own, 0.75)).max() <= 1
+    page.select_option("#way-from", str(other))
+    shown = settled(page, "#explore-picture", shown)
+    assert np.abs(shown - expected(other, 0.75)).max() <= 1
+    set_range(page, "#way-amount", -1)
+    shown = settled(page, "#explore-picture", shown)
+    assert np.abs(shown - expected(other, -1)).max() <= 1
+    page.click("#explore-reset")
+    assert np.abs(settled(page, "#explore-picture", shown) - expected(own, 0)).max() <= 1
+
+
+def test_a_moved_slider_stays_where_it_was_put_on_the_way_to_a_class(
+    page: Page, explorer: str, host_bundle: Path
+) -> None:
+    prior = Bundle.open(host_bundle).prior()
+    if prior is None or not prior.classes:
+        return
+    opened(page, explorer + "#tab=explore&seed=7&index=3&start=0&toward=1&amount=1")
+    page.wait_for_selector("#sliders[data-ordered]")
+    set_range(page, "#sliders input", 1.25)
+    page.wait_for_selector(".slider.edited")
+    assert page.locator("#sliders output").first.inner_text() == "1.25"
 
 
 def test_of_hundreds_of_latents_the_most_active_are_shown_and_the_rest_folded_away(

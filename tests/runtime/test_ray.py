@@ -22,6 +22,7 @@ from click.testing import CliRunner, Result
 from runtime.cli import sample
 from runtime.errors import EngineError, InputError
 from runtime.job import write_record
+from runtime.labels import InTurn
 from runtime.sampler import Sampler
 
 ray = pytest.importorskip("ray", reason="Ray is not installed here")
@@ -92,6 +93,19 @@ def test_a_dataset_has_the_rows_of_vae_sample_whatever_the_workers_and_blocks(
     order = index.argsort()
     assert (index[order] == np.arange(77, 77 + 2345)).all()
     assert (image[order] == stream(bundle, 2345, seed=3, first=77)).all()
+
+
+@pytest.mark.parametrize("label", [None, "south west", InTurn(("3", 0))])
+def test_rows_of_a_mixture_have_their_class(mixture_bundle: Path, label: str | InTurn | None) -> None:
+    batches = list(
+        samples(mixture_bundle, 250, 3, first=77, label=label, batch_size=100).iter_batches(batch_format="numpy")
+    )
+    index, image, drawn = (np.concatenate([batch[name] for batch in batches]) for name in ("index", "image", "label"))
+    order = index.argsort()
+    sampler = Sampler(mixture_bundle, threads=1)
+    assert (index[order] == np.arange(77, 327)).all()
+    assert (drawn[order] == sampler.labels(np.arange(77, 327), seed=3, label=label)).all()
+    assert (image[order] == sampler.sample(250, seed=3, first=77, label=label)).all()
 
 
 def test_a_dataset_can_be_filtered_without_writing_files(bundle: Path) -> None:

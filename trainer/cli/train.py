@@ -96,7 +96,6 @@ def train(
         _clear_cache()
         return
 
-    from trainer.prior import check_mixture
     from trainer.training.api import choose_settings, create_run, reopen_run, train_run
     from trainer.training.execution import Execution
     from trainer.training.tensorboard import check_tensorboard
@@ -104,8 +103,6 @@ def train(
     # ---- decide and check, before anything is written ----
     if tensorboard:
         check_tensorboard()
-    if prior == "mixture":
-        check_mixture()
     # Which preset suits is known once the data are; until then the one with the smallest batches, for `Team.join`.
     provisional = settings_of(preset or "photo", options)
     execution = Execution.choose(provisional, device=device, graph=graph, threads=threads)

@@ -4,8 +4,6 @@ The ten digits in the fonts that matplotlib ships, drawn at 28×28 and randomly 
 fixed seed. It resembles MNIST and trains the same models, so everything can be tried offline.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
@@ -14,6 +12,8 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torchvision.transforms import v2
+
+from trainer.threads import one_thread
 
 SIZE = 28
 TRAIN_IMAGES = 20_000
@@ -45,24 +45,13 @@ def draw_glyphs() -> tuple[Split, Split]:
     )  # fmt: skip
     # One warp is applied to all ten digits of a font: ten times fewer calls, and equally many images per class.
     warps = (TRAIN_IMAGES + TEST_IMAGES) // 10
-    with torch.random.fork_rng(devices=[]), _one_thread():
+    with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(_SEED)
         choices = torch.randint(len(fonts), (warps,))
         images = torch.cat([warp(fonts[choice]) for choice in choices])
     pixels = images.permute(0, 2, 3, 1).contiguous().numpy()
     labels = np.tile(np.arange(10), warps)
     return (pixels[:TRAIN_IMAGES], labels[:TRAIN_IMAGES]), (pixels[TRAIN_IMAGES:], labels[TRAIN_IMAGES:])
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One torch thread for the block: for thousands of tiny operations, a second thread costs more than it saves."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _draw_digits(font_name: str) -> torch.Tensor:

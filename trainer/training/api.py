@@ -22,7 +22,6 @@ from trainer.data.load import load
 from trainer.data.numpy_files import save_arrays
 from trainer.errors import CheckpointError, SettingsError, TrainingInterruptedError
 from trainer.model.vae import VAE
-from trainer.prior import check_mixture
 from trainer.settings import PRESETS, PRIORS, Settings, adapted, preset_for
 from trainer.training import collapse
 from trainer.training.config import config_text
@@ -91,8 +90,6 @@ def train(
         settings = choose_settings(preset, changes, data)
     if prior not in PRIORS:
         raise SettingsError(f"prior should be {' or '.join(PRIORS)} but is {prior!r}")
-    if prior == "mixture":
-        check_mixture()
     if tensorboard:
         check_tensorboard()
     execution = Execution.choose(settings, device=device, graph=graph, threads=threads)

@@ -4,6 +4,7 @@ import { Latest } from "./latest.js";
 import { plane } from "./plane.js";
 import { savePng, show } from "./pixels.js";
 import { FARTHEST, parseWhole } from "./state.js";
+import { direction } from "./way.js";
 
 const SHOWN = 32; // number of sliders shown before "All latents" is pressed
 const SAMPLES = 6; // that the activity of each latent is measured on; one where there are hundreds of latents
@@ -15,7 +16,8 @@ export function explore(app) {
   const index = document.getElementById("index");
   const latest = new Latest(app.fail);
   const sliders = new Map(); // dimension → { row, input, output }
-  const map = plane(app, latents);
+  const way = direction(app);
+  const map = plane(app, latents, shift);
   let owner = null; // the model that the sliders belong to
   let moved = null; // time of the last slider movement, until its picture is drawn
 
@@ -23,7 +25,7 @@ export function explore(app) {
   index.onchange = () => choose(parseWhole(index.value) ?? app.store.state.index);
   document.getElementById("index-next").onclick = () => choose(app.store.state.index + 1n);
   document.getElementById("index-previous").onclick = () => choose(app.store.state.index - (app.store.state.index ? 1n : 0n));
-  document.getElementById("explore-reset").onclick = () => app.store.set({ edits: new Map() });
+  document.getElementById("explore-reset").onclick = () => app.store.set({ edits: new Map(), amount: 0 });
   document.getElementById("explore-save").onclick = () =>
     savePng(`seed-${app.store.state.seed}-${app.store.state.index}.png`, [canvas], 1, 16);
   all.onclick = () => {
@@ -31,10 +33,21 @@ export function explore(app) {
     all.hidden = true;
   };
 
-  return { keys: ["seed", "temperature", "label", "index", "edits", "axes"], render };
+  return { keys: ["seed", "temperature", "label", "index", "edits", "axes", "wayFrom", "wayTo", "amount"], render };
 
-  /** The latents shown: those of the sample, with the visitor's edits applied. */
+  /** The latents shown: those of the sample, with the visitor's edits applied, moved along the direction. */
   function latents() {
+    const z = unmoved();
+    const moved = way.shift(z);
+    return z.map((value, dim) => value + moved[dim]);
+  }
+
+  /** By how much the direction moves each latent; an edit is stored without it. */
+  function shift() {
+    return way.shift(unmoved());
+  }
+
+  function unmoved() {
     const { seed, index, temperature, label, edits } = app.store.state;
     const z = app.model.latents(seed, [index], temperature, label);
     for (const [dim, value] of edits) if (dim < z.length) z[dim] = value;
@@ -45,12 +58,13 @@ export function explore(app) {
     if (owner !== app.model) build();
     const z = latents();
     index.value = app.store.state.index;
+    way.show();
     for (const [dim, { row, input, output }] of sliders) {
       input.value = z[dim];
       output.textContent = z[dim].toFixed(2);
       row.classList.toggle("edited", app.store.state.edits.has(dim));
     }
-    document.getElementById("explore-reset").disabled = app.store.state.edits.size === 0;
+    document.getElementById("explore-reset").disabled = app.store.state.edits.size === 0 && app.store.state.amount === 0;
     const edited = app.store.state.edits.size ? `, ${app.store.state.edits.size} latents moved` : "";
     canvas.setAttribute("aria-label", `Sample ${app.store.state.index} of seed ${app.store.state.seed}${edited}`);
     map.render(z);
@@ -68,6 +82,7 @@ export function explore(app) {
     for (let dim = 0; dim < owner.latentDim; dim++) list.append(slider(dim));
     all.hidden = owner.latentDim <= SHOWN;
     all.textContent = `All ${owner.latentDim} latents`;
+    way.offer(owner.classes);
     map.setDimensions(owner.latentDim);
     order(owner).catch(app.fail);
   }
@@ -81,7 +96,7 @@ export function explore(app) {
     [input.min, input.max] = [-FARTHEST, FARTHEST];
     input.oninput = () => {
       moved ??= performance.now();
-      const edits = new Map(app.store.state.edits).set(dim, Number(input.value));
+      const edits = new Map(app.store.state.edits).set(dim, Number(input.value) - shift()[dim]);
       app.store.set({ edits });
     };
     input.ondblclick = () => {

@@ -54,6 +54,12 @@ export class Model {
     return this.#prior?.classes ?? [];
   }
 
+  /** The way from the mean of class `from` to that of class `to`: Float64Array (L). from: -1 for the class of the latent z. */
+  way(z, from, to) {
+    const [start, end] = [from < 0 ? this.#prior.classOf(z) : from, to].map((label) => this.#prior.classMean(label));
+    return end.map((value, i) => value - start[i]);
+  }
+
   /** Latents of samples of a seed: Float32Array (N · L). seed, indices: BigInt; label: number of a class, others for any. */
   latents(seed, indices, temperature = 1, label = -1) {
     const noise = this.#noise.latents(seed, indices, this.latentDim, temperature);

@@ -7,7 +7,8 @@ const REACH = 3; // the map extends to ± this many standard deviations
 const TILES = 11; // tiles per side
 const STEP = 0.1; // change per arrow key press
 
-export function plane(app, latents) {
+/** latents: gives the latents shown; shift: by how much of that a direction moves each, which edits do not hold. */
+export function plane(app, latents, shift) {
   const box = document.getElementById("plane");
   const canvas = box.querySelector("canvas");
   const marker = box.querySelector(".marker");
@@ -24,7 +25,9 @@ export function plane(app, latents) {
   function move(x, y) {
     const [first, second] = axes();
     const clip = (value) => Math.max(-REACH, Math.min(REACH, value));
-    app.store.set({ edits: new Map(app.store.state.edits).set(first, clip(x)).set(second, clip(y)) });
+    const moved = shift();
+    const edits = new Map(app.store.state.edits).set(first, clip(x) - moved[first]).set(second, clip(y) - moved[second]);
+    app.store.set({ edits });
   }
 
   function toPoint(event) {

@@ -49,6 +49,48 @@ export class Prior {
     return (word & 0xffff) < this.thresholds[place] ? slot : this.aliases[place];
   }
 
+  /** What the tables draw each component of a class with, exactly: Float64Array (K). */
+  probabilities(label) {
+    const shares = new Float64Array(this.component_class.length);
+    const row = (label + 1) * this.slots;
+    for (let slot = 0; slot < this.slots; slot++) {
+      const own = this.thresholds[row + slot];
+      if (own > 0) shares[slot] += own / (FULL * this.slots);
+      if (own < FULL) shares[this.aliases[row + slot]] += (FULL - own) / (FULL * this.slots);
+    }
+    return shares;
+  }
+
+  /** Mean latent of a class: Float64Array (L). */
+  classMean(label) {
+    const mean = new Float64Array(this.latentDim);
+    this.probabilities(label).forEach((share, k) => {
+      for (let i = 0; i < this.latentDim; i++) {
+        const at = k * this.latentDim + i;
+        mean[i] += share * this.shift[at] * this.scale[at];
+      }
+    });
+    return mean;
+  }
+
+  /** Number of the class under which a latent z, (L), is most likely: the class of the largest density. */
+  classOf(z) {
+    const scores = Array.from(this.component_class, (_, k) => {
+      let sum = 0;
+      for (let i = 0; i < this.latentDim; i++) {
+        const at = k * this.latentDim + i;
+        sum -= (z[i] / this.scale[at] - this.shift[at]) ** 2 / 2 + Math.log(this.scale[at]);
+      }
+      return sum;
+    });
+    const byClass = this.classes.map((_, label) => {
+      const terms = Array.from(this.probabilities(label), (share, k) => Math.log(share) + scores[k]);
+      const most = Math.max(...terms);
+      return most + Math.log(terms.reduce((sum, term) => sum + Math.exp(term - most), 0));
+    });
+    return byClass.indexOf(Math.max(...byClass));
+  }
+
   /** Moves noise, already times the temperature, to the places of its samples' components: Float32Array (N · L), in place. */
   move(noise, seed, indices, label = ANY) {
     indices.forEach((index, row) => {

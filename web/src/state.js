@@ -4,10 +4,11 @@ import { LARGEST } from "./noise.js";
 
 export const TABS = ["gallery", "explore", "morph", "draw"];
 export const HOTTEST = 2; // highest temperature
+export const FULL_WAY = 1.5; // how far a direction is followed, to either side; 1 is from one class's mean to the other's
 export const FARTHEST = 4; // largest absolute value of a latent, in standard deviations
 const MOST = 600; // largest number of pictures in the gallery
 
-const START = { tab: "gallery", seed: 0n, temperature: 1, label: -1, count: 60, index: 0n, edits: new Map(), axes: null, from: 0n, to: 1n, at: 0.5 };
+const START = { tab: "gallery", seed: 0n, temperature: 1, label: -1, count: 60, index: 0n, edits: new Map(), axes: null, wayFrom: -1, wayTo: -1, amount: 0, from: 0n, to: 1n, at: 0.5 };
 
 /** Reads the state from an address's hash; invalid parts keep their default values. */
 export function readAddress(hash) {
@@ -30,6 +31,9 @@ export function readAddress(hash) {
     index: whole("index", START.index),
     edits,
     axes: axes.length === 2 && axes.every(Number.isInteger) && axes[0] !== axes[1] ? axes : START.axes,
+    wayFrom: Math.round(number("start", 0, 65535, START.wayFrom)),
+    wayTo: Math.round(number("toward", 0, 65535, START.wayTo)),
+    amount: number("amount", -FULL_WAY, FULL_WAY, START.amount),
     from: whole("from", START.from),
     to: whole("to", START.to),
     at: number("at", 0, 1, START.at),
@@ -49,6 +53,9 @@ export function toAddress(state) {
     put("index", state.index, START.index);
     put("edits", [...state.edits].map(([dim, z]) => `${dim}:${+z.toFixed(4)}`).join(","), "");
     if (state.axes) put("axes", state.axes.join(","), "");
+    put("start", state.wayFrom, START.wayFrom);
+    put("toward", state.wayTo, START.wayTo);
+    put("amount", +state.amount.toFixed(3), START.amount);
   }
   if (state.tab === "morph") {
     put("from", state.from, START.from);
