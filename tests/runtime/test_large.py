@@ -75,13 +75,3 @@ def test_a_forked_child_draws_from_a_large_model_and_ends(spatial_bundle: Path) 
     """The end of an onnxruntime session waits for its threads, which a child does not have."""
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", _FORKS, str(spatial_bundle)], timeout=60)
     assert done.returncode == 0
-
-
-def test_effects_of_many_latents_are_those_of_each_alone(spatial_bundle: Path) -> None:
-    reconstructor = Reconstructor(spatial_bundle)
-    image = Sampler(spatial_bundle).sample(1)[0]
-    effects = reconstructor.effects(image)
-    assert effects.shape == (144,)
-    for dimension in (0, 130, 143):
-        low, high = reconstructor.traverse(image, dimension, [-2, 2]).astype(int)
-        assert effects[dimension] == pytest.approx(np.abs(low - high).mean(), abs=0.01)

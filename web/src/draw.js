@@ -6,6 +6,7 @@ import { fromCanvas, fromFile, pictureCanvas, savePng, show } from "./pixels.js"
 import { FARTHEST } from "./state.js";
 
 const INKED = 24; // lowest grey level of a pixel that counts as drawn
+const SHOWN = 64; // bars of latents; of more, those that the picture says most about
 
 export function draw(app) {
   const board = document.getElementById("board");
@@ -173,8 +174,15 @@ export function draw(app) {
   }
 
   function showLatents({ mean, logVar }) {
+    // KL divergence from N(0, 1): how much the picture says about each latent
+    const kl = mean.map((value, dim) => 0.5 * (value * value + Math.exp(logVar[dim]) - 1 - logVar[dim]));
+    const dims = [...mean.keys()];
+    const many = dims.length > SHOWN;
+    if (many) dims.sort((a, b) => kl[b] - kl[a]);
+    document.getElementById("draw-which").textContent = many ? `The ${SHOWN} latents of largest KL, of ${dims.length}.` : "";
     bars.replaceChildren(
-      ...[...mean].map((value, dim) => {
+      ...dims.slice(0, SHOWN).map((dim) => {
+        const value = mean[dim];
         const bar = document.createElement("i");
         const [share, spread] = [value / FARTHEST, Math.exp(0.5 * logVar[dim]) / FARTHEST];
         bar.style.setProperty("--mean", Math.max(-1, Math.min(1, share)).toFixed(3));
