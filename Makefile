@@ -60,9 +60,13 @@ test-hosts: $(INSTALLED) web  ## the same pictures in Node, Chromium and C++; in
 	$(BIN)/$(PIP_INSTALL) --editable '.[dev,hosts]'
 	VAE_REQUIRE_HOSTS=1 $(BIN)/python -m pytest tests/hosts tests/export/c_source --ignore tests/hosts/test_any_vae.py
 
+# The environment has what .venv has, PyTorch among it, and two packages more.
+SITE_PACKAGES := python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
+
 test-any-vae: $(INSTALLED)  ## the recipes of examples/any-vae, with pythae and diffusers in .venv-any-vae
 	npm ci --ignore-scripts --no-audit --no-fund --prefix examples/node
 	$(PYTHON) -m venv .venv-any-vae
+	$(BIN)/$(SITE_PACKAGES) > "$$(.venv-any-vae/bin/$(SITE_PACKAGES))/shared.pth"
 	.venv-any-vae/bin/$(PIP_INSTALL) --editable '.[any-vae]'
 	VAE_REQUIRE_HOSTS=1 VAE_ANY_VAE_PYTHON=$(CURDIR)/.venv-any-vae/bin/python $(BIN)/python -m pytest tests/hosts/test_any_vae.py
 

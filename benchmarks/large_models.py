@@ -1,12 +1,13 @@
 """Large convolutional models: what the parity gate costs, and how fast Sampler draws beside bare onnxruntime.
 
-    python benchmarks/large_models.py [gate] [speed] [--bundles FOLDER] [--rounds 5]
+    python benchmarks/large_models.py [gate] [speed] [memory] [--bundles FOLDER] [--rounds 5]
 
 `gate` exports a VAE of 18 million parameters, and prints the seconds of each step, the peak resident memory, and what
 the check cut to stay within bounds. `speed` times decoders of 1, 17 and 51 million parameters, of 64×64 colour images:
 one image, and 16 of them, from seeds to pixels by Sampler and from latents to floats by onnxruntime with its default
-settings, at its fastest batch, with the same number of threads; they take turns, figures are medians. FOLDER keeps
-their bundles, so that a second run need not export again. The models have residual blocks with GroupNorm and SiLU, as
+settings, at its fastest batch, with the same number of threads; they take turns, figures are medians. `memory` is the
+peak of fresh processes that stream 256×256 colour images into a file. FOLDER keeps the bundles of both, so that a
+second run need not export again. The models have residual blocks with GroupNorm and SiLU, as
 in latent diffusion, and random weights.
 """
 
@@ -14,6 +15,8 @@ from __future__ import annotations
 
 import json
 import platform
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -39,6 +42,14 @@ GATE_WIDTH = 64
 DECODER_WIDTHS = (24, 88, 152)
 IMAGES = 16
 BATCHES = (1, 4, 16)
+MEMORY_WIDTH, MEMORY_SIDE, MEMORY_NUMS = 16, 256, (8, 128)
+
+_SAMPLE = """
+import pathlib, sys
+from runtime.cli import sample
+sample(sys.argv[1:], standalone_mode=False)
+print([line.split()[1] for line in pathlib.Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line][0])
+"""
 
 
 class Residual(nn.Module):
@@ -84,16 +95,16 @@ def _layer(width: int) -> list[nn.Module]:
     return [nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)]
 
 
-def source(width: int, *, encoder: bool = True) -> Source:
+def source(width: int, *, encoder: bool = True, side: int = SIDE) -> Source:
     """A model of seed 0 with random images. width: channels at full resolution, a multiple of 8."""
     torch.manual_seed(0)
     return Source.of_modules(
         decoder=Decoder(width).eval(),
         encoder=Encoder(width).eval() if encoder else None,
-        latent_shape=(LATENT_CHANNELS, SIDE >> HALVINGS, SIDE >> HALVINGS),
-        image_shape=(3, SIDE, SIDE),
+        latent_shape=(LATENT_CHANNELS, side >> HALVINGS, side >> HALVINGS),
+        image_shape=(3, side, side),
         value_range=(-1, 1),
-        images=np.random.default_rng(0).integers(0, 256, (16, SIDE, SIDE, 3), np.uint8),
+        images=np.random.default_rng(0).integers(0, 256, (16, side, side, 3), np.uint8),
     )
 
 
@@ -168,6 +179,20 @@ def _bare(bundle: Bundle, threads: int) -> Callable[..., None]:
     return run
 
 
+def memory(folder: Path) -> None:
+    """Print the peak memory of two lengths of stream."""
+    bundle = folder / "memory"
+    if not bundle.exists():
+        export_bundle(source(MEMORY_WIDTH, encoder=False, side=MEMORY_SIDE), bundle, formats=["onnx"])
+    print(f"\nimages of {MEMORY_SIDE}×{MEMORY_SIDE}×3 into a .npy   peak MB")
+    with tempfile.TemporaryDirectory() as scratch:
+        for num in MEMORY_NUMS:
+            arguments = [str(bundle), "--num", str(num), "--output", f"{scratch}/images.npy"]
+            program = [sys.executable, "-c", _SAMPLE, *arguments]
+            done = subprocess.run(program, check=True, capture_output=True, text=True)
+            print(f"{num:32} {int(done.stdout.split()[-1]) * 1024 / 1e6:9.0f}")
+
+
 def _peak_gb() -> float:
     """Of this process since its start; getrusage would include its parent's at the time of the fork."""
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -175,18 +200,21 @@ def _peak_gb() -> float:
 
 
 @click.command()
-@click.argument("parts", type=click.Choice(["gate", "speed"]), nargs=-1)
-@click.option("--bundles", type=click.Path(path_type=Path), help="Folder that keeps the bundles of `speed`.")
+@click.argument("parts", type=click.Choice(["gate", "speed", "memory"]), nargs=-1)
+@click.option("--bundles", type=click.Path(path_type=Path), help="Folder that keeps the bundles of speed and memory.")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 def main(parts: tuple[str, ...], bundles: Path | None, rounds: int) -> None:
-    """Print both parts, or those named."""
+    """Print all parts, or those named."""
     print(f"{cpu()['model']}, {usable_cpus()} threads; ", end="")
     print(f"Python {platform.python_version()}, torch {torch.__version__}, onnxruntime {onnxruntime.__version__}\n")
-    if "gate" in (parts or ["gate"]):
+    parts = parts or ("gate", "speed", "memory")
+    if "gate" in parts:
         gate()
-    if "speed" in (parts or ["speed"]):
-        with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch:
+        if "speed" in parts:
             speed(bundles or Path(scratch), rounds)
+        if "memory" in parts:
+            memory(bundles or Path(scratch))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from trainer.errors import TrainerError
 from trainer.spinning import limit_spinning
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from export.source.source import Source
 
 _Number = TypeVar("_Number", int, float)
@@ -92,6 +94,16 @@ class ExportCommand(Command):
     multiple=True,
     help="Real images for --module: a folder, a file or an .npy array; can be repeated.",
 )
+@click.option(
+    "--prior",
+    type=click.Choice(["normal", "mixture"]),
+    help="What samples of --module are drawn from; a mixture is fitted to --images.  [default: normal]",
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    help="Class of each image for --prior mixture: an .npy array of integers (N,).",
+)
 @click.option("--int8", is_flag=True, help="Add *.int8.onnx, static 8-bit files, and print their quality and speed.")
 @click.option("--fp16-weights", is_flag=True, help="Add *.fp16.onnx, with 16-bit weights and float32 arithmetic.")
 @click.option("--prune-latents", is_flag=True, help="Remove inactive latents, and print the change in NLL.")
@@ -128,6 +140,8 @@ def export(
     image_shape: str | None,
     value_range: str,
     images: tuple[Path, ...],
+    prior: str | None,
+    labels: Path | None,
 ) -> None:
     """Export a checkpoint to a bundle, which is published only if every engine matches the model."""
     from export.bundle.build import export_bundle
@@ -150,9 +164,16 @@ def export(
         if "onnx" not in chosen:
             raise click.UsageError("--site needs the format onnx, which browsers run.")
     if module is not None:
-        source = _foreign(module, weights, latent_shape, image_shape, value_range, images)
+        source = _foreign(module, weights, latent_shape, image_shape, value_range, images, prior or "normal", labels)
     else:
-        given = {"--weights": weights, "--latent-shape": latent_shape, "--image-shape": image_shape, "--images": images}
+        given = {
+            "--weights": weights,
+            "--latent-shape": latent_shape,
+            "--image-shape": image_shape,
+            "--images": images,
+            "--prior": prior,
+            "--labels": labels,
+        }
         for name, value in given.items():
             if value:
                 raise click.UsageError(f"{name} goes with --module.")
@@ -194,6 +215,8 @@ def _foreign(
     image_shape: str | None,
     value_range: str,
     images: tuple[Path, ...],
+    prior: str,
+    labels: Path | None,
 ) -> Source:
     """The source that --module and the options beside it describe."""
     from export.source.file import source_of_file
@@ -217,7 +240,19 @@ def _foreign(
         image_shape=shape,
         value_range=(bounds[0], bounds[1]),
         images=pixels,
+        prior=prior,
+        labels=None if labels is None else _load_labels(labels),
     )
+
+
+def _load_labels(path: Path) -> npt.NDArray[Any]:
+    import numpy as np
+
+    try:
+        found: npt.NDArray[Any] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ExportError(f"{path}: cannot be read as an array of labels: {' '.join(str(error).split())}") from error
+    return found
 
 
 def _numbers(text: str, option: str, kind: Callable[[str], _Number]) -> list[_Number]:

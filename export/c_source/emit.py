@@ -254,8 +254,8 @@ def _calls(network: Network) -> list[str]:
             case Convolution():
                 lines.append(f"vae_convolution(count, {source}, {weights}, &{name}_geometry, {target});")
             case Activation():
-                slope = f", {_number(step.slope)}" if step.name == "leaky_relu" else ""
-                lines.append(f"vae_{step.name}({target}, {size}{slope});")
+                numbers = "".join(f", {_number(number)}" for number in step.numbers)
+                lines.append(f"vae_{step.name}({target}, {size}{numbers});")
             case Scale():
                 channels = len(step.scale)
                 rows = f"images * {network.sizes[step.target] // channels}"

@@ -41,13 +41,13 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Activation:
-    """relu, leaky_relu, tanh, sigmoid or silu, number by number."""
+    """relu, leaky_relu, clip, tanh, sigmoid or silu, number by number."""
 
     source: str
     target: str
     name: str
-    slope: float = 0.0
-    """Of leaky_relu."""
+    numbers: tuple[float, ...] = ()
+    """The slope of leaky_relu; the bounds of clip."""
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,7 @@ class _Reader:
             "Flatten": self._flatten,
             "Identity": self._identity,
             "Constant": self._constant_node,
+            "Clip": self._clip,
             **dict.fromkeys(_ACTIVATIONS, self._activation),
         }
         (port,) = graph.input
@@ -158,8 +159,17 @@ class _Reader:
         target = self._define(node.output[0], source.shape, source.order)
         if node.op_type == "Sigmoid":
             self._sigmoids[node.output[0]] = node.input[0]
-        slope = attributes.get("alpha", 0.01) if node.op_type == "LeakyRelu" else 0.0
-        self.steps.append(Activation(source.name, target.name, _ACTIVATIONS[node.op_type], slope))
+        numbers = (attributes.get("alpha", 0.01),) if node.op_type == "LeakyRelu" else ()
+        self.steps.append(Activation(source.name, target.name, _ACTIVATIONS[node.op_type], numbers))
+
+    def _clip(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
+        source = self._tensor(node, 0)
+        bounds = [float(limit) for limit in (np.finfo(np.float32).min, np.finfo(np.float32).max)]
+        for place in range(1, len(node.input)):
+            if node.input[place]:
+                bounds[place - 1] = float(self._constant(node, place))
+        target = self._define(node.output[0], source.shape, source.order)
+        self.steps.append(Activation(source.name, target.name, "clip", tuple(bounds)))
 
     def _batchnormalization(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         gain, offset, mean, variance = (self._constant(node, place).astype(np.float64) for place in range(1, 5))

@@ -39,7 +39,7 @@ def _run(step: Step, tensors: dict[str, Floats]) -> Floats:
         case Convolution():
             return _convolution(step, x)
         case Activation():
-            return leaky_relu(x, step.slope) if step.name == "leaky_relu" else ACTIVATIONS[step.name](x)
+            return ACTIVATIONS[step.name](x, *step.numbers)
         case Scale():
             rows = x.reshape(len(x), -1, len(step.scale))
             return (rows * step.scale.astype(np.float32) + step.shift.astype(np.float32)).reshape(x.shape)
@@ -137,4 +137,16 @@ def leaky_relu(x: Floats, slope: float) -> Floats:
     return np.where(x > 0, x, x * np.float32(slope))
 
 
-ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {"relu": relu, "tanh": tanh, "sigmoid": sigmoid, "silu": silu}
+def clip(x: Floats, low: float, high: float) -> Floats:
+    """The nearest number in [low, high]; low for NaN."""
+    return np.where(x > np.float32(low), np.where(x < np.float32(high), x, np.float32(high)), np.float32(low))
+
+
+ACTIVATIONS: dict[str, Callable[..., Floats]] = {
+    "relu": relu,
+    "leaky_relu": leaky_relu,
+    "clip": clip,
+    "tanh": tanh,
+    "sigmoid": sigmoid,
+    "silu": silu,
+}

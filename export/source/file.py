@@ -30,6 +30,8 @@ def source_of_file(
     image_shape: tuple[int, int, int],
     value_range: tuple[float, float],
     images: npt.NDArray[np.uint8] | None,
+    prior: str = "normal",
+    labels: npt.NDArray[Any] | None = None,
 ) -> Source:
     """Import a file, call the function that builds the model, load weights into it, and make a source of it.
 
@@ -54,6 +56,8 @@ def source_of_file(
         images=images,
         decode=lambda model, z: model.decode(z),
         encode=(lambda model, image: model.encode(image)) if has_encoder else None,
+        prior=prior,
+        labels=labels,
     )
 
 

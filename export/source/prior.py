@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ _NUMBERS_AT_ONCE = 2**20  # of the images that are encoded together
 def foreign_prior(
     model: ForeignVAE,
     images: npt.NDArray[np.uint8] | None,
-    kind: Literal["normal", "mixture"],
+    kind: str,
     labels: npt.NDArray[np.integer[Any]] | None,
     class_names: Sequence[str] | None,
 ) -> Prior | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -92,7 +92,7 @@ class Source:
         images: npt.NDArray[np.uint8] | None = None,
         encode: Adapter | None = None,
         decode: Adapter | None = None,
-        prior: Literal["normal", "mixture"] = "normal",
+        prior: str = "normal",
         labels: npt.NDArray[np.integer[Any]] | None = None,
         class_names: Sequence[str] | None = None,
     ) -> Source:
@@ -104,9 +104,9 @@ class Source:
         (N, H, W, C), N ≥ 4, real ones, for the check and the calibration; needed where there is an encoder.
         encode, decode: functions (module, its input) → its output, where the module's own call gives something else,
         such as `encode=lambda m, x: m.encode(x).latent_dist…`. They must use the module that they are given.
-        prior: what samples are drawn from; a mixture is fitted to the posterior of `images`, which should then be many,
-        and makes samples of a class possible where there are labels. labels: integers (N,), the class of each image.
-        class_names: what label i means; None for its number.
+        prior: what samples are drawn from, normal or mixture; a mixture is fitted to the posterior of `images`, which
+        should then be many, and makes samples of a class possible where there are labels. labels: integers (N,), the
+        class of each image. class_names: what label i means; None for its number.
 
         Raises ModelError, with what was found and expected, where a half does not fit: another shape or type, training
         mode, another device, lazy or half-precision weights, random numbers, a fixed batch, rows that depend on each

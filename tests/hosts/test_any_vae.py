@@ -20,7 +20,7 @@ from runtime.bundle import Bundle
 from runtime.verify import verify_bundle
 from tests.hosts.helpers import NODE_EXAMPLE, ROOT, missing, run
 
-RECIPES = {"hand_written": "torch", "pythae_vae": "pythae", "diffusers_vae": "diffusers"}
+RECIPES = {"hand_written": "torch", "decoder_alone": "torch", "pythae_vae": "pythae", "diffusers_vae": "diffusers"}
 FOLDER = ROOT / "examples" / "any-vae"
 MOST_LINES = 20
 

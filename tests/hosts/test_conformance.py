@@ -171,6 +171,8 @@ def test_cpp_with_opencv(cpp_build: Path, host_bundle: Path, tmp_path: Path, con
     program = cpp_build / "probe_opencv"
     if not program.exists():
         missing("OpenCV is not installed (Debian: libopencv-dnn-dev)")
+    if Bundle.open(host_bundle).manifest.latent_shape:
+        pytest.skip("OpenCV 4.6 cannot read Clip, which ends the decoders of foreign modules")
     latent_dim = Bundle.open(host_bundle).manifest.metadata.latent_dim
     drawn = draw_in_cpp([program, host_bundle, TABLE, latent_dim], tmp_path, labels_of(host_bundle))
     check("C++", drawn, host_bundle, conformance_table)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
-import subprocess
-import sys
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -56,32 +57,22 @@ def test_a_block_of_a_large_model_keeps_its_weights_busy() -> None:
     assert Blocks.for_graph(Graph(2**30, 2**30), 3 * 256 * 256).rows == 1  # type: ignore[arg-type]
 
 
-_FORKS = """
-import os, sys
-from runtime import Sampler, session
-session.LARGE = 1000
-sampler = Sampler(sys.argv[1], threads=3)
-expected = sampler.sample(5, seed=3)
-child = os.fork()
-same = (sampler.sample(5, seed=3) == expected).all()
-if child == 0:
-    sys.exit(0 if same else 1)
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_forked_child_draws_from_a_large_model_and_ends(spatial_bundle: Path) -> None:
-    """The end of an onnxruntime session waits for its threads, which a child does not have."""
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", _FORKS, str(spatial_bundle)], timeout=60)
-    assert done.returncode == 0
-
-
-def test_effects_of_many_latents_are_those_of_each_alone(spatial_bundle: Path) -> None:
-    reconstructor = Reconstructor(spatial_bundle)
-    image = Sampler(spatial_bundle).sample(1)[0]
-    effects = reconstructor.effects(image)
-    assert effects.shape == (144,)
-    for dimension in (0, 130, 143):
-        low, high = reconstructor.traverse(image, dimension, [-2, 2]).astype(int)
-        assert effects[dimension] == pytest.approx(np.abs(low - high).mean(), abs=0.01)
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # the test forks on purpose
+def test_a_large_model_draws_in_a_forked_child_and_can_be_closed_there(large: Path) -> None:
+    """Without the session's threads; its end would wait for them for ever."""
+    sampler = Sampler(large, threads=3)
+    expected = sampler.sample(5, seed=3)
+    child = os.fork()
+    if child == 0:
+        same = (sampler.sample(5, seed=3) == expected).all()
+        del sampler
+        gc.collect()
+        os._exit(0 if same else 1)
+    deadline = time.monotonic() + 60
+    while (ended := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if ended[0] == 0:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert ended == (child, 0)

@@ -108,6 +108,12 @@ def test_rows_of_a_mixture_have_their_class(mixture_bundle: Path, label: str | I
     assert (image[order] == sampler.sample(250, seed=3, first=77, label=label)).all()
 
 
+def test_a_dataset_of_a_foreign_model_with_spatial_latents(spatial_bundle: Path) -> None:
+    rows = samples(spatial_bundle, 50, 3, batch_size=20).take_all()
+    images = np.stack([row["image"] for row in sorted(rows, key=lambda row: row["index"])])
+    assert (images == Sampler(spatial_bundle).sample(50, seed=3)).all()
+
+
 def test_a_dataset_can_be_filtered_without_writing_files(bundle: Path) -> None:
     kept = samples(bundle, 400, batch_size=100).filter(expr=col("index") >= 390)
     assert sorted(row["index"] for row in kept.take_all()) == list(range(390, 400))

@@ -7,6 +7,7 @@ import { fromCanvas, fromFile, pictureCanvas, savePng, show } from "./pixels.js"
 import { FARTHEST } from "./state.js";
 
 const INKED = 24; // lowest grey level of a pixel that counts as drawn
+const SHOWN = 64; // bars of latents; of more, those that the picture says most about
 
 export function draw(app) {
   const board = document.getElementById("board");
@@ -181,8 +182,10 @@ export function draw(app) {
   }
 
   function showLatents({ mean, logVar }, order) {
+    document.getElementById("draw-which").textContent =
+      order.length > SHOWN ? `The first ${SHOWN} of ${order.length}.` : "";
     bars.replaceChildren(
-      ...order.map((dim) => {
+      ...order.slice(0, SHOWN).map((dim) => {
         const value = mean[dim];
         const bar = document.createElement("i");
         const [share, spread] = [value / FARTHEST, Math.exp(0.5 * logVar[dim]) / FARTHEST];

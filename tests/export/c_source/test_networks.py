@@ -69,7 +69,7 @@ class SpatialLatents(nn.Module):
         x = z.reshape(-1, 2, 2, 2) * 3.0
         x = nn.functional.silu(self.norm(self.first(x)))
         x = self.up(x)
-        x = nn.functional.leaky_relu(x + self.skip(x), 0.2)
+        x = nn.functional.leaky_relu(x + self.skip(x), 0.2).clamp(max=0.9)
         x = nn.functional.pad(x, (0, 0))
         return (torch.tanh(self.last(x)) + 1) / 2
 

@@ -64,7 +64,7 @@ def test_the_errors_in_the_certificate_are_those_of_an_independent_evaluation(
     error = np.abs(Sampler(tmp_path / "bundle").decode(z).reshape(64, -1) - exact).max()
     entry = next(e for e in measurements if (e.engine, e.inputs) == ("onnxruntime", "prior latents"))
     assert entry.max_error == pytest.approx(error, rel=0.5)  # the certificate also covers batches of 1, 2 and 7
-    assert entry.max_error >= error
+    assert entry.max_error >= error * (1 - 1e-6)  # in float64, NumPy and torch differ by 1e-16
 
 
 def forbid_any_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,22 @@ def test_weights_that_do_not_match_are_named(photos: Path, tmp_path: Path) -> No
     assert "other.weight is not expected, decoder.0.bias should be (16,) but is (3,)" in result.output
 
 
+def test_a_mixture_is_fitted_to_the_images_and_their_labels(tmp_path: Path) -> None:
+    photos, labels = tmp_path / "photos.npy", tmp_path / "labels.npy"
+    np.save(photos, np.random.default_rng(0).integers(0, 256, (100, 32, 32, 3), np.uint8))
+    np.save(labels, np.arange(100) % 2 + 5)
+    arguments = ("--module", f"{MY_MODEL}:build", *SHAPES, "--images", photos, "--output", tmp_path / "b")
+    result = run(*arguments, "--format", "onnx", "--prior", "mixture", "--labels", labels)
+    assert result.exit_code == 0, result.output
+    prior = Bundle.open(tmp_path / "b").manifest.prior
+    assert prior is not None
+    assert prior.classes == ("5", "6")
+    labels.write_text("5, 6")
+    result = run(*arguments, "--prior", "mixture", "--labels", labels)
+    assert result.exit_code == 1
+    assert f"{labels}: cannot be read as an array of labels" in result.output
+
+
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_weights_of_a_file_are_those_of_the_bundle(suffix: str, photos: Path, tmp_path: Path) -> None:
     random = torch.Generator().manual_seed(1)
