@@ -12,6 +12,7 @@ are at most one grey level from the float64 reference, float outputs at most 1e-
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -58,7 +59,7 @@ ENGINES = {
     "tvm": Engine("TVM, LLVM", "tvm", ("apache-tvm", "onnx")),
     "emx": Engine("emx-onnx-cgen, C", "emx", ("emx-onnx-cgen", "onnx")),
     "openvino": Engine("OpenVINO, CPU", "openvino", ("openvino", "numpy")),
-    "jax": Engine("JAX by jaxonnxruntime", "jax", ("jaxonnxruntime", "jax", "onnx")),
+    "jax": Engine("JAX by jaxonnxruntime", "jax", ("jaxonnxruntime", "jax", "onnx", "absl-py")),
     "tinygrad": Engine("tinygrad", "tinygrad", ("tinygrad", "onnx")),
     "iree": Engine("IREE, LLVM", "iree", ("iree-base-compiler", "iree-base-runtime", "onnx")),
     "litert": Engine("LiteRT by litert-torch", "litert", ("litert-torch", "ai-edge-litert", "torch==2.14.*"), ".pt2"),
@@ -134,7 +135,7 @@ def run(
     given, made = folder / "inputs.npz", folder / "outputs.npz"
     np.savez(given, **inputs)  # type: ignore[arg-type]  # NumPy's stub takes the names for options
     made.unlink(missing_ok=True)
-    command = [python, RUNNER, engine.runner, folder, graph, given, made]
+    command = [str(part) for part in (python, RUNNER, engine.runner, folder, graph, given, made)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT_S, cwd=folder)
     except subprocess.TimeoutExpired:
@@ -142,7 +143,9 @@ def run(
     if done.returncode < 0:
         return f"ended by signal {-done.returncode}"
     if done.returncode or not made.exists():
-        return (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1][:200]
+        lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()] or ["no message"]
+        errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|NotImplemented|Unsupported)", line)]
+        return (errors or lines)[-1][:200]
     with np.load(made) as archive:
         return [archive[name] for name in archive.files]
 
@@ -174,7 +177,7 @@ def python_of(key: str, engine: Engine) -> Path | str:
     if not done.exists():
         print(f"installing {', '.join(engine.packages)}", file=sys.stderr)
         venv.create(folder, with_pip=True, clear=True)
-        command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *engine.packages]
+        command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *engine.packages]
         installed = subprocess.run(command, capture_output=True, text=True)
         if installed.returncode:
             return " ".join(installed.stderr.split())[-200:]

@@ -109,7 +109,7 @@ def compared(found: dict[str, float]) -> str:
 
 def peak(engine: str, folder: Path, graph: str) -> float:
     """Megabytes of a new process that runs one graph."""
-    command = [sys.executable, __file__, "--peak", engine, folder, graph]
+    command = [sys.executable, __file__, "--peak", engine, str(folder), graph]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout.splitlines()[-1])
 

@@ -63,7 +63,8 @@ def iree(folder, graph, feed):
         module = rt.load_vm_module(rt.VmModule.mmap(config.vm_instance, str(compiled)), config)
         (name,) = (name for name in module.vm_module.function_names if not name.startswith("__") and "$" not in name)
         result = module[name](*feed.values())
-        return [part.to_host() for part in (result if isinstance(result, tuple) else (result,))]
+        arrays = [part.to_host() for part in (result if isinstance(result, tuple) else (result,))]
+        return [array.view(np.uint8) if array.dtype == np.int8 else array for array in arrays]  # it signs all bytes
 
 
 def tinygrad(folder, graph, feed):

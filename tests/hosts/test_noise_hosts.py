@@ -34,7 +34,7 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     for program in programs:
         if shutil.which(program) is None:
             missing(f"{program} is not installed")
-    folder = tmp_path_factory.mktemp("noise")
+    folder = tmp_path_factory.mktemp(request.param, numbered=False)
     for name in (build[-1], TABLE):
         shutil.copy(EXAMPLE / name, folder)
     run(*build, cwd=folder)
@@ -66,13 +66,15 @@ def test_latents_are_numpys_to_the_bit(built: tuple[Path, list[str]]) -> None:
 
 
 def test_latents_of_a_mixture_are_numpys_to_the_bit(
-    built: tuple[Path, list[str]], mixture: Prior, tmp_path: Path
+    built: tuple[Path, list[str]], mixture: Prior, tmp_path: Path, conformance_table: list[str]
 ) -> None:
     path = tmp_path / "prior.npz"
     path.write_bytes(mixture.to_npz())
     for (seed, index), label in zip(SAMPLES, (-1, 0, 1, 2), strict=True):
         expected = bits(mixture.latents(seed, [index], label)[0])
         assert printed(built, seed, index, LATENT_DIM, path, label) == expected
+    prior = "mixture, with and without a class"
+    conformance_table.append(f"| noise and prior in {built[0].name} | {prior} | bit-identical | – | – |")
     for label in (-2, 3):
         with pytest.raises(AssertionError, match=f"there is no class {label}"):
             printed(built, 7, 5, LATENT_DIM, path, label)

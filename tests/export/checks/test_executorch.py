@@ -6,8 +6,12 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pytest
@@ -25,6 +29,7 @@ from runtime.noise import standard_normal
 from runtime.pte import PteProgram
 from runtime.session import GraphSession
 from runtime.verify import verify_bundle
+from tests.hosts.test_conformance import INDICES, SEEDS, Drawn, check, labels_of
 from tests.runtime.test_verify import change_golden
 from trainer.checkpoint import Checkpoint, load_checkpoint
 from trainer.model.vae import VAE
@@ -86,6 +91,28 @@ def test_a_program_runs_up_to_its_largest_batch_and_refuses_more(
     with pytest.raises(EngineError, match=r"decoder\.pte: ExecuTorch cannot run forward"):
         program.run("forward", z)
     assert np.abs(program.run("forward", z[:2])[0] - session.run(z[:2])[0]).max() < 1e-5
+
+
+@needs_executorch
+def test_executorch_draws_what_every_host_draws(
+    exported: tuple[Path, list[ParityMeasurement]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = Bundle.open(exported[0])
+    program = PteProgram(bundle.read("sampler.pte"), "sampler.pte")
+    index, label = np.array(INDICES), np.array(labels_of(exported[0]))
+    one = np.array(1, np.float32)
+    latents = b"".join(program.run("latents", np.array(seed), index, label)[0].tobytes() for seed in SEEDS)
+    images = b"".join(program.run("forward", np.array(seed), index, one, label)[0].tobytes() for seed in SEEDS)
+    seconds = []
+    for number in range(50):
+        began = time.perf_counter()
+        program.run("forward", np.array(number), index[:1], one, label[:1])
+        seconds.append(time.perf_counter() - began)
+    rows: list[str] = []
+    drawn = Drawn(f"executorch {version('executorch')}", latents, images, 1000 * median(seconds))
+    check("ExecuTorch, XNNPACK", drawn, exported[0], rows)
+    with capsys.disabled():
+        sys.stdout.write(f"\n{rows[0]}\n")
 
 
 @needs_executorch
