@@ -7,8 +7,8 @@ PIP_INSTALL := pip install --quiet --disable-pip-version-check --constraint cons
 
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test coverage test-hosts test-any-vae test-runtime test-onnxruntime web docs wheel lint fix bench bench-peers \
-	bench-photos clean
+.PHONY: help demo test coverage test-hosts test-any-vae test-executorch test-runtime test-onnxruntime web docs wheel lint fix \
+	bench bench-engines bench-peers bench-photos clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## */\t/' | while IFS="$$(printf '\t')" read -r name text; do \
@@ -70,6 +70,11 @@ test-any-vae: $(INSTALLED)  ## the recipes of examples/any-vae, with pythae and 
 	.venv-any-vae/bin/$(PIP_INSTALL) --editable '.[any-vae]'
 	VAE_REQUIRE_HOSTS=1 VAE_ANY_VAE_PYTHON=$(CURDIR)/.venv-any-vae/bin/python $(BIN)/python -m pytest tests/hosts/test_any_vae.py
 
+test-executorch:  ## programs of ExecuTorch, which is installed with PyTorch in .venv-executorch
+	$(PYTHON) -m venv .venv-executorch
+	.venv-executorch/bin/$(PIP_INSTALL) --editable '.[executorch]' pytest pytest-timeout
+	.venv-executorch/bin/python -m pytest tests/export/checks/test_executorch.py
+
 web:  ## the latent explorer, as a static site in web/dist; needs Node
 	npm ci --ignore-scripts --no-audit --no-fund --prefix web
 	node web/build.mjs
@@ -93,7 +98,13 @@ fix: $(INSTALLED)  ## let ruff repair what it can
 	$(BIN)/ruff format
 
 bench: $(INSTALLED)  ## the tables of docs/benchmarks.md; needs MNIST in VAE_DATA
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	for script in $(filter-out $(NEEDS_ENGINES),$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
+
+NEEDS_ENGINES := benchmarks/engines.py benchmarks/executorch_speed.py
+bench-engines: $(INSTALLED) test-executorch  ## runs/latest in engines that nobody here wrote, 18 GB in environments of their own
+	.venv-executorch/bin/vae-export --format all --format pte --output runs/latest/bundle-pte
+	$(BIN)/python benchmarks/engines.py runs/latest/bundle-pte
+	.venv-executorch/bin/python benchmarks/executorch_speed.py runs/latest/bundle-pte
 
 bench-photos: $(INSTALLED)  ## photos beside preset conv and pythae; an hour, in an environment of its own
 	$(PYTHON) -m venv .venv-photos
@@ -114,5 +125,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:  ## remove everything that was built
-	rm -rf .venv .venv-any-vae .venv-hosts .venv-photos .venv-runtime build dist site web/dist web/node_modules examples/node/node_modules *.egg-info
+	rm -rf .venv .venv-any-vae .venv-engines .venv-executorch .venv-hosts .venv-photos .venv-runtime build dist site web/dist web/node_modules examples/node/node_modules *.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage

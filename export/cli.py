@@ -47,11 +47,11 @@ class ExportCommand(Command):
 @click.option(
     "--format",
     "formats",
-    type=click.Choice(["onnx", "torchscript", "pt2", "c", "all"]),
+    type=click.Choice(["onnx", "torchscript", "pt2", "c", "pte", "all"]),
     multiple=True,
     default=["all"],
-    help="File format of the graphs; repeat it for several. c is generator.c for any C99 compiler; all is the other "
-    "three.  [default: all]",
+    help="File format of the graphs; repeat it for several. c is generator.c for any C99 compiler; pte is for "
+    "ExecuTorch, and needs the extra `executorch`; all is the other three.  [default: all]",
 )
 @click.option(
     "--output",

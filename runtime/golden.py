@@ -74,6 +74,18 @@ def read_golden(bundle: Bundle) -> Golden:
     return golden
 
 
+def golden_case(golden: Golden, graph: str, manifest: Manifest) -> tuple[list[npt.NDArray[Any]], Golden]:
+    """Inputs of a graph in its order, at temperature 1, and output name → what the reference gives for them."""
+    if graph == "decoder":
+        return [golden["latents"]], {"image": golden["decoder_image"]}
+    if graph == "encoder":
+        return [golden["encoder_image"]], {name: golden[f"encoder_{name}"] for name in ("mean", "log_var")}
+    if graph == "reconstructor":
+        return [golden["reconstructor_image_in"]], {"reconstruction": golden["reconstructor_image_out"]}
+    given = golden | {"temperature": np.array(1, np.float32)}
+    return [given[port.name] for port in manifest.graphs["sampler"].inputs], {"image": golden["sampler_image"]}
+
+
 def _arrays_of(manifest: Manifest) -> dict[str, tuple[str, str]]:
     arrays = dict(SAMPLE_ARRAYS)
     if "encoder" in manifest.graphs:

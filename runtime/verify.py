@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,9 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.bundle import Bundle
-from runtime.errors import BundleError, VaeRuntimeError
-from runtime.golden import Golden, read_golden
+from runtime.c_library import Library
+from runtime.errors import BundleError, InputError, VaeRuntimeError
+from runtime.golden import Golden, golden_case, read_golden
 from runtime.manifest import (
+    C_HEADER_NAME,
+    C_SOURCE_NAME,
     GOLDEN_NAME,
     HARD_OUTPUTS,
     LEVEL_LIMIT,
@@ -26,7 +29,8 @@ from runtime.manifest import (
 )
 from runtime.onnx_guard.external_data import MalformedError
 from runtime.onnx_guard.graph import ForbiddenError, read_graph
-from runtime.prior import prior_latents
+from runtime.prior import ANY_CLASS, prior_latents
+from runtime.pte import PteProgram, executorch_is_installed
 from runtime.sampler import Sampler
 from runtime.session import GraphSession
 from runtime.signature import SIGNATURE_NAME
@@ -53,11 +57,16 @@ class Report:
         return all(check.passed for check in self.checks)
 
 
-def verify_bundle(folder: Path, *, public_key: Path | None = None) -> Report:
-    """Check the bundle in `folder`. Raises BundleError only where its manifest cannot be read, or is not signed by the
-    owner of `public_key`, if that is asked for.
+def verify_bundle(folder: Path, *, public_key: Path | None = None, compiler: Sequence[str] | None = None) -> Report:
+    """Check the bundle in `folder`, its ExecuTorch programs too where that is installed.
+
+    compiler: command of a C compiler that also checks the bundle's C source; it runs that code, so trust its maker.
+    Raises BundleError only where its manifest cannot be read, or is not signed by the owner of `public_key`, if that
+    is asked for, and InputError for a compiler where there is no C source.
     """
     bundle = Bundle.open(folder, public_key=public_key)
+    if compiler is not None and bundle.manifest.c is None:
+        raise InputError(f"{folder}: holds no C source to compile; vae-export --format all --format c adds it")
     checks = [Check(SIGNATURE_NAME, True, f"by the owner of {public_key}")] if public_key is not None else []
     checks += [_try(name, partial(_file, bundle, name)) for name in sorted(bundle.manifest.files)]
     for graph in sorted(bundle.manifest.graphs):
@@ -72,11 +81,18 @@ def verify_bundle(folder: Path, *, public_key: Path | None = None) -> Report:
     except BundleError as error:
         checks.append(Check(GOLDEN_NAME, False, str(error)))
         return Report(checks)
-    for name, check in _golden_checks(bundle, limits).items():
+    golden_checks = _golden_checks(bundle, limits)
+    if executorch_is_installed():
+        golden_checks |= _executorch_checks(bundle, limits)
+    for name, check in golden_checks.items():
         checks.append(_try(f"golden {name}", partial(check, golden)))
+    if compiler is not None:
+        checks.append(_try("golden C source", partial(_c_source, bundle, compiler, golden, limits)))
     return Report(checks)
 
 
+_Limits = dict[tuple[str, str], float]
+"""(graph, output) → what a float output may differ by; RELATIVE_LIMIT where it is not listed."""
 # Operator → products and convolutions in it, as the parity check counts them.
 _CONTRACTIONS = {"Gemm": 1, "MatMul": 1, "Conv": 1, "ConvTranspose": 1, "Einsum": 1, "Attention": 2}
 
@@ -101,7 +117,7 @@ def _opens(bundle: Bundle, graph: str, precision: str) -> str:
     return f"opens, pair id {bundle.manifest.metadata.pair_id}"
 
 
-def _golden_checks(bundle: Bundle, limits: dict[tuple[str, str], float]) -> dict[str, Callable[[Golden], str]]:
+def _golden_checks(bundle: Bundle, limits: _Limits) -> dict[str, Callable[[Golden], str]]:
     """Name → check, for each graph that the bundle holds in ONNX. limits: as from `_certified_limits`."""
     metadata = bundle.manifest.metadata
 
@@ -115,14 +131,10 @@ def _golden_checks(bundle: Bundle, limits: dict[tuple[str, str], float]) -> dict
             raise _DiffersError("latents differ; this processor or NumPy does not compute IEEE arithmetic")
         return f"{found.size} latents equal to the bit"
 
-    def graph(name: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Callable[[Golden], str]:
+    def graph(name: str) -> Callable[[Golden], str]:
         def check(golden: Golden) -> str:
-            given = [np.array(1, np.float32) if key == "temperature" else golden[key] for key in inputs]
-            found = GraphSession(bundle, name).run(*given)
-            return "; ".join(
-                _compare(array, golden[key], limits.get((name, key.removeprefix(f"{name}_")), RELATIVE_LIMIT))
-                for array, key in zip(found, outputs, strict=True)
-            )
+            given, expected = golden_case(golden, name, bundle.manifest)
+            return _compare_outputs(name, GraphSession(bundle, name).run(*given), expected, limits)
 
         return check
 
@@ -133,21 +145,59 @@ def _golden_checks(bundle: Bundle, limits: dict[tuple[str, str], float]) -> dict
 
     checks: dict[str, Callable[[Golden], str]] = {"latents": latents}
     present = {name for name, found in bundle.manifest.graphs.items() if PRECISIONS["float32"] in found.files}
-    if "decoder" in present:
-        checks["decoder"] = graph("decoder", ("latents",), ("decoder_image",))
-        checks["vae-sample"] = sampler
-    if "encoder" in present:
-        checks["encoder"] = graph("encoder", ("encoder_image",), ("encoder_mean", "encoder_log_var"))
-    if "sampler" in present:
-        checks["sampler"] = graph(
-            "sampler", tuple(port.name for port in bundle.manifest.graphs["sampler"].inputs), ("sampler_image",)
-        )
-    if "reconstructor" in present:
-        checks["reconstructor"] = graph("reconstructor", ("reconstructor_image_in",), ("reconstructor_image_out",))
+    for name in ("decoder", "encoder", "sampler", "reconstructor"):
+        if name in present:
+            checks[name] = graph(name)
+        if name == "decoder" in present:
+            checks["vae-sample"] = sampler
     return checks
 
 
-def _certified_limits(bundle: Bundle) -> dict[tuple[str, str], float]:
+def _executorch_checks(bundle: Bundle, limits: _Limits) -> dict[str, Callable[[Golden], str]]:
+    """Name → check, for each program of ExecuTorch that the bundle holds."""
+
+    def program(name: str, file: str, most: int) -> Callable[[Golden], str]:
+        def check(golden: Golden) -> str:
+            given, expected = golden_case(golden, name, bundle.manifest)
+            few = [array[:most] if array.ndim else array for array in given]
+            found = PteProgram(bundle.read(file), file).run("forward", *few)
+            return _compare_outputs(name, found, {key: array[:most] for key, array in expected.items()}, limits)
+
+        return check
+
+    record = bundle.manifest.executorch
+    if record is None:
+        return {}
+    return {f"{name} in ExecuTorch": program(name, file, record.largest_batch) for name, file in record.files.items()}
+
+
+def _c_source(bundle: Bundle, compiler: Sequence[str], golden: Golden, limits: _Limits) -> str:
+    """Compile the C source, run its self-test, and compare every function with the golden values."""
+    assert bundle.manifest.c is not None
+    names = {C_HEADER_NAME: bundle.manifest.c.header, C_SOURCE_NAME: bundle.manifest.c.source}
+    library = Library({name: bundle.read(file) for name, file in names.items()}, compiler)
+    (z,), images = golden_case(golden, "decoder", bundle.manifest)
+    seed, index = int(golden["seed"]), golden["index"]
+    labels = golden["label"].tolist() if "label" in golden else [ANY_CLASS] * len(index)
+    latents = [library.latents(seed, index[i : i + 1], z.shape[1], label) for i, label in enumerate(labels)]
+    if np.concatenate(latents).tobytes() != z.tobytes():
+        raise _DiffersError("latents differ")
+    shape = golden["sampler_image"].shape[1:]
+    pixels = [library.sample(seed, index[i : i + 1], shape, label) for i, label in enumerate(labels)]
+    compared: dict[str, tuple[list[npt.NDArray[Any]], Golden]] = {
+        "decoder": ([library.decode(z, images["image"].shape[1:])], images),
+        "sampler": ([np.concatenate(pixels)], {"image": golden["sampler_image"]}),
+    }
+    if "encoder_image" in golden:
+        (image,), moments = golden_case(golden, "encoder", bundle.manifest)
+        (given,), reconstruction = golden_case(golden, "reconstructor", bundle.manifest)
+        compared["encoder"] = library.encode(image, z.shape[1]), moments
+        compared["reconstructor"] = [library.reconstruct(given)], reconstruction
+    details = [f"{name} {_compare_outputs(name, *outputs, limits)}" for name, outputs in compared.items()]
+    return f"{library.compiler}: latents equal to the bit; {'; '.join(details)}"
+
+
+def _certified_limits(bundle: Bundle) -> _Limits:
     """(graph, output) → the limit that the parity check held that output to, where it is above RELATIVE_LIMIT.
 
     Of an image or a mean it is above only in a deep graph, by a ceiling that follows from the graph itself; of a
@@ -156,7 +206,7 @@ def _certified_limits(bundle: Bundle) -> dict[tuple[str, str], float]:
     """
     if PARITY_NAME not in bundle.manifest.files:
         return {}
-    limits: dict[tuple[str, str], float] = {}
+    limits: _Limits = {}
     try:
         for entry in json.loads(bundle.read(PARITY_NAME))["measurements"]:
             key, limit = (entry["graph"], entry["output"]), entry["limit"]
@@ -178,6 +228,14 @@ def _ceiling(bundle: Bundle, name: str) -> float:
     except (BundleError, ForbiddenError, MalformedError):  # reported where the graph is opened
         return RELATIVE_LIMIT
     return ceiling_of(sum(_CONTRACTIONS.get(node.operator, 0) for node in nodes))
+
+
+def _compare_outputs(graph: str, found: Sequence[npt.NDArray[Any]], expected: Golden, limits: _Limits) -> str:
+    """How far the outputs of a graph are from the golden ones, by name. Raises _DiffersError as `_compare` does."""
+    return "; ".join(
+        _compare(array, exact, limits.get((graph, name), RELATIVE_LIMIT))
+        for array, (name, exact) in zip(found, expected.items(), strict=True)
+    )
 
 
 def _compare(found: npt.NDArray[Any], golden: npt.NDArray[Any], relative_limit: float = RELATIVE_LIMIT) -> str:

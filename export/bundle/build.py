@@ -14,7 +14,7 @@ import onnx
 import torch
 from torch import nn
 
-from export.bundle.card import C_NOTE, CARD_NAME, PICTURE_NAME, model_card
+from export.bundle.card import C_NOTE, CARD_NAME, PICTURE_NAME, executorch_note, model_card
 from export.bundle.certificate import certificate
 from export.bundle.golden import golden_files, golden_values
 from export.bundle.publish import publishing
@@ -23,11 +23,13 @@ from export.checks.c_engine import Generator
 from export.checks.cost import BATCHES, cost_of
 from export.checks.guards import check_model, check_onnx, check_traced
 from export.checks.parity import ParityMeasurement, check_graph, within
+from export.checks.pte_engine import executorch
 from export.checks.reference import Reference
 from export.checks.variants import make_variant, measure_variant
 from export.errors import ExportError
 from export.formats.to_onnx import OLDEST_OPSET, onnx_bytes, onnx_versions, to_onnx
 from export.formats.to_pt2 import to_pt2
+from export.formats.to_pte import executorch_record, require_executorch, to_pte
 from export.formats.to_torchscript import to_torchscript
 from export.graphs import GraphSpec, graphs_of
 from export.source.source import Source
@@ -44,9 +46,11 @@ from runtime.manifest import (
     PARITY_NAME,
     PRIOR_JSON_NAME,
     PRIOR_NAME,
+    PTE,
     SUFFIXES,
     C,
     CSource,
+    Executorch,
     FileRecord,
     Graph,
     Manifest,
@@ -77,11 +81,11 @@ def export_bundle(
 ) -> list[ParityMeasurement]:
     """Write a bundle to `output` if every graph passes the parity check. An existing bundle there is replaced.
 
-    formats: onnx, torchscript, pt2 and c, or some of them. opset: of the ONNX files. force: accept a folder with other
-    files, which are kept, and variants of low quality. strict_engines: also check OpenVINO and OpenCV, where they are
-    installed. variants: onnx-int8, onnx-fp16 or both, smaller ONNX files beside the float32 ones.
-    private_key: PEM file of a key to sign the bundle with, see `runtime.signature`. report: called with one line about
-    each step.
+    formats: onnx, torchscript, pt2, c and pte, or some of them; pte needs the extra `executorch`. opset: of the ONNX
+    files. force: accept a folder with other files, which are kept, and variants of low quality. strict_engines: also
+    check OpenVINO and OpenCV, where they are installed. variants: onnx-int8, onnx-fp16 or both, smaller ONNX files
+    beside the float32 ones. private_key: PEM file of a key to sign the bundle with, see `runtime.signature`. report:
+    called with one line about each step.
 
     Returns the measurements of the parity check. Raises ParityError where a graph differs from the model, ModelError
     where the model is not fit for export, and ExportError where `output` cannot be written or holds other files. In
@@ -89,6 +93,8 @@ def export_bundle(
     """
     if variants and "onnx" not in formats:
         raise ExportError(f"{', '.join(variants)} are variants of ONNX files; add the format onnx")
+    if PTE in formats:
+        require_executorch()
     if isinstance(source, Checkpoint):
         source = Source.of_checkpoint(source)
     signer = None if private_key is None else load_signer(private_key)
@@ -129,6 +135,9 @@ class _BundleWriter:
         generator = self._write_c_source(specs, metadata) if C in self.formats else None
         if generator:
             notes.append(C_NOTE)
+        programs = self._write_programs(specs) if PTE in self.formats else None
+        if programs:
+            notes.append(executorch_note(programs))
         reference = Reference(model, self.source.prior)
         if max(cost.batches) < max(BATCHES):
             self.report(f"a large model: parity at batches of {', '.join(map(str, cost.batches))}")
@@ -136,7 +145,7 @@ class _BundleWriter:
             self.report("a large model: without the ONNX reference evaluator")
         self._write_prior()
         self._write_golden(reference, metadata)
-        measurements = self._check(specs, reference, metadata, graphs, generator)
+        measurements = self._check(specs, reference, metadata, graphs, generator, programs)
         checked_by = generator.checked_by if generator else None
         content = certificate(measurements, cost, self.source.largest_batch, checked_by)
         self._write_file(PARITY_NAME, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
@@ -151,13 +160,13 @@ class _BundleWriter:
             largest_batch=self.source.largest_batch,
         )
         self._write_file(CARD_NAME, card.encode())
-        self._write_manifest(metadata, graphs)
+        self._write_manifest(metadata, graphs, programs)
         return measurements
 
     def _export(self, spec: GraphSpec, metadata: Metadata) -> dict[str, str]:
         """Write one graph in every format. Returns format → file name."""
         files = {}
-        for file_format in (name for name in self.formats if name != C):
+        for file_format in (name for name in self.formats if name not in (C, PTE)):
             name = f"{spec.name}{SUFFIXES[file_format]}"
             self.report(name)
             with _named(f"{spec.name} as {file_format}"):
@@ -188,6 +197,16 @@ class _BundleWriter:
             generator = Generator.of_files(self.folder, networks, self.source.prior)
         self.report(f"C source checked by {generator.checked_by}")
         return generator
+
+    def _write_programs(self, specs: tuple[GraphSpec, ...]) -> Executorch:
+        """Write every graph as a program of ExecuTorch."""
+        record = executorch_record(specs)
+        for spec in specs:
+            self.report(record.files[spec.name])
+            with _named(f"{spec.name} as pte"):
+                check_traced(spec)
+                self._write_file(record.files[spec.name], to_pte(spec))
+        return record
 
     def _onnx_bytes(self, spec: GraphSpec, metadata: Metadata) -> bytes:
         """A graph in ONNX: the bundle's file where it has one."""
@@ -245,14 +264,17 @@ class _BundleWriter:
         metadata: Metadata,
         graphs: dict[str, Graph],
         generator: Generator | None,
+        programs: Executorch | None,
     ) -> list[ParityMeasurement]:
         # The check opens the bundle as a user does, so it needs a manifest, here without the files still to come.
-        self._write_manifest(metadata, graphs)
+        self._write_manifest(metadata, graphs, programs)
         bundle = Bundle.open(self.folder)
         measurements = []
         for spec in specs:
             self.report(f"parity of {spec.name}")
             more = [generator.engine(spec)] if generator else []
+            if programs:
+                more.append(executorch(spec, bundle.read(programs.files[spec.name])))
             measurements += check_graph(
                 spec, reference, bundle, self.source.reference_images, strict=self.strict_engines, more=more
             )
@@ -265,7 +287,7 @@ class _BundleWriter:
     def _write_file(self, name: str, content: bytes) -> None:
         (self.folder / name).write_bytes(content)
 
-    def _write_manifest(self, metadata: Metadata, graphs: dict[str, Graph]) -> None:
+    def _write_manifest(self, metadata: Metadata, graphs: dict[str, Graph], programs: Executorch | None) -> None:
         prior = self.source.prior
         record = None
         if prior is not None:
@@ -278,6 +300,7 @@ class _BundleWriter:
             _records(self.folder),
             prior=record,
             c=c,
+            executorch=programs,
             latent_shape=self.source.latent_shape,
             largest_batch=self.source.largest_batch,
         )

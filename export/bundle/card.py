@@ -8,7 +8,7 @@ from typing import Any
 from export.bundle.certificate import as_markdown, table
 from export.checks.cost import BATCHES
 from export.checks.parity import ParityMeasurement
-from runtime.manifest import Graph, Metadata, OnnxVersions, Port
+from runtime.manifest import Executorch, Graph, Metadata, OnnxVersions, Port
 from runtime.prior import Prior
 
 CARD_NAME = "README.md"
@@ -27,6 +27,10 @@ C_NOTE = (
     "`generator.h` and `generator.c` are the whole generator in C99, with no library, no heap and no global state: "
     "`cc -O2 -c generator.c`, then `vae_sample(seed, index, -1, 1.0f, pixels)`. Images are the same to the bit with "
     "every compiler and processor that has IEEE float32, unless `-ffast-math` is given, which the file refuses."
+)
+_EXECUTORCH_NOTE = (
+    "`*.pte` are programs for ExecuTorch {version} or newer, lowered for {backend}. A call takes at most "
+    "{largest_batch} rows."
 )
 _LICENCE = (
     "Written by vae-toolchain (MIT licence). The licence of the weights is up to those who trained them, within the "
@@ -106,6 +110,13 @@ def model_card(
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
+def executorch_note(programs: Executorch) -> str:
+    """The paragraph on the programs of ExecuTorch."""
+    return _EXECUTORCH_NOTE.format(
+        version=programs.version, backend=programs.backend, largest_batch=programs.largest_batch
+    )
+
+
 def _provenance(metadata: Metadata, prior: Prior | None) -> list[str]:
     provenance = metadata.provenance
     foreign = "value_range" in provenance
@@ -151,4 +162,7 @@ def _port(port: Port) -> str:
 
 def _hosts(versions: OnnxVersions) -> str:
     oldest = f", and onnxruntime {versions.oldest_onnxruntime} or newer" if versions.oldest_onnxruntime else ""
-    return f"ONNX files need opset {versions.opset}, IR version {versions.ir_version}{oldest}."
+    return (
+        f"ONNX files need opset {versions.opset}, IR version {versions.ir_version}{oldest}. An engine that computes "
+        "int64 in 32 bits, as OpenVINO does, draws black from `sampler.onnx`: give `decoder.onnx` latents there."
+    )

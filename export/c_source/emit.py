@@ -73,9 +73,12 @@ class _Sizes:
     work: dict[str, int]
     """Floats of working memory for one image, by network: its input and output in C source's order, and the rest."""
     block: int
-    """Images at a time in a batch."""
+    """Images at a time in a batch of the decoder."""
+    encoder_block: int
+    """The same where the encoder is used: its working memory is often larger."""
     taps: int
     """Of the largest kernel of a convolution; 0 where there is none."""
+    latent_dim: int
     call_bytes: int
     """Of stack, beside the working memory."""
 
@@ -84,11 +87,24 @@ class _Sizes:
         pixels = math.prod(metadata.image_shape)
         work = {network.name: lay_out(network).work + pixels for network in networks}
         work["decoder"] += metadata.latent_dim
-        block = _LARGEST_BLOCK
-        while block > 1 and 4 * block * work["decoder"] > _BLOCK_BYTES:
-            block //= 2
+        block, encoder_block = _block(work["decoder"]), _block(max(work.values()))
         taps = max((step.weight.shape[0] * step.weight.shape[1] for step in _convolutions(networks)), default=0)
-        return cls(work, block, taps, _CALL_BYTES + 128 * taps + 8 * metadata.latent_dim)
+        latents = metadata.latent_dim
+        return cls(work, block, encoder_block, taps, latents, _CALL_BYTES + 128 * taps + 8 * latents)
+
+    @property
+    def batch_bytes(self) -> int:
+        """Of stack, in a call for a batch."""
+        both = self.encoder_block * (4 * max(self.work.values()) + 8 * self.latent_dim)
+        return max(4 * self.block * self.work["decoder"], both) + self.call_bytes
+
+
+def _block(floats: int) -> int:
+    """How many images of so much working memory are computed together."""
+    block = _LARGEST_BLOCK
+    while block > 1 and 4 * block * floats > _BLOCK_BYTES:
+        block //= 2
+    return block
 
 
 def _header(title: str, metadata: Metadata, sizes: _Sizes, prior: Prior | None) -> str:
@@ -105,7 +121,7 @@ def _header(title: str, metadata: Metadata, sizes: _Sizes, prior: Prior | None) 
         labels=_labels(prior),
         has_encoder=int("encoder" in sizes.work),
         stack=4 * max(sizes.work.values()) + sizes.call_bytes,
-        stack_batch=4 * sizes.block * sizes.work["decoder"] + sizes.call_bytes,
+        stack_batch=sizes.batch_bytes,
         block=sizes.block,
     )
 
@@ -120,6 +136,8 @@ def _constants(sizes: _Sizes, expected: Expected, prior: Prior | None) -> str:
         f"#define VAE_{name.upper()}_WORK {floats} /* floats for each image */" for name, floats in sizes.work.items()
     ]
     lines.append(f"#define VAE_BLOCK {sizes.block} /* images at a time in a batch */")
+    if "encoder" in sizes.work:
+        lines.append(f"#define VAE_ENCODER_BLOCK {sizes.encoder_block}")
     if sizes.taps:
         lines.append(f"#define VAE_MOST_TAPS {sizes.taps}")
     if prior:

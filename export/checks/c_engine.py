@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from export.c_source.library import Library, find_compiler
 from export.c_source.network import Network
 from export.c_source.self_test import floats_of, pixels_of
 from export.c_source.simulate import simulate
 from export.checks.engines import Arrays, Engine
+from export.errors import ExportError
 from export.graphs import GraphSpec
+from runtime.c_library import Library, find_compiler
+from runtime.errors import EngineError
 from runtime.manifest import C_HEADER_NAME, C_SOURCE_NAME
 from runtime.prior import ANY_CLASS, Prior, prior_latents
 
@@ -37,7 +39,10 @@ class Generator:
         """Compile the files in `folder`, if a compiler is there. Raises ExportError where it or the self-test fails."""
         compiler = find_compiler()
         files = {name: (folder / name).read_bytes() for name in (C_HEADER_NAME, C_SOURCE_NAME)}
-        return cls(networks, prior, Library(files, compiler) if compiler else None)
+        try:
+            return cls(networks, prior, Library(files, compiler) if compiler else None)
+        except EngineError as error:
+            raise ExportError(f"{error}; nothing was published") from error
 
     @property
     def checked_by(self) -> str:

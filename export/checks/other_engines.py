@@ -1,8 +1,8 @@
 """OpenVINO and OpenCV's DNN module on the exported ONNX files, for `--strict-engines`.
 
 Neither can run the sampler. OpenCV has no bitwise operators and raises an error. OpenVINO's CPU plugin silently
-computes int64 in 32 bits, which gives different latents. With these engines, draw the latents on the host and run the
-decoder.
+computes int64 in 32 bits, which `export.formats.int64_guard` turns into black pictures. With these engines, draw the
+latents on the host and run the decoder.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import torch
 from onnx import TensorProto
 from onnxscript import opset18
 
+from export.formats.int64_guard import guard_int64
 from export.graphs import GraphSpec
 from runtime.manifest import METADATA_KEY, Metadata, OnnxVersions
 
@@ -54,6 +55,8 @@ def to_onnx(spec: GraphSpec, metadata: Metadata, *, opset: int = OLDEST_OPSET) -
     assert program is not None
     model: onnx.ModelProto = program.model_proto
     _strip(model)
+    if spec.name == "sampler":
+        guard_int64(model)
     model.ir_version = onnx_versions(opset).ir_version
     model.producer_name = "vae-toolchain"
     model.producer_version = ""

@@ -28,6 +28,9 @@
     }                                  formats: onnx, torchscript, pt2; and smaller ONNX files of the same graph:
   },                                   onnx-int8 (8-bit weights and activations), onnx-fp16 (16-bit weights)
   "c": {"header": "generator.h", "source": "generator.c"},    only where the bundle holds C source
+  "executorch": {                      only where the bundle holds programs of ExecuTorch
+    "version": "1.5.1", "backend": "XNNPACK", "largest_batch": 64, "files": {"decoder": "decoder.pte"}
+  },
   "files": {"decoder.onnx": {"bytes": 1092035, "sha256": "…"}}
 }
 """
@@ -55,6 +58,7 @@ from runtime.manifest.contract import (
     PRIOR_JSON_NAME,
     PRIOR_NAME,
     PT2,
+    PTE,
     RELATIVE_LIMIT,
     SIGNATURES,
     SUFFIXES,
@@ -63,7 +67,7 @@ from runtime.manifest.contract import (
     ceiling_of,
 )
 from runtime.manifest.manifest import Manifest
-from runtime.manifest.records import CSource, FileRecord, Graph, Metadata, OnnxVersions, Port, PriorRecord
+from runtime.manifest.records import CSource, Executorch, FileRecord, Graph, Metadata, OnnxVersions, Port, PriorRecord
 
 __all__ = [
     "CONTRACTIONS_OF_SHALLOW",
@@ -73,6 +77,7 @@ __all__ = [
     "C_SOURCE_NAME",
     "DEEP_LIMIT",
     "DTYPES",
+    "Executorch",
     "FORMATS",
     "FORMAT_VERSIONS",
     "FileRecord",
@@ -96,6 +101,7 @@ __all__ = [
     "PRIOR_NAME",
     "PriorRecord",
     "PT2",
+    "PTE",
     "Port",
     "RELATIVE_LIMIT",
     "SIGNATURES",

@@ -32,8 +32,10 @@ SUFFIXES = {
 C = "c"
 """Format of the whole generator as C source, two files for all graphs together."""
 C_HEADER_NAME, C_SOURCE_NAME = "generator.h", "generator.c"
+PTE = "pte"
+"""Format of the graphs as programs of ExecuTorch."""
 FORMATS = (ONNX, TORCHSCRIPT, PT2)
-"""Formats exported from PyTorch; the others are converted from the ONNX file."""
+"""Formats of every graph that need no further package or compiler."""
 PRECISIONS = {"float32": ONNX, "int8": ONNX_INT8, "fp16": ONNX_FP16}
 """Value of `--precision` → the ONNX format that it selects."""
 

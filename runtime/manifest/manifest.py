@@ -21,7 +21,7 @@ from runtime.manifest.contract import (
     SUFFIXES,
 )
 from runtime.manifest.fields import integer, kind, parse, plain_name, take
-from runtime.manifest.records import CSource, FileRecord, Graph, Metadata, OnnxVersions, Port, PriorRecord
+from runtime.manifest.records import CSource, Executorch, FileRecord, Graph, Metadata, OnnxVersions, Port, PriorRecord
 
 _MAX_SLOTS = 65_536
 _MAX_BYTES = 2**31 - 1  # the most that a protobuf, and so an ONNX file, can hold
@@ -46,11 +46,13 @@ class Manifest:
     """The mixture to draw from, in format 2; None for N(0, I)."""
     c: CSource | None = None
     """None where the bundle holds no C source."""
+    executorch: Executorch | None = None
+    """None where the bundle holds no program of ExecuTorch."""
 
     def to_json(self) -> str:
         """The text of `manifest.json`, the same for the same manifest."""
         content = {"format_version": 1 if self.prior is None else 2, **asdict(self)}
-        for optional in ("prior", "pixels", "c", "latent_shape", "largest_batch"):
+        for optional in ("prior", "pixels", "c", "executorch", "latent_shape", "largest_batch"):
             if content[optional] is None:
                 del content[optional]
         return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
@@ -88,7 +90,13 @@ class Manifest:
             else None,
             prior=None if root["format_version"] == 1 else _read_prior(take(root, "prior", dict)),
             c=None if c is None else _read_c(take(root, "c", dict)),
+            executorch=_read_executorch(take(root, "executorch", dict)) if "executorch" in root else None,
         )
+        for graph_name, file_name in manifest.executorch.files.items() if manifest.executorch else ():
+            if file_name not in manifest.files:
+                raise BundleError(f"{MANIFEST_NAME}: executorch names {file_name}, which files leaves out")
+            if graph_name not in manifest.graphs:
+                raise BundleError(f"{MANIFEST_NAME}: executorch names {graph_name}, which graphs leaves out")
         for file_name in (manifest.c.header, manifest.c.source) if manifest.c else ():
             if file_name not in manifest.files:
                 raise BundleError(f"{MANIFEST_NAME}: c names {file_name}, which files leaves out")
@@ -179,6 +187,16 @@ def _read_onnx(content: dict[str, Any]) -> OnnxVersions:
 
 def _read_c(content: dict[str, Any]) -> CSource:
     return CSource(plain_name(content.get("header"), "c.header"), plain_name(content.get("source"), "c.source"))
+
+
+def _read_executorch(content: dict[str, Any]) -> Executorch:
+    files = take(content, "files", dict, where="executorch.files")
+    return Executorch(
+        version=take(content, "version", str, where="executorch.version"),
+        backend=take(content, "backend", str, where="executorch.backend"),
+        largest_batch=integer(content.get("largest_batch"), "executorch.largest_batch", 1, 2**31),
+        files={graph: plain_name(name, "executorch.files") for graph, name in files.items()},
+    )
 
 
 def _read_graph(content: dict[str, Any], where: str) -> Graph:

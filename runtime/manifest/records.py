@@ -39,6 +39,20 @@ class CSource:
 
 
 @dataclass(frozen=True)
+class Executorch:
+    """The graphs as programs of ExecuTorch."""
+
+    version: str
+    """Of the ExecuTorch that made them; programs load in this and newer ones."""
+    backend: str
+    """What they were lowered for: XNNPACK."""
+    largest_batch: int
+    """The most rows in one call; a program refuses more."""
+    files: dict[str, str]
+    """Graph → name of its file in the bundle's folder."""
+
+
+@dataclass(frozen=True)
 class FileRecord:
     """Expected size and hash of a file of the bundle."""
 

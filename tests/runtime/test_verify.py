@@ -3,12 +3,16 @@
 import hashlib
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from export.c_source.write import read_networks, write_c
+from runtime.bundle import Bundle
+from runtime.c_library import find_compiler
 from runtime.cli import bench, verify
 from runtime.verify import verify_bundle
 
@@ -127,3 +131,42 @@ def test_the_benchmark_reports_all_its_measurements(bundle: Path) -> None:
     assert all(rate["images_per_s"] > 0 for rate in measured["rates"])
     assert measured["latency_us"]["p50"] <= measured["latency_us"]["p99"]
     assert min(measured[key] for key in ("cold_start_s", "gemm_gflops", "decoder_images_per_s")) > 0
+
+
+class TestTheCompilerOption:
+    @pytest.fixture
+    def with_c(self, bundle: Path) -> Path:
+        """The tiny bundle with its C source."""
+        opened = Bundle.open(bundle)
+        networks = read_networks(opened.read("decoder.onnx"), opened.read("encoder.onnx"))
+        sources = write_c(networks, opened.manifest.metadata)
+        manifest = json.loads((bundle / "manifest.json").read_text())
+        manifest["c"] = {"header": "generator.h", "source": "generator.c"}
+        (bundle / "manifest.json").write_text(json.dumps(manifest))
+        list_anew(bundle, "generator.h", sources.header.encode())
+        list_anew(bundle, "generator.c", sources.source.encode())
+        return bundle
+
+    def test_compiles_the_c_source_and_compares_it(self, with_c: Path) -> None:
+        if find_compiler() is None:
+            pytest.skip("this machine has no C compiler")
+        assert "golden C source" not in {check.name for check in verify_bundle(with_c).checks}
+        result = CliRunner().invoke(verify, [str(with_c), "--compiler", "cc -O1", "-v"])
+        assert result.exit_code == 0, result.output
+        assert re.search("ok       golden C source .*latents equal to the bit", result.output)
+
+    def test_a_weight_that_was_changed_is_noticed(self, with_c: Path) -> None:
+        if find_compiler() is None:
+            pytest.skip("this machine has no C compiler")
+        text = (with_c / "generator.c").read_text()
+        place = text.index("0x", text.rindex("vae_decoder_0_weight"))
+        list_anew(with_c, "generator.c", (text[:place] + "0x3F800000" + text[place + 10 :]).encode())
+        result = CliRunner().invoke(verify, [str(with_c), "--compiler", "cc"])
+        assert result.exit_code == 1
+        assert "vae_self_test returns -12" in result.output
+
+    def test_without_c_source_or_compiler_it_says_so(self, bundle: Path) -> None:
+        result = CliRunner().invoke(verify, [str(bundle), "--compiler", "true"])
+        assert (result.exit_code, "holds no C source to compile" in result.output) == (1, True)
+        result = CliRunner().invoke(verify, [str(bundle), "--compiler", "no-such-compiler"])
+        assert (result.exit_code, "is no program here" in result.output) == (2, True)

@@ -7,7 +7,7 @@ import { fromCanvas, fromFile, pictureCanvas, savePng, show } from "./pixels.js"
 import { FARTHEST } from "./state.js";
 
 const INKED = 24; // lowest grey level of a pixel that counts as drawn
-const SHOWN = 64; // bars of latents; of more, those that the picture says most about
+const SHOWN = 64; // bars of latents at most
 
 export function draw(app) {
   const board = document.getElementById("board");

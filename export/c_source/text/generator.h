@@ -61,11 +61,15 @@ int vae_decode(const float *z, float *image);
 int vae_decode_batch(const float *z, size_t count, float *image);
 
 #if VAE_HAS_ENCODER
-/* image (VAE_CHANNELS, VAE_HEIGHT, VAE_WIDTH) in [0, 1] to the posterior's mean and log-variance (VAE_LATENT_DIM) each. */
+/* image (VAE_CHANNELS, VAE_HEIGHT, VAE_WIDTH) in [0, 1] to the posterior's mean and log-variance, (VAE_LATENT_DIM) each,
+   and `count` of them. */
 int vae_encode(const float *image, float *mean, float *log_var);
+int vae_encode_batch(const float *image, size_t count, float *mean, float *log_var);
 
-/* Pixels through the posterior mean to pixels, (VAE_HEIGHT, VAE_WIDTH, VAE_CHANNELS) each; they may be the same memory. */
+/* Pixels through the posterior mean to pixels, (VAE_HEIGHT, VAE_WIDTH, VAE_CHANNELS) each; they may be the same memory.
+   And `count` of them. */
 int vae_reconstruct(const uint8_t *pixels_in, uint8_t *pixels_out);
+int vae_reconstruct_batch(const uint8_t *pixels_in, size_t count, uint8_t *pixels_out);
 #endif
 
 /* Compares noise, decoder and encoder with the values that they had at export, to the bit. */

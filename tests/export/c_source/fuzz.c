@@ -48,7 +48,7 @@ int main(void) {
         uint8_t *const pixels = malloc(count * PIXELS + 1), *const one = malloc(PIXELS);
         float *const z = malloc(count * VAE_LATENT_DIM * sizeof *z + 1), *const images = malloc(count * PIXELS * sizeof *images + 1);
         float *const mean = malloc(VAE_LATENT_DIM * sizeof *mean), *const log_var = malloc(VAE_LATENT_DIM * sizeof *log_var);
-        float *const image = malloc(PIXELS * sizeof *image);
+        float *const image = malloc(PIXELS * sizeof *image), *const moments = malloc(2 * count * VAE_LATENT_DIM * sizeof *moments + 1);
         const float temperature = round % 3 ? number((uint32_t)draw()) : 1.0f;
         const int64_t label = round % 2 ? (int64_t)draw() : -1;
         fill(indices, count * sizeof *indices);
@@ -61,7 +61,10 @@ int main(void) {
         PROMISE(known(vae_decode_batch(z, count, images)));
         PROMISE(known(vae_encode(image, mean, log_var)));
         PROMISE(vae_reconstruct(one, one) == VAE_OK);
-        free(indices), free(pixels), free(one), free(z), free(images), free(mean), free(log_var), free(image);
+        PROMISE(known(vae_encode_batch(images, count, moments, moments + count * VAE_LATENT_DIM)));
+        fill(pixels, count * PIXELS);
+        PROMISE(vae_reconstruct_batch(pixels, count, pixels) == VAE_OK);
+        free(moments), free(indices), free(pixels), free(one), free(z), free(images), free(mean), free(log_var), free(image);
     }
     {
         uint64_t index = 0, largest = UINT64_MAX >> 1, beyond = largest + 1;
@@ -78,6 +81,8 @@ int main(void) {
         PROMISE(vae_encode(NULL, mean, z) == VAE_ERROR_NULL && vae_encode(image, NULL, z) == VAE_ERROR_NULL);
         PROMISE(vae_encode(image, mean, NULL) == VAE_ERROR_NULL);
         PROMISE(vae_reconstruct(NULL, pixels) == VAE_ERROR_NULL && vae_reconstruct(pixels, NULL) == VAE_ERROR_NULL);
+        PROMISE(vae_encode_batch(NULL, 1, mean, z) == VAE_ERROR_NULL && vae_encode_batch(NULL, 0, NULL, NULL) == VAE_OK);
+        PROMISE(vae_reconstruct_batch(pixels, 1, NULL) == VAE_ERROR_NULL && vae_reconstruct_batch(NULL, 0, NULL) == VAE_OK);
         PROMISE(vae_sample(beyond, 0, -1, 1, pixels) == VAE_ERROR_RANGE);
         PROMISE(vae_sample(0, beyond, -1, 1, pixels) == VAE_ERROR_RANGE);
         PROMISE(vae_sample_batch(0, &beyond, 1, -1, 1, pixels) == VAE_ERROR_RANGE);
@@ -91,7 +96,7 @@ int main(void) {
         z[VAE_LATENT_DIM - 1] = nan, image[PIXELS - 1] = infinity;
         PROMISE(vae_decode(z, image) == VAE_ERROR_VALUE && image[PIXELS - 1] == infinity);
         PROMISE(vae_decode_batch(z, 1, image) == VAE_ERROR_VALUE);
-        PROMISE(vae_encode(image, mean, z) == VAE_ERROR_VALUE);
+        PROMISE(vae_encode(image, mean, z) == VAE_ERROR_VALUE && vae_encode_batch(image, 1, mean, z) == VAE_ERROR_VALUE);
     }
     return 0;
 }

@@ -2,6 +2,7 @@
 #include "generator.h"
 
 #include <stdio.h>
+#include <string.h>
 
 enum { PIXELS = VAE_CHANNELS * VAE_HEIGHT * VAE_WIDTH, IMAGES = 21 };
 
@@ -11,6 +12,8 @@ int main(void) {
     static uint64_t indices[IMAGES];
     static uint8_t pixels[IMAGES * PIXELS], reconstruction[PIXELS];
     static float z[IMAGES * VAE_LATENT_DIM], images[IMAGES * PIXELS], image[PIXELS], mean[VAE_LATENT_DIM], log_var[VAE_LATENT_DIM];
+    static float means[3 * VAE_LATENT_DIM], log_vars[3 * VAE_LATENT_DIM];
+    static uint8_t reconstructions[3 * PIXELS];
     int32_t codes = vae_self_test();
     int i;
     for (i = 0; i < IMAGES; ++i) {
@@ -25,9 +28,13 @@ int main(void) {
     put(z, sizeof z);
     put(pixels, sizeof pixels);
     put(images, sizeof images);
+    codes = vae_encode_batch(images, 3, means, log_vars) | vae_reconstruct_batch(pixels, 3, reconstructions);
     for (i = 0; i < 3; ++i) {
-        codes = vae_encode(images + i * PIXELS, mean, log_var);
+        codes |= vae_encode(images + i * PIXELS, mean, log_var);
         codes |= vae_reconstruct(pixels + i * PIXELS, reconstruction);
+        codes |= memcmp(mean, means + i * VAE_LATENT_DIM, sizeof mean) != 0;
+        codes |= memcmp(log_var, log_vars + i * VAE_LATENT_DIM, sizeof log_var) != 0;
+        codes |= memcmp(reconstruction, reconstructions + i * PIXELS, PIXELS) != 0;
         put(&codes, sizeof codes);
         put(mean, sizeof mean);
         put(log_var, sizeof log_var);

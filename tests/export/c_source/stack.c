@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 static uint8_t pixels[40 * VAE_CHANNELS * VAE_HEIGHT * VAE_WIDTH];
-static float z[VAE_LATENT_DIM], log_var[VAE_LATENT_DIM], image[VAE_CHANNELS * VAE_HEIGHT * VAE_WIDTH];
+static float z[40 * VAE_LATENT_DIM], log_var[40 * VAE_LATENT_DIM], image[40 * VAE_CHANNELS * VAE_HEIGHT * VAE_WIDTH];
 static uint64_t indices[40];
 
 static void *singles(void *unused) {
@@ -17,7 +17,8 @@ static void *singles(void *unused) {
 
 static void *batches(void *unused) {
     int *const code = unused;
-    *code = vae_sample_batch(1, indices, 40, -1, 1.0f, pixels);
+    *code = vae_sample_batch(1, indices, 40, -1, 1.0f, pixels) | vae_decode_batch(z, 40, image);
+    *code |= vae_encode_batch(image, 40, z, log_var) | vae_reconstruct_batch(pixels, 40, pixels);
     return NULL;
 }
 

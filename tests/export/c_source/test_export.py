@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from export import Source
 from export.bundle import build
 from export.bundle.build import export_bundle
-from export.c_source.library import Library, find_compiler
 from export.c_source.read_onnx import read_network
 from export.checks import c_engine
 from export.cli import export
 from export.errors import ExportError, ValuesError
 from runtime import Bundle, Sampler
+from runtime.c_library import Library, find_compiler
 from runtime.errors import BundleError
 from runtime.manifest import Manifest
 from runtime.verify import verify_bundle

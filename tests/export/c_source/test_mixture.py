@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from export.c_source.library import Library, find_compiler
 from export.c_source.write import write_c
-from export.errors import ExportError
+from runtime.c_library import Library, find_compiler
+from runtime.errors import EngineError
 from runtime.noise import philox4x32, standard_normal
 from runtime.prior import Prior
 from tests.export.c_source.conftest import Written
@@ -67,7 +67,7 @@ def test_latents_of_every_label_are_those_of_the_contract(
         found = library.latents(7, indices, LATENT_DIM, label, temperature)
         assert found.tobytes() == latents(prior, 7, indices, label, temperature).tobytes()
     for label in (-2, len(classes)):
-        with pytest.raises(ExportError, match="unknown label"):
+        with pytest.raises(EngineError, match="unknown label"):
             library.latents(7, indices, LATENT_DIM, label)
 
 

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from export.c_source.emit import emit
 from export.c_source.fold import fold
-from export.c_source.library import Library, find_compiler
 from export.c_source.network import Network, Reorder, Scale
 from export.c_source.read_onnx import read_network
 from export.c_source.self_test import expected_values
@@ -19,6 +18,7 @@ from export.c_source.simulate import exponential, sigmoid, silu, simulate, tanh
 from export.errors import ExportError
 from export.formats.to_onnx import onnx_bytes, to_onnx
 from export.graphs import GraphSpec
+from runtime.c_library import Library, find_compiler
 from runtime.manifest import Metadata, Port
 from runtime.noise import NOISE_VERSION, standard_normal
 from tests.export.c_source.conftest import CONFIGS, Written

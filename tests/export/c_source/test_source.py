@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from export.c_source.library import Library, find_compiler
-from export.errors import ExportError
+from runtime.c_library import Library, find_compiler
+from runtime.errors import EngineError
 from tests.export.c_source.conftest import CONFIGS, Written
 from tests.hosts.helpers import missing
 
@@ -117,11 +117,11 @@ def test_the_self_test_notices_fused_operations_and_changed_weights(
     text = files["generator.c"].decode()
     unguarded = text.replace('#pragma GCC optimize("fp-contract=off")', "").replace("#pragma STDC FP_CONTRACT OFF", "")
     fused = {**files, "generator.c": unguarded.encode()}
-    with pytest.raises(ExportError, match="vae_self_test returns -10"):
+    with pytest.raises(EngineError, match="vae_self_test returns -10"):
         Library(fused, compiler, ("-O2", "-march=x86-64-v3", "-ffp-contract=fast", "-shared", "-fPIC"))
     at = text.index("vae_encoder_0_bias = {{\n") + len("vae_encoder_0_bias = {{\n0x")
     changed = text[:at] + ("3" if text[at] != "3" else "b") + text[at + 1 :]
-    with pytest.raises(ExportError, match="vae_self_test returns -14"):
+    with pytest.raises(EngineError, match="vae_self_test returns -14"):
         Library({**files, "generator.c": changed.encode()}, compiler)
 
 
@@ -145,7 +145,7 @@ def test_the_self_test_notices_a_clang_that_fuses_in_spite_of_the_file(
 ) -> None:
     if shutil.which("clang") is None:
         missing("clang is not installed")
-    with pytest.raises(ExportError, match="vae_self_test returns -10"):
+    with pytest.raises(EngineError, match="vae_self_test returns -10"):
         Library(
             written("mlp").files,
             ("clang",),

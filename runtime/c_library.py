@@ -1,4 +1,7 @@
-"""`generator.c` compiled by the host's C compiler and called through ctypes, on NumPy arrays."""
+"""`generator.c` compiled by the host's C compiler and called through ctypes, on NumPy arrays.
+
+It runs the code in the file: only for a bundle that was just made here, or whose maker is trusted.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from export.errors import ExportError
+from runtime.errors import EngineError
 from runtime.manifest import C_HEADER_NAME, C_SOURCE_NAME
 
 _FLAGS = ("-O2", "-shared", "-fPIC")
@@ -29,10 +32,10 @@ def find_compiler() -> tuple[str, ...] | None:
 
 
 class Library:
-    """The functions of `generator.h` on batches. Raises ExportError where one of them refuses its arguments."""
+    """The functions of `generator.h` on batches. Raises EngineError where one of them refuses its arguments."""
 
     def __init__(self, files: Mapping[str, bytes], compiler: Sequence[str], flags: Sequence[str] = _FLAGS) -> None:
-        """files: both, by name. Raises ExportError where they do not compile or fail their self-test."""
+        """files: both, by name. Raises EngineError where they do not compile or fail their self-test."""
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             for name in (C_HEADER_NAME, C_SOURCE_NAME):
                 (Path(folder) / name).write_bytes(files[name])
@@ -40,13 +43,11 @@ class Library:
             command = [*compiler, *flags, "-o", target.name, C_SOURCE_NAME]
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
             if done.returncode:
-                raise ExportError(f"{compiler[0]} refuses {C_SOURCE_NAME}: {' '.join(done.stderr.split())[:300]}")
+                raise EngineError(f"{compiler[0]} refuses {C_SOURCE_NAME}: {' '.join(done.stderr.split())[:300]}")
             self._functions = ctypes.CDLL(str(target))
         found = self._functions.vae_self_test()
         if found:
-            raise ExportError(
-                f"{C_SOURCE_NAME} compiled by {compiler[0]}: vae_self_test returns {found}; nothing was published"
-            )
+            raise EngineError(f"{C_SOURCE_NAME} compiled by {compiler[0]}: vae_self_test returns {found}")
         self.compiler = _version(compiler)
 
     def latents(
@@ -83,15 +84,14 @@ class Library:
     def encode(self, image: npt.NDArray[np.float32], latent_dim: int) -> list[npt.NDArray[np.float32]]:
         """Images (N, C, H, W) → mean and log-variance, (N, L) each."""
         mean, log_var = np.empty((2, len(image), latent_dim), np.float32)
-        for rows in zip(np.ascontiguousarray(image), mean, log_var, strict=True):
-            self._call("vae_encode", *rows)
+        count = ctypes.c_size_t(len(image))
+        self._call("vae_encode_batch", np.ascontiguousarray(image), count, mean, log_var)
         return [mean, log_var]
 
     def reconstruct(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Pixels (N, H, W, C) → pixels."""
         result = np.empty_like(pixels, order="C")
-        for rows in zip(np.ascontiguousarray(pixels), result, strict=True):
-            self._call("vae_reconstruct", *rows)
+        self._call("vae_reconstruct_batch", np.ascontiguousarray(pixels), ctypes.c_size_t(len(pixels)), result)
         return result
 
     def _call(self, name: str, *arguments: Any) -> None:
@@ -101,7 +101,7 @@ class Library:
         ]
         code = getattr(self._functions, name)(*pointers)
         if code:
-            raise ExportError(f"{name} of {C_SOURCE_NAME} refuses {_ERRORS.get(code, code)}")
+            raise EngineError(f"{name} of {C_SOURCE_NAME} refuses {_ERRORS.get(code, code)}")
 
 
 def _prior(label: int, temperature: float) -> tuple[ctypes.c_int64, ctypes.c_float]:
