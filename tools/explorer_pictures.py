@@ -48,8 +48,8 @@ def main() -> None:
 
         shot("gallery", "#tab=gallery&seed=7", "dark", DESKTOP)
         shot("latents", "#tab=explore&seed=7&index=17", "dark", DESKTOP)
-        shot("morph", "#tab=morph&seed=7&from=18&to=25", "light", (1280, 900))
-        shot("draw", "#tab=draw", "light", (1280, 880))
+        shot("morph", "#tab=morph&seed=7&from=18&to=25", "light", (1280, 800))
+        shot("draw", "#tab=draw", "light", (1280, 800))
         shot("parity", "#tab=gallery&seed=7", "light", DESKTOP)
         shot("phone", "#tab=explore&seed=7&index=17", "dark", PHONE)
         browser.close()

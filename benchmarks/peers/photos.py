@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -68,12 +70,14 @@ def train_ours(
 ) -> bool:
     """Train as many epochs as fit into `seconds`, `limit` of them in this call. Returns whether all are done."""
     run = folder / preset
-    if not run.is_dir():
+    if not (run / "last.pt").is_file():
+        shutil.rmtree(run, ignore_errors=True)  # killed in its first epoch
         marks: list[float] = []
-        train(
-            data, preset, epochs=3, runs=folder, name=f"{preset}-pace", verbose=False, threads=1, prior="normal",
-            on_epoch=lambda metrics, model: marks.append(time.process_time()), **changes,
-        )  # fmt: skip
+        with tempfile.TemporaryDirectory() as pace:
+            train(
+                data, preset, epochs=3, runs=pace, verbose=False, threads=1, prior="normal",
+                on_epoch=lambda metrics, model: marks.append(time.process_time()), **changes,
+            )  # fmt: skip
         epochs = max(1, int(seconds / (marks[2] - marks[1])))
         arguments: dict[str, Any] = {"preset": preset, "runs": folder, "name": preset, "epochs": epochs, **changes}
     else:

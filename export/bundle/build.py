@@ -69,7 +69,7 @@ _GUARD_ROWS = 64  # images and latents that `check_model` sees
 
 def export_bundle(
     source: Checkpoint | Source,
-    output: Path,
+    output: str | Path,
     *,
     formats: Sequence[str] = FORMATS,
     opset: int = OLDEST_OPSET,
@@ -98,7 +98,7 @@ def export_bundle(
     if isinstance(source, Checkpoint):
         source = Source.of_checkpoint(source)
     signer = None if private_key is None else load_signer(private_key)
-    with publishing(output, force=force) as folder:
+    with publishing(Path(output), force=force) as folder:
         written = _BundleWriter(source, folder, formats, opset, strict_engines, variants, force, report).write()
         if signer is not None:
             sign(folder, signer)

@@ -70,6 +70,10 @@ def certificate(
     }
 
 
+_COLUMNS = 80  # of a terminal
+_SHORT = {"identical": "same", "reconstructor": "reconstr."}  # on a terminal
+
+
 def table(measurements: Sequence[ParityMeasurement]) -> list[list[str]]:
     """A table of text cells: one row per engine, one column per output of a graph, below two rows of headings.
 
@@ -93,10 +97,15 @@ def table(measurements: Sequence[ParityMeasurement]) -> list[list[str]]:
 
 
 def as_text(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of text with columns two spaces apart; the first column is aligned left, the others right."""
+    """Lines of text; the first column is aligned left, the others right.
+
+    Columns are two spaces apart, or one where the lines would be longer than 80 columns, and long words are shortened.
+    """
+    rows = [[_SHORT.get(cell, cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    gap = "  " if sum(widths) + 2 * len(widths) <= _COLUMNS + 2 else " "
     return [
-        "  ".join(
+        gap.join(
             [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
         )
         for row in rows

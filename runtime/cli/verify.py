@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from runtime.cli.command import RuntimeCommand, bundle_argument, json_option
+from runtime.text import wrapped
 
 
 @click.command(cls=RuntimeCommand)
@@ -53,7 +54,8 @@ def verify(bundle: Path, verbose: bool, public_key: Path | None, compiler: str |
         click.echo(f"{bundle}: {summary}")
         processor = cpu()
         click.echo(f"machine  {processor['architecture']}, {processor['model']}")
-        click.echo(f"         {', '.join(f'{name} {number}' for name, number in versions().items())}")
+        named = ", ".join(f"{name} {number}" for name, number in versions().items())
+        click.echo(wrapped(f"         {named}", indent=9))
         for check in report.checks if verbose else failed:
             click.echo(f"{'ok' if check.passed else 'FAILED':7}  {check.name:32} {check.detail}")
     if failed:

@@ -22,7 +22,7 @@ def run(*arguments: object) -> Result:
 def test_prints_each_step_the_parity_table_and_what_it_wrote(tiny_run: Run, tmp_path: Path) -> None:
     result = run("--checkpoint", tiny_run.best, "--output", tmp_path / "b", "--format", "torchscript")
     assert result.exit_code == 0, result.output
-    for text in ("decoder.pt", "parity of sampler", "identical", f"wrote   {tmp_path / 'b'}/"):
+    for text in ("decoder.pt", "parity of sampler", "same", f"wrote   {tmp_path / 'b'}/"):
         assert text in result.output
     card = (tmp_path / "b" / "README.md").read_text()
     assert "| TorchScript |" in card

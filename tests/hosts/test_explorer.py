@@ -275,6 +275,36 @@ def test_a_drawing_is_seen_and_reconstructed(page: Page, explorer: str) -> None:
     page.wait_for_selector("#room-explore:not([hidden]) .slider.edited")
 
 
+def test_an_empty_board_shows_no_latents_and_nothing_to_explore(page: Page, explorer: str) -> None:
+    opened(page, explorer + "#tab=draw")
+    page.wait_for_selector("#draw-result[data-done=empty]")
+    assert page.locator("#draw-latents i").count() == 0
+    assert page.locator("#draw-explore").is_disabled()
+    assert (pixels(page, "#draw-output") == pixels(page, "#draw-input")).all()
+
+
+def test_latents_of_an_image_are_in_the_order_of_the_sliders(page: Page, explorer: str) -> None:
+    opened(page, explorer + "#tab=draw")
+    page.wait_for_selector("#draw-result[data-done]")
+    page.click("#draw-examples button:nth-child(1)")
+    page.wait_for_selector("#draw-result[data-done=drawn]")
+    bars = page.eval_on_selector_all("#draw-latents i", "bars => bars.map(bar => bar.title.match(/z(\\d+)/)[1])")
+    page.click("#draw-explore")
+    page.wait_for_selector("#sliders[data-ordered]")
+    titles = page.eval_on_selector_all(".slider", "rows => rows.map(row => row.title.match(/latent (\\d+)/)[1])")
+    assert bars == titles
+    assert len(bars) > 1
+
+
+def test_the_strip_of_a_morph_is_in_sight(browser: Browser, explorer: str) -> None:
+    with Visitor(browser, explorer, viewport={"width": 1280, "height": 800}) as page:
+        opened(page, explorer + "#tab=morph")
+        page.wait_for_selector("#morph-strip .tile:nth-child(11)")
+        box = page.locator("#morph-strip .tile").first.bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] <= 800
+
+
 def test_a_test_image_is_reconstructed_as_in_python(page: Page, explorer: str, host_bundle: Path) -> None:
     opened(page, explorer + "#tab=draw")
     page.wait_for_selector("#draw-result[data-done]")

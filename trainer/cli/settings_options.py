@@ -46,7 +46,7 @@ def _options() -> list[Callable[[Callable[..., Any]], Callable[..., Any]]]:
             help="Encoder layer sizes (mlp) or channels per stage (conv), as in 512,512; the decoder mirrors them.  "
             "[default: the preset's]",
         ),
-        click.option("--learning-rate", type=positive, help="Adam learning rate.  [default: 0.001]"),
+        click.option("--learning-rate", type=positive, help="Adam learning rate.  [default: the preset's]"),
         click.option(
             "--network",
             type=click.Choice(CHOICES["network"]),
