@@ -33,6 +33,7 @@ def test_the_commands_start_without_numpy_or_onnxruntime() -> None:
 def test_sampling_imports_neither_torch_nor_onnx(bundle: Path) -> None:
     modules = imported_by(f"from runtime import Sampler; Sampler({str(bundle)!r}).sample(1)")
     assert not {"torch", "onnx", "trainer", "export", "PIL", "matplotlib"} & modules
+    assert not {"zipfile", "secrets", "shutil", "tempfile"} & modules  # milliseconds each
 
 
 def test_sampling_imports_ray_only_for_its_engine(bundle: Path, tmp_path: Path) -> None:
