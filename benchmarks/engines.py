@@ -81,18 +81,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         shutil.copytree(options.bundle, folder, dirs_exist_ok=True)
-        write_latents_graph(folder)
+        write_latents_graph(folder, bundle.manifest.metadata.latent_dim)
         for key in options.only:
             print(row(key, ENGINES[key], folder, bundle, golden, notes), flush=True)
     print("\n" + "\n".join(notes))
 
 
-def write_latents_graph(folder: Path) -> None:
+def write_latents_graph(folder: Path, latent_dim: int) -> None:
     """latents.onnx: the part of sampler.onnx that draws the latents."""
     part = latents_part(onnx.load(folder / "sampler.onnx"))
     assert part is not None
     name = part.graph.output[0].name
-    part.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", "L"]))
+    part.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", latent_dim]))
     onnx.save(part, folder / "latents.onnx")
 
 

@@ -14,6 +14,7 @@ from onnx import numpy_helper
 from export.c_source.network import Activation, Add, Convolution, Linear, Network, Reorder, Scale, Step
 from export.errors import ExportError
 
+_Layer = Callable[[onnx.NodeProto, dict[str, Any]], None]
 _ACTIVATIONS = {"Relu": "relu", "LeakyRelu": "leaky_relu", "Tanh": "tanh", "Sigmoid": "sigmoid"}
 
 
@@ -32,8 +33,10 @@ def read_network(name: str, content: bytes) -> Network:
     """Read an ONNX file. name: decoder or encoder. Raises ExportError, naming an operator that has no C source."""
     model = onnx.load_from_string(content)
     reader = _Reader(name, model.graph)
-    for node in model.graph.node:
-        reader.read(node)
+    # All operators first: of a group normalisation, its own name says more than the reshape before it.
+    layers = [reader.layer(node) for node in model.graph.node]
+    for node, layer in zip(model.graph.node, layers, strict=True):
+        layer(node, {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute})
     outputs = tuple(reader.finish(output.name) for output in model.graph.output)
     return Network(name, model.graph.input[0].name, outputs, tuple(reader.steps), reader.sizes)
 
@@ -46,7 +49,7 @@ class _Reader:
         self._constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         self._tensors: dict[str, _Tensor] = {}
         self._sigmoids: dict[str, str] = {}  # output → input
-        self._layers: dict[str, Callable[[onnx.NodeProto, dict[str, Any]], None]] = {
+        self._layers: dict[str, _Layer] = {
             "Gemm": self._gemm,
             "MatMul": self._matmul,
             "Conv": self._conv,
@@ -67,12 +70,12 @@ class _Reader:
         shape = tuple(axis.dim_value for axis in port.type.tensor_type.shape.dim[1:])
         self._define(port.name, shape, _stored_order(shape))
 
-    def read(self, node: onnx.NodeProto) -> None:
-        """Append the steps of one node."""
-        handler = self._layers.get(node.op_type) if node.domain in ("", "ai.onnx") else None
-        if handler is None:
+    def layer(self, node: onnx.NodeProto) -> _Layer:
+        """What appends the steps of a node. Raises ExportError where there is no such layer."""
+        layer = self._layers.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        if layer is None:
             raise self._refusal(node, "has no such layer")
-        handler(node, {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute})
+        return layer
 
     def finish(self, name: str) -> str:
         """The storage of an output in the order that C source gives it: as it is for images, flat for vectors."""

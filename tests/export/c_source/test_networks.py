@@ -135,6 +135,24 @@ class Grouped(nn.Module):
         return self.layer(z.reshape(-1, 2, 2, 2))
 
 
+class GroupedTransposed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.ConvTranspose2d(2, 4, 2, groups=2)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.layer(z.reshape(-1, 2, 2, 2))
+
+
+class GroupNormalised(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.GroupNorm(2, 2)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return nn.functional.silu(self.layer(z.reshape(-1, 2, 2, 2)))
+
+
 class Product(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         return (z * torch.tanh(z)).reshape(-1, 2, 2, 2)
@@ -145,6 +163,8 @@ class Product(nn.Module):
     [
         (Softmax, r"decoder: its ONNX graph has the operator Softmax \(\w+\), and C source has no such layer"),
         (Grouped, r"operator Conv \(\w+\), and C source knows two dimensions, one group and explicit padding"),
+        (GroupedTransposed, r"operator ConvTranspose \(\w+\), and C source knows two dimensions, one group"),
+        (GroupNormalised, r"operator InstanceNormalization \(\w+\), and C source has no such layer"),
         (Product, r"operator Mul \(\w+\), and C source combines two tensors by addition only"),
     ],
 )
