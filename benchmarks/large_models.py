@@ -42,6 +42,8 @@ GATE_WIDTH = 64
 DECODER_WIDTHS = (24, 88, 152)
 IMAGES = 16
 BATCHES = (1, 4, 16)
+# onnxruntime's threads spin for tens of milliseconds after a call, which would slow down the next candidate.
+SETTLE_S = 0.2
 MEMORY_WIDTH, MEMORY_SIDE, MEMORY_NUMS = 16, 256, (8, 128)
 
 _SAMPLE = """
@@ -151,6 +153,7 @@ def speed(folder: Path, rounds: int) -> None:
         seconds: dict[str, list[float]] = {name: [] for name in candidates}
         for _ in range(rounds + 1):
             for name, candidate in candidates.items():
+                time.sleep(SETTLE_S)
                 started = time.perf_counter()
                 candidate()
                 seconds[name].append(time.perf_counter() - started)

@@ -80,8 +80,12 @@ class Blocks:
 
         fill: (start, stop) → the graph's inputs for these images, (stop - start, …) each. take: called with start, stop
         and the outputs for these images; it may overwrite the arrays, but must not keep them, because they are reused.
-        Both are called from up to `threads` threads.
+        Both are called from up to `threads` threads. Fewer images of a large graph than threads are one call, which the
+        threads share.
         """
+        if graph.large and count < threads:
+            take(first, first + count, graph.run(*fill(first, first + count)))
+            return
 
         def work(tasks: Iterator[tuple[int, int]]) -> None:
             bound = graph.bind(self.rows)

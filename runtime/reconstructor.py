@@ -54,8 +54,8 @@ class Reconstructor:
         self.bundle = as_bundle(bundle, public_key)
         self.threads = check_threads(threads)
         precision = check_precision(precision)
-        self._encoder = GraphSession(self.bundle, "encoder", precision=precision, threads_if_large=self.threads)
-        self._decoder = GraphSession(self.bundle, "decoder", precision=precision, threads_if_large=self.threads)
+        self._encoder = GraphSession(self.bundle, "encoder", precision=precision, threads_of_large=self.threads)
+        self._decoder = GraphSession(self.bundle, "decoder", precision=precision, threads_of_large=self.threads)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -154,7 +154,7 @@ class Reconstructor:
         """`Blocks.run` for so many images."""
         pixels = int(np.prod(self.image_shape))
         blocks = Blocks.for_graph(graph, pixels, self.bundle.manifest.largest_batch)
-        blocks.run(graph, 0, count, 1 if graph.large else self.threads, fill, take)
+        blocks.run(graph, 0, count, self.threads, fill, take)
 
     def sample_posterior(self, images: npt.NDArray[Any], seed: int, *, first: int = 0) -> _Pixels:
         """One random reconstruction of each image: uint8 (N, H, W, C).

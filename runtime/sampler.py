@@ -63,8 +63,7 @@ class Sampler:
         self.bundle = as_bundle(bundle, public_key)
         self.precision = check_precision(precision)
         self.threads = check_threads(threads)
-        self._decoder = GraphSession(self.bundle, "decoder", precision=precision, threads_if_large=self.threads)
-        self._callers = 1 if self._decoder.large else self.threads
+        self._decoder = GraphSession(self.bundle, "decoder", precision=precision, threads_of_large=self.threads)
         pixels, largest_batch = int(np.prod(self.image_shape)), self.bundle.manifest.largest_batch
         self._blocks = Blocks.for_graph(self._decoder, pixels, largest_batch)
         self._prior = self.bundle.prior()
@@ -117,7 +116,7 @@ class Sampler:
         if num < self._blocks.rows:
             return self.sample_indices(_indices(first, first + num), seed=seed, temperature=temperature, label=label)
         return self._draw(
-            first, self._empty(num), self._range_latents(first, num, seed, temperature, label), self._callers
+            first, self._empty(num), self._range_latents(first, num, seed, temperature, label), self.threads
         )
 
     def show(self, num: int = 64, *, seed: int = 0, columns: int = 8, scale: int = 3, label: Labels = None) -> Image:
@@ -144,7 +143,7 @@ class Sampler:
             return self._latents(chosen[start:stop], seed, temperature, numbers, slice(start, stop))
 
         latents = _in_turns(part)
-        return self._draw(0, self._empty(len(chosen)), latents, self._callers)
+        return self._draw(0, self._empty(len(chosen)), latents, self.threads)
 
     def stream(
         self,
@@ -175,12 +174,12 @@ class Sampler:
         scattered over as many heaps as there are threads, and the peak would creep up with the number of images.
         """
         tasks = iter(self._blocks.tasks(first, num, self._blocks.task))
-        with ThreadPoolExecutor(self._callers) as pool:
+        with ThreadPoolExecutor(self.threads) as pool:
 
             def submit(start: int, stop: int) -> Future[npt.NDArray[np.uint8]]:
                 return pool.submit(self._draw, start, self._empty(stop - start), latents, 1)
 
-            under_way = deque(submit(*task) for task in islice(tasks, self._callers + 1))
+            under_way = deque(submit(*task) for task in islice(tasks, self.threads + 1))
             try:
                 while under_way:
                     pixels = under_way.popleft().result()

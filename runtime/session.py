@@ -9,6 +9,7 @@ import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from runtime.onnx_guard.checked import read_checked_graph
 from runtime.onnx_guard.limits import Work
 
 LARGE = 2**26
-"""Multiplications for one image from which on several threads compute it together: some milliseconds of one thread."""
+"""Multiplications for one image from which on several threads may share it: some milliseconds of one thread."""
 
 _ORT_TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)", "uint8": "tensor(uint8)"}
 
@@ -68,8 +69,8 @@ class GraphSession:
 
     A call computes in the thread that makes it. onnxruntime's own pool would divide each small matrix product between
     threads that wait for each other, or spin; dividing the images instead (`runtime.blocks`) is faster, leaves nothing
-    running between calls, survives a fork, and makes the result independent of the number of threads. A large graph
-    is the exception: there, one image is worth several threads, which also need memory for one image only.
+    running between calls, survives a fork, and makes the result independent of the number of threads. Only where there
+    are fewer images than threads does a large graph let several threads share a call.
     """
 
     work: Work
@@ -82,21 +83,19 @@ class GraphSession:
         *,
         precision: str = "float32",
         threads: int = 1,
-        threads_if_large: int = 1,
+        threads_of_large: int = 1,
         optimize: bool = True,
     ) -> None:
         """Open `graph` (decoder, encoder, …) of `bundle`.
 
-        precision: one of PRECISIONS. threads: of onnxruntime for one call. threads_if_large: the same for a large
-        graph. optimize: let onnxruntime rewrite the graph; the parity check measures it both ways. Raises BundleError
-        where the bundle has no such file, the file is damaged, is not what the manifest describes, or belongs to
-        another model.
+        precision: one of PRECISIONS. threads: of onnxruntime for one call. threads_of_large: the same for a call of
+        `run` where the graph is large. optimize: let onnxruntime rewrite the graph; the parity check measures it both
+        ways. Raises BundleError where the bundle has no such file, the file is damaged, is not what the manifest
+        describes, or belongs to another model.
         """
         self.name = bundle.graph_file(graph, PRECISIONS[precision])
         description = bundle.manifest.graphs[graph]
         content, self.work = read_checked_graph(bundle, self.name, description)
-        if self.large:
-            threads = max(threads, threads_if_large)
         try:
             self._session = open_session(content, threads=threads, optimize=optimize)
             # Read here what is text in the file, for it may be none: a damaged name raises UnicodeDecodeError.
@@ -119,19 +118,35 @@ class GraphSession:
         self._inputs = [port.name for port in description.inputs]
         self._outputs = [port.name for port in description.outputs]
         self._bound = threading.local()
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._shared: onnxruntime.InferenceSession | None = None
+        self._open_shared = partial(self._reopen, bundle, threads_of_large) if threads_of_large > threads else None
 
     @property
     def large(self) -> bool:
-        """Whether one image is worth several threads."""
+        """Whether one image is work enough for several threads."""
         return self.work.multiplications >= LARGE
 
     def run(self, *inputs: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
         """Outputs in the manifest's order, for inputs in the manifest's order."""
+        session = self._session if self._open_shared is None or not self.large else self._session_of_threads()
         with _failures_of(self.name):
-            outputs: list[npt.NDArray[Any]] = self._session.run(
-                self._outputs, dict(zip(self._inputs, inputs, strict=True))
-            )
+            outputs: list[npt.NDArray[Any]] = session.run(self._outputs, dict(zip(self._inputs, inputs, strict=True)))
         return outputs
+
+    def _session_of_threads(self) -> onnxruntime.InferenceSession:
+        """A second session, whose calls are shared by threads; opened at the second call, as it has weights too."""
+        assert self._open_shared is not None
+        with self._lock:
+            self._calls += 1
+            if self._calls > 1 and self._shared is None:
+                self._shared = self._open_shared()
+            return self._shared or self._session
+
+    def _reopen(self, bundle: Bundle, threads: int) -> onnxruntime.InferenceSession:
+        with _failures_of(self.name):
+            return open_session(bundle.read(self.name), threads=threads)
 
     def bind(self, rows: int) -> BoundGraph:
         """The graph with memory of its own for batches of `rows`: for many calls of one size in one thread.

@@ -49,6 +49,8 @@ def test_sample_stream_and_chosen_indices_agree(sampler: Sampler) -> None:
 class RecordingGraph:
     """A fake graph that adds the row number to its input and records the batches that it is called with."""
 
+    large = False
+
     def __init__(self) -> None:
         self.inputs: list[np.ndarray] = []
         self.outputs: list[np.ndarray] = []
