@@ -41,17 +41,16 @@ class Adam:
     def update(self, i: int, gradients: Sequence[Tensor], scale: Tensor | None) -> None:
         """Update share i of the weights.
 
-        gradients: one for each range of the share. scale: (), by which they are divided, in place.
+        gradients: one for each range of the share, a vector. scale: (), by which they are divided, in place.
         """
         weights, means, squares = self.shares[i]
-        gradients = [gradient.view(-1) for gradient in gradients]
         if scale is not None and weights[0].dtype != torch.float32:  # the operator reads its scale as float32
-            torch._foreach_div_(gradients, scale)
+            torch._foreach_div_(list(gradients), scale)
             scale = None
         beta1, beta2 = self.options["betas"]
         torch._fused_adam_(
             weights,
-            gradients,
+            list(gradients),
             means,
             squares,
             [],

@@ -157,12 +157,12 @@ class MlpGradient:
         """Phase 2 on some outputs of each layer.
 
         tensors: for each layer its inputs (B, inputs), and the gradients w.r.t. these outputs, (outputs, B). Returns
-        the gradients w.r.t. weights, (outputs, inputs), and biases, (outputs,), and their squared norm, ().
+        the gradients w.r.t. weights, (outputs · inputs,), and biases, (outputs,), and their squared norm, ().
         """
         found: list[Tensor] = []
         for inputs, grads in zip(tensors[::2], tensors[1::2], strict=True):
-            found += [matmul(grads, inputs).to(self.sum_dtype), grads.sum(1, dtype=self.sum_dtype)]
-        squares = torch.stack([torch.dot(each.view(-1), each.view(-1)) for each in found])
+            found += [matmul(grads, inputs).to(self.sum_dtype).view(-1), grads.sum(1, dtype=self.sum_dtype)]
+        squares = torch.stack([torch.dot(each, each) for each in found])
         return *found, squares.sum()
 
 
