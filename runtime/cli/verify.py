@@ -40,8 +40,9 @@ def verify(
     """Check BUNDLE on this machine, without PyTorch  [default: runs/latest/bundle].
 
     Checks the size and sha256 of every file, that the graphs belong to one model, and the golden values of the export:
-    latents bit for bit, pixels to one grey level, other outputs to the limits of parity.json. Programs of ExecuTorch
-    are checked where it is installed; --provider holds another provider of onnxruntime to the same limits. Exit code 0 if every check passes, 1 otherwise.
+    latents bit for bit, pixels to one grey level, other outputs to the limits of parity.json. --provider holds another
+    engine than the CPU to the same limits. Programs of ExecuTorch are checked where it is installed. Exit code 0 if
+    every check passes, 1 otherwise.
     """
     from runtime.machine.description import cpu, versions
     from runtime.verify import verify_bundle
