@@ -5,10 +5,11 @@ the loss on sigmoid outputs, and reads every term with `.item()` in each step. `
 autograd, `torch.compile` is the same with its loss compiled. JAX runs `peers/jax_epochs.py`, a whole epoch in one
 jitted `lax.scan`, in an environment of its own: `make bench-peers` makes one. All train 784-256-256-32 with batch 128,
 Adam at 1e-3 and gradients clipped at norm 1. The loops alternate, one epoch at a time; compilation and evaluation are
-not timed. On a GPU, our step is timed as a CUDA graph and eagerly.
+not timed. On a GPU, our step is timed as a CUDA graph and eagerly. `--kinds` times each kind of step instead, beside
+autograd on whole batches.
 
     VAE_DATA=DIR python benchmarks/train_speed.py [--rounds 5] [--threads 2] [--device cpu|cuda]
-        [--compile] [--jax PYTHON]
+        [--compile] [--jax PYTHON] [--kinds]
 """
 
 import os
@@ -21,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import click
 import numpy as np
@@ -46,6 +48,20 @@ SETTINGS = PRESETS["tutorial"]
 _WEIGHTS_WITH_INPUT_GRADIENT = 2 * 256 * 256 + 256 * 64 + 32 * 256 + 256 * 784
 EPOCH_FLOP = 60_000 * (6 * _WEIGHTS_WITH_INPUT_GRADIENT + 4 * 784 * 256)
 """Additions and multiplications: two for each weight and image forward, w.r.t. the weight, and w.r.t. the input."""
+KINDS: dict[str, dict[str, Any]] = {
+    "tutorial": {},
+    "tanh": {"activation": "tanh"},
+    "gaussian": {"likelihood": "gaussian"},
+    "continuous Bernoulli": {"likelihood": "continuous-bernoulli"},
+    "calibrated Gaussian": {"likelihood": "calibrated-gaussian"},
+    "IWAE, k = 5": {"bound": "iwae", "draws": 5},
+    "DReG, k = 5": {"bound": "dreg", "draws": 5},
+    "free bits": {"free_bits": 0.1},
+    "batch norm": {"batch_norm": True},
+    "conv": vars(PRESETS["conv"]),
+    "conv, bf16": {**vars(PRESETS["conv"]), "precision": "bf16"},
+}
+"""What differs from the preset tutorial in each kind of step."""
 Epoch = Callable[[], float]
 """Trains one epoch and returns its mean loss."""
 
@@ -156,6 +172,27 @@ def product_rate(dtype: torch.dtype) -> float:
     return float(2 * 2048**3 / min(seconds) / 1e9)
 
 
+def print_kinds(data: ImageData, device: torch.device, rounds: int) -> None:
+    """Print images per second of each kind of step: ours, and by autograd on whole batches."""
+    print(f"images/s, median of {rounds} rounds in turn; ratios are taken within a round")
+    print(f"{'':20} {'vae-train':>10} {'autograd':>10}   ratio")
+    for name, changes in KINDS.items():
+        settings = replace(SETTINGS, **changes)
+        images = 1_280 if settings.network == "conv" else 12_800
+        some = replace(data, train_images=data.train_images[:images], train_labels=None)
+        epochs = [our_epochs(some, settings, device, kind=kind) for kind in ("fast", "eager")]
+        seconds: list[list[float]] = []
+        for _ in range(rounds + 1):
+            seconds.append([])
+            for epoch in epochs:
+                started = time.perf_counter()
+                epoch()
+                seconds[-1].append(time.perf_counter() - started)
+        ours, eager = (images / median(column) for column in zip(*seconds[1:], strict=True))  # the first one warms up
+        ratio = median(theirs / own for own, theirs in seconds[1:])
+        print(f"{name:20} {ours:10,.0f} {eager:10,.0f}   {ratio:5.2f}")
+
+
 def print_spread(data: ImageData, device: torch.device, seeds: int) -> None:
     """Print the test loss after all epochs of the tutorial preset for several seeds."""
     test = torch.tensor(data.test_images, device=device)
@@ -181,10 +218,18 @@ def print_spread(data: ImageData, device: torch.device, seeds: int) -> None:
 @click.option(
     "--seeds", type=click.IntRange(0), default=0, show_default=True, help="Number of seeds to train fully as well."
 )
+@click.option("--kinds", is_flag=True, help="Time each kind of step instead.")
 @click.option("--compile", "compile_", is_flag=True, help="Also the eager loop under torch.compile.")
 @click.option("--jax", type=click.Path(exists=True, path_type=Path), help="A Python that has jax and optax: also JAX.")
 def main(
-    data_dir: Path, rounds: int, threads: int | None, device: str, seeds: int, compile_: bool, jax: Path | None
+    data_dir: Path,
+    rounds: int,
+    threads: int | None,
+    device: str,
+    seeds: int,
+    kinds: bool,
+    compile_: bool,
+    jax: Path | None,
 ) -> None:
     """Print seconds per epoch of each loop and the ratios between them, as medians over rounds."""
     torch_device = choose_device(device)
@@ -197,6 +242,9 @@ def main(
         limits = ", ".join(f"{str(dtype).removeprefix('torch.')} {rate:.0f}" for dtype, rate in rates.items())
         print(f"products of 2048 x 2048, GFLOP/s: {limits}; an epoch has {EPOCH_FLOP / 1e9:.0f} GFLOP in products, "
               f"{EPOCH_FLOP / rates[torch.float32] / 1e9:.2f} s")  # fmt: skip
+    if kinds:
+        print_kinds(data, torch_device, rounds)
+        return
     loops = {
         "usual loop": usual_epochs(data_dir, torch_device),
         "eager": our_epochs(data, SETTINGS, torch_device, kind="eager"),

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -17,6 +17,7 @@ import numpy as np
 from runtime.bundle import Bundle
 from runtime.errors import VaeRuntimeError
 from runtime.onnx_guard.external_data import dense_weights
+from runtime.providers import CPU, check_providers, short_name
 from runtime.sampler import Sampler
 from runtime.session import GraphSession
 
@@ -44,6 +45,7 @@ class Rate:
     batch: int
     threads: int
     images_per_s: float
+    provider: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,19 @@ class Bench:
     """Images/s of the decoder at that rate; None if it is not a chain of dense layers."""
 
 
-def run_bench(folder: Path, *, precision: str = "float32", threads: int | None = None, seconds: float = 0.5) -> Bench:
-    """Measure the bundle in `folder`. seconds: time spent per figure. Raises BundleError if the bundle is unusable."""
+def run_bench(
+    folder: Path,
+    *,
+    precision: str = "float32",
+    threads: int | None = None,
+    seconds: float = 0.5,
+    providers: Sequence[str] | None = None,
+) -> Bench:
+    """Measure the bundle in `folder`, on the CPU.
+
+    seconds: time spent per figure. providers: as for `Sampler`; their throughput too. Raises what `Sampler` raises.
+    """
+    other = check_providers(providers)
     bundle = Bundle.open(folder)
     sampler = Sampler(bundle, precision=precision, threads=threads)
     cold_start_s, cold_peak_mb = _cold_start(folder, precision)
@@ -81,6 +94,9 @@ def run_bench(folder: Path, *, precision: str = "float32", threads: int | None =
         for batch in _BATCHES
         if batch <= max(1, most)
     ]
+    if other != (CPU,):
+        on_other = Sampler(bundle, precision=precision, threads=threads, providers=other)
+        rates += [_rate(on_other, batch, seconds) for batch in _BATCHES]
     gemm_gflops = _gemm_gflops(seconds)
     weights = dense_weights(bundle.read(bundle.graph_file("decoder", "onnx")))
     return Bench(
@@ -111,7 +127,7 @@ def bare_decoder_rate(bundle: Bundle, precision: str, threads: int, seconds: flo
 
 def _rate(sampler: Sampler, batch: int, seconds: float) -> Rate:
     timings = _timings(lambda i: sampler.sample(batch, first=i * batch), seconds)
-    return Rate(batch, sampler.threads, batch / median(timings))
+    return Rate(batch, sampler.threads, batch / median(timings), "+".join(map(short_name, sampler.providers)))
 
 
 def _timings(call: Callable[[int], object], seconds: float) -> list[float]:

@@ -12,6 +12,7 @@ from runtime.errors import InputError, OutputError
 from runtime.files.atomic import read_text, replacing
 from runtime.labels import InTurn, Label
 from runtime.machine.description import cpu, versions
+from runtime.providers import CPU
 from runtime.sampler import Sampler
 
 
@@ -32,6 +33,8 @@ class SampleJob:
     num: int
     labels: tuple[int, ...] | None = field(default=None, kw_only=True)
     """Numbers of classes that the images are of in turn, by their index; None for any class."""
+    providers: tuple[str, ...] | None = field(default=None, kw_only=True)
+    """Execution providers of onnxruntime; None for the CPU alone."""
 
     @classmethod
     def of(
@@ -65,6 +68,7 @@ class SampleJob:
             first=first + start,
             num=stop - start,
             labels=tuple(sampler.class_number(label) for label in labels) or None,
+            providers=sampler.providers if sampler.providers != (CPU,) else None,
         )
 
     @property
@@ -73,7 +77,9 @@ class SampleJob:
         return None if self.labels is None else InTurn(self.labels)
 
     def described(self) -> dict[str, Any]:
-        """The job as a dictionary for JSON; without labels where none were asked for, as older versions wrote it."""
+        """The job as a dictionary for JSON; without labels and providers where none were asked for, as older
+        versions wrote it.
+        """
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     @property

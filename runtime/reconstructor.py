@@ -16,6 +16,7 @@ from runtime.errors import BundleError, InputError
 from runtime.images.pixels import round_into, to_float
 from runtime.labels import Label, class_number
 from runtime.noise import POSTERIOR_STREAM, standard_normal
+from runtime.providers import check_providers
 from runtime.session import GraphSession
 
 _FAR = 2.0  # of a latent from 0, in standard deviations of N(0, I)
@@ -44,18 +45,25 @@ class Reconstructor:
         precision: str = "float32",
         threads: int | None = None,
         public_key: str | Path | None = None,
+        providers: Sequence[str] | None = None,
     ) -> None:
         """bundle: a folder made by `vae-export`. precision: float32, int8 or fp16, which the bundle must hold.
         threads: None means all CPUs that this process may use. public_key: PEM file of the key that must have signed
-        the bundle; None asks for no signature.
+        the bundle; None asks for no signature. providers: as for `Sampler`.
 
-        Raises BundleError if the bundle is missing or damaged, or its encoder and decoder belong to different models.
+        Raises BundleError if the bundle is missing or damaged, or its encoder and decoder belong to different models,
+        and for providers what `Sampler` raises.
         """
         self.bundle = as_bundle(bundle, public_key)
         self.threads = check_threads(threads)
         precision = check_precision(precision)
-        self._encoder = GraphSession(self.bundle, "encoder", precision=precision, threads_of_large=self.threads)
-        self._decoder = GraphSession(self.bundle, "decoder", precision=precision, threads_of_large=self.threads)
+        self.providers = check_providers(providers)
+        self._encoder, self._decoder = (
+            GraphSession(
+                self.bundle, graph, precision=precision, threads_of_large=self.threads, providers=self.providers
+            )
+            for graph in ("encoder", "decoder")
+        )
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

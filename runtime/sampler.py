@@ -29,6 +29,7 @@ from runtime.errors import InputError
 from runtime.images.pixels import round_into, to_uint8
 from runtime.labels import ClassNumbers, Label, Labels, class_number, class_numbers
 from runtime.prior import ANY_CLASS, prior_latents
+from runtime.providers import check_providers
 from runtime.session import GraphSession
 
 if TYPE_CHECKING:
@@ -53,17 +54,24 @@ class Sampler:
         precision: str = "float32",
         threads: int | None = None,
         public_key: str | Path | None = None,
+        providers: Sequence[str] | None = None,
     ) -> None:
         """bundle: a folder made by `vae-export`. precision: float32, int8 or fp16, which the bundle must hold.
         threads: None means as many as this process may use. public_key: PEM file of the key that must have signed the
-        bundle; None asks for no signature.
+        bundle; None asks for no signature. providers: execution providers of onnxruntime by name, such as "openvino",
+        the preferred one first; None means the CPU. What they cannot compute is computed by the CPU only if "cpu" is
+        among them.
 
-        Raises BundleError where the bundle is missing or damaged.
+        Raises BundleError where the bundle is missing or damaged, InputError for a provider that is not installed, and
+        EngineError for one that does not start or cannot run the decoder.
         """
         self.bundle = as_bundle(bundle, public_key)
         self.precision = check_precision(precision)
         self.threads = check_threads(threads)
-        self._decoder = GraphSession(self.bundle, "decoder", precision=precision, threads_of_large=self.threads)
+        self.providers = check_providers(providers)
+        self._decoder = GraphSession(
+            self.bundle, "decoder", precision=precision, threads_of_large=self.threads, providers=self.providers
+        )
         pixels, largest_batch = int(np.prod(self.image_shape)), self.bundle.manifest.largest_batch
         self._blocks = Blocks.for_graph(self._decoder, pixels, largest_batch)
         self._prior = self.bundle.prior()

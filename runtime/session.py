@@ -17,10 +17,11 @@ import numpy.typing as npt
 import onnxruntime
 
 from runtime.bundle import Bundle
-from runtime.errors import BundleError
+from runtime.errors import BundleError, EngineError
 from runtime.manifest import MANIFEST_NAME, METADATA_KEY, PRECISIONS, Port
 from runtime.onnx_guard.checked import read_checked_graph
 from runtime.onnx_guard.limits import Work
+from runtime.providers import CPU, short_name
 
 LARGE = 2**26
 """Multiplications for one image from which on several threads may share it: some milliseconds of one thread."""
@@ -28,11 +29,15 @@ LARGE = 2**26
 _ORT_TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)", "uint8": "tensor(uint8)"}
 
 
-def open_session(content: bytes, *, threads: int = 1, optimize: bool = True) -> onnxruntime.InferenceSession:
-    """An ONNX model on the CPU, with the options that every session of this project has.
+def open_session(
+    content: bytes, *, threads: int = 1, optimize: bool = True, providers: Sequence[str] = (CPU,)
+) -> onnxruntime.InferenceSession:
+    """An ONNX model, with the options that every session of this project has.
 
     content: the file. threads: of onnxruntime for one call; they sleep between calls rather than spin, which would
-    occupy a core each. optimize: let onnxruntime rewrite the graph. Raises what onnxruntime raises.
+    occupy a core each. optimize: let onnxruntime rewrite the graph. providers: as from `check_providers`; the CPU
+    computes what they cannot only where it is one of them. Raises EngineError where one does not start, otherwise what
+    onnxruntime raises.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -41,7 +46,12 @@ def open_session(content: bytes, *, threads: int = 1, optimize: bool = True) -> 
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+    if CPU not in providers:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    session = onnxruntime.InferenceSession(content, options, providers=list(providers), enable_fallback=0)
+    # Where a provider's libraries are missing, onnxruntime warns and goes on with the others.
+    for missing in [each for each in providers if each not in session.get_providers()]:
+        raise EngineError(f"the provider {short_name(missing)} of onnxruntime does not start on this machine")
     if threads > 1:
         _with_threads.add(session)
     return session
@@ -65,7 +75,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class GraphSession:
-    """A graph, ready to run on the CPU. Safe to call from several threads, and in a forked child.
+    """A graph, ready to run. Safe to call from several threads, and in a forked child.
 
     A call computes in the thread that makes it. onnxruntime's own pool would divide each small matrix product between
     threads that wait for each other, or spin; dividing the images instead (`runtime.blocks`) is faster, leaves nothing
@@ -85,19 +95,21 @@ class GraphSession:
         threads: int = 1,
         threads_of_large: int = 1,
         optimize: bool = True,
+        providers: Sequence[str] = (CPU,),
     ) -> None:
         """Open `graph` (decoder, encoder, …) of `bundle`.
 
         precision: one of PRECISIONS. threads: of onnxruntime for one call. threads_of_large: the same for a call of
         `run` where the graph is large. optimize: let onnxruntime rewrite the graph; the parity check measures it both
-        ways. Raises BundleError where the bundle has no such file, the file is damaged, is not what the manifest
-        describes, or belongs to another model.
+        ways. providers: as from `check_providers`. Raises BundleError where the bundle has no such file, the file is
+        damaged, is not what the manifest describes, or belongs to another model, and EngineError where a provider other
+        than the CPU cannot run it.
         """
         self.name = bundle.graph_file(graph, PRECISIONS[precision])
         description = bundle.manifest.graphs[graph]
         content, self.work = read_checked_graph(bundle, self.name, description)
         try:
-            self._session = open_session(content, threads=threads, optimize=optimize)
+            self._session = open_session(content, threads=threads, optimize=optimize, providers=providers)
             # Read here what is text in the file, for it may be none: a damaged name raises UnicodeDecodeError.
             metadata = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "")
             inputs, outputs = (
@@ -107,10 +119,16 @@ class GraphSession:
                 }
                 for side in (self._session.get_inputs(), self._session.get_outputs())
             )
+        except EngineError:
+            raise
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
-            raise BundleError(
-                f"{bundle.folder / self.name}: onnxruntime cannot load it: {' '.join(str(error).split())}"
-            ) from error
+            reason = " ".join(str(error).split())
+            if CPU not in providers:
+                raise EngineError(
+                    f"{self.name} does not run on {', '.join(map(short_name, providers))} alone; add the provider cpu "
+                    f"for the rest of it ({reason})"
+                ) from error
+            raise BundleError(f"{bundle.folder / self.name}: onnxruntime cannot load it: {reason}") from error
         self._check_pairing(bundle, metadata)
         self._check_ports("input", inputs, description.inputs)
         self._check_ports("output", outputs, description.outputs)
@@ -121,7 +139,8 @@ class GraphSession:
         self._lock = threading.Lock()
         self._calls = 0
         self._shared: onnxruntime.InferenceSession | None = None
-        self._open_shared = partial(self._reopen, bundle, threads_of_large) if threads_of_large > threads else None
+        shared = threads_of_large > threads and list(providers) == [CPU]  # another provider has threads of its own
+        self._open_shared = partial(self._reopen, bundle, threads_of_large) if shared else None
 
     @property
     def large(self) -> bool:

@@ -30,6 +30,7 @@ from runtime.manifest import (
 from runtime.onnx_guard.external_data import MalformedError
 from runtime.onnx_guard.graph import ForbiddenError, read_graph
 from runtime.prior import ANY_CLASS, prior_latents
+from runtime.providers import check_providers
 from runtime.pte import PteProgram, executorch_is_installed
 from runtime.sampler import Sampler
 from runtime.session import GraphSession
@@ -57,13 +58,21 @@ class Report:
         return all(check.passed for check in self.checks)
 
 
-def verify_bundle(folder: Path, *, public_key: Path | None = None, compiler: Sequence[str] | None = None) -> Report:
+def verify_bundle(
+    folder: Path,
+    *,
+    public_key: Path | None = None,
+    compiler: Sequence[str] | None = None,
+    providers: Sequence[str] | None = None,
+) -> Report:
     """Check the bundle in `folder`, its ExecuTorch programs too where that is installed.
 
     compiler: command of a C compiler that also checks the bundle's C source; it runs that code, so trust its maker.
+    providers: as for `Sampler`; they are held to the same limits as the CPU.
     Raises BundleError only where its manifest cannot be read, or is not signed by the owner of `public_key`, if that
-    is asked for, and InputError for a compiler where there is no C source.
+    is asked for, and InputError for a compiler where there is no C source and for an unknown provider.
     """
+    engine = check_providers(providers)
     bundle = Bundle.open(folder, public_key=public_key)
     if compiler is not None and bundle.manifest.c is None:
         raise InputError(f"{folder}: holds no C source to compile; vae-export --format all --format c adds it")
@@ -72,7 +81,7 @@ def verify_bundle(folder: Path, *, public_key: Path | None = None, compiler: Seq
     for graph in sorted(bundle.manifest.graphs):
         for precision, file_format in PRECISIONS.items():
             if file_format in bundle.manifest.graphs[graph].files:
-                checks.append(_try(f"{graph} {precision}", partial(_opens, bundle, graph, precision)))
+                checks.append(_try(f"{graph} {precision}", partial(_opens, bundle, graph, precision, engine)))
     if GOLDEN_NAME not in bundle.manifest.files:
         checks.append(Check(GOLDEN_NAME, False, "the bundle holds no golden values; run vae-export again"))
         return Report(checks)
@@ -81,7 +90,7 @@ def verify_bundle(folder: Path, *, public_key: Path | None = None, compiler: Seq
     except BundleError as error:
         checks.append(Check(GOLDEN_NAME, False, str(error)))
         return Report(checks)
-    golden_checks = _golden_checks(bundle, limits)
+    golden_checks = _golden_checks(bundle, limits, engine)
     if executorch_is_installed():
         golden_checks |= _executorch_checks(bundle, limits)
     for name, check in golden_checks.items():
@@ -112,12 +121,12 @@ def _file(bundle: Bundle, name: str) -> str:
     return f"{len(bundle.read(name)):,} bytes, sha256 as listed"
 
 
-def _opens(bundle: Bundle, graph: str, precision: str) -> str:
-    GraphSession(bundle, graph, precision=precision)
+def _opens(bundle: Bundle, graph: str, precision: str, providers: Sequence[str]) -> str:
+    GraphSession(bundle, graph, precision=precision, providers=providers)
     return f"opens, pair id {bundle.manifest.metadata.pair_id}"
 
 
-def _golden_checks(bundle: Bundle, limits: _Limits) -> dict[str, Callable[[Golden], str]]:
+def _golden_checks(bundle: Bundle, limits: _Limits, providers: Sequence[str]) -> dict[str, Callable[[Golden], str]]:
     """Name → check, for each graph that the bundle holds in ONNX. limits: as from `_certified_limits`."""
     metadata = bundle.manifest.metadata
 
@@ -134,14 +143,16 @@ def _golden_checks(bundle: Bundle, limits: _Limits) -> dict[str, Callable[[Golde
     def graph(name: str) -> Callable[[Golden], str]:
         def check(golden: Golden) -> str:
             given, expected = golden_case(golden, name, bundle.manifest)
-            return _compare_outputs(name, GraphSession(bundle, name).run(*given), expected, limits)
+            return _compare_outputs(name, GraphSession(bundle, name, providers=providers).run(*given), expected, limits)
 
         return check
 
     def sampler(golden: Golden) -> str:
         labels = [None if label < 0 else label for label in golden["label"].tolist()] if "label" in golden else None
-        found = Sampler(bundle).sample_indices(golden["index"], seed=int(golden["seed"]), label=labels)
-        return _compare(found, golden["sampler_image"])
+        drawn = Sampler(bundle, providers=providers).sample_indices(
+            golden["index"], seed=int(golden["seed"]), label=labels
+        )
+        return _compare(drawn, golden["sampler_image"])
 
     checks: dict[str, Callable[[Golden], str]] = {"latents": latents}
     present = {name for name, found in bundle.manifest.graphs.items() if PRECISIONS["float32"] in found.files}

@@ -138,6 +138,14 @@ precision_option = click.option(
     show_default=True,
     help="Weights of the graphs to run; int8 is usually faster on a CPU, fp16 is only smaller.",
 )
+provider_option = click.option(
+    "--provider",
+    "providers",
+    multiple=True,
+    metavar="NAME",
+    help="Execution provider of onnxruntime, such as openvino, cuda or coreml; given several times, the first one is "
+    "preferred. The CPU computes the rest only if cpu is one of them.  [default: cpu]",
+)
 scale_option = click.option(
     "--scale",
     type=click.IntRange(1, 32),

@@ -13,6 +13,7 @@ from runtime.cli.command import (
     RuntimeCommand,
     bundle_argument,
     precision_option,
+    provider_option,
     scale_option,
     stdout_was_open,
     threads_option,
@@ -81,6 +82,7 @@ def _parse_shard(ctx: click.Context, param: click.Parameter, value: str) -> tupl
 @click.option("--resume", is_flag=True, help="Continue an interrupted .npy or folder, or start where there is none.")
 @click.option("--force", is_flag=True, help="Replace a file that vae-sample did not write.")
 @precision_option
+@provider_option
 @scale_option
 @threads_option
 @click.option(
@@ -109,6 +111,7 @@ def sample(
     resume: bool,
     force: bool,
     precision: str,
+    providers: tuple[str, ...],
     scale: int,
     threads: int | None,
     batch_size: int | None,
@@ -120,12 +123,14 @@ def sample(
     """
     num = num or (_IN_ROW if by_class else _IN_SHEET)
     _check(output, num, first, resume, engine)
+    if providers and engine == "ray":
+        raise click.BadParameter("goes with --engine threads: workers of Ray use their CPUs", param_hint="--provider")
     if by_class and (labels or output.suffix != ".png" or shard != (0, 1)):
         raise click.BadParameter("goes with a .png, without --label or --shard", param_hint="--by-class")
     from runtime.job import SampleJob
     from runtime.sampler import Sampler
 
-    sampler = Sampler(bundle, precision=precision, threads=threads)
+    sampler = Sampler(bundle, precision=precision, threads=threads, providers=providers or None)
     if engine == "ray":
         from runtime.cli.sample_on_ray import sample_on_ray
 

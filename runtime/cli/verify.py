@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from runtime.cli.command import RuntimeCommand, bundle_argument, json_option
+from runtime.cli.command import RuntimeCommand, bundle_argument, json_option, provider_option
 from runtime.text import wrapped
 
 
@@ -27,13 +27,22 @@ from runtime.text import wrapped
     metavar="COMMAND",
     help="C compiler, such as cc, to check the bundle's C source with: it runs that code, so trust who made it.",
 )
+@provider_option
 @json_option
-def verify(bundle: Path, verbose: bool, public_key: Path | None, compiler: str | None, as_json: bool) -> None:
+def verify(
+    bundle: Path,
+    verbose: bool,
+    public_key: Path | None,
+    compiler: str | None,
+    providers: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Check BUNDLE on this machine, without PyTorch  [default: runs/latest/bundle].
 
     Checks the size and sha256 of every file, that the graphs belong to one model, and the golden values of the export:
-    latents bit for bit, pixels to one grey level, other outputs to the limits of parity.json. Programs of ExecuTorch
-    are checked where it is installed. Exit code 0 if every check passes, 1 otherwise.
+    latents bit for bit, pixels to one grey level, other outputs to the limits of parity.json. --provider holds another
+    engine than the CPU to the same limits. Programs of ExecuTorch are checked where it is installed. Exit code 0 if
+    every check passes, 1 otherwise.
     """
     from runtime.machine.description import cpu, versions
     from runtime.verify import verify_bundle
@@ -41,7 +50,7 @@ def verify(bundle: Path, verbose: bool, public_key: Path | None, compiler: str |
     command = None if compiler is None else shlex.split(compiler)
     if command is not None and (not command or shutil.which(command[0]) is None):
         raise click.BadParameter(f"{compiler!r} is no program here.", param_hint="--compiler")
-    report = verify_bundle(bundle, public_key=public_key, compiler=command)
+    report = verify_bundle(bundle, public_key=public_key, compiler=command, providers=providers or None)
     failed = [check for check in report.checks if not check.passed]
     if as_json:
         click.echo(json.dumps({**asdict(report), "passed": report.passed}, indent=2))

@@ -12,8 +12,14 @@ _TELLING_FEATURES = ("avx", "avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_i
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that the runtime uses."""
-    names = ("vae-toolchain", "numpy", "onnxruntime", "pillow")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+    import onnxruntime  # whose builds for other processors are distributions of other names
+
+    names = ("vae-toolchain", "numpy", "pillow")
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in names},
+        "onnxruntime": onnxruntime.__version__,
+    }
 
 
 def cpu() -> dict[str, str | list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from trainer.model.vae import VAE
 from trainer.objective.bound import BoundTerms, Objective
 from trainer.settings import Settings
 from trainer.training.steps.flat import clip_norm_, view_as_parameters
+from trainer.training.steps.step import part
 from trainer.training.team import ALONE, Team
 
 
@@ -49,12 +50,14 @@ class AutogradStep:
 
 
 class AutogradGradient:
-    """See `PartGradient`: by autograd, into a gradient of its own."""
+    """See `Gradient`: by autograd. Each part of the batch has a gradient of its own, and shares add them up."""
 
-    def __init__(self, model: VAE, gradient: Tensor, settings: Settings) -> None:
-        """model: with its gradients in the vector `gradient`."""
-        self.terms = _BoundModule(model, Objective.of(settings), ALONE.total)
-        self.gradient, self.pieces = gradient, [gradient]
+    def __init__(self, model: VAE, weights: Tensor, settings: Settings, parts: int) -> None:
+        """weights: the vector that the parameters of `model` are views of."""
+        twins = [_twin(model, weights) for _ in range(parts)]
+        self.terms = [_BoundModule(each, Objective.of(settings), ALONE.total) for each, _ in twins]
+        self.gradients = [gradient for _, gradient in twins]
+        self.shares = [[part(i, parts, len(weights))] for i in range(parts)]
         self.use_bf16 = settings.precision == "bf16"
 
     @staticmethod
@@ -63,19 +66,38 @@ class AutogradGradient:
         return not settings.batch_norm and settings.free_bits == 0
 
     @torch.enable_grad()
-    def __call__(self, pixels: Tensor, noise: Tensor, kl_weight: float) -> Tensor:
-        """See `PartGradient`."""
-        self.gradient.zero_()
-        terms = _terms(self.terms, pixels, noise, kl_weight, use_bf16=self.use_bf16)
+    def of_images(self, i: int, pixels: Tensor, noise: Tensor, kl_weight: float) -> Tensor:
+        """See `Gradient`."""
+        rows = part(i, len(self.shares), len(pixels))
+        self.gradients[i].zero_()
+        terms = _terms(self.terms[i], pixels[rows], noise[rows], kl_weight, use_bf16=self.use_bf16)
         terms.loss.backward()
         return _sums(terms)
 
+    def of_weights(self, i: int) -> tuple[Sequence[Tensor], Tensor]:
+        """See `Gradient`."""
+        total, *others = (gradient[self.shares[i][0]] for gradient in self.gradients)
+        for other in others:
+            total += other
+        return [total], torch.dot(total, total)
 
-def twin(model: VAE, weights: Tensor) -> tuple[VAE, Tensor]:
-    """A model that shares the weights of `model`, which are views of `weights`, and has a gradient of its own."""
+
+def _twin(model: VAE, weights: Tensor) -> tuple[VAE, Tensor]:
+    """A model that shares the weights of `model`, which are views of `weights`, and has a gradient of its own.
+
+    Its convolutions work on images with the channels last, which oneDNN converts less often: preset conv trains 7 %
+    more images a second so on an EPYC (Zen 5), and 11 % in bf16.
+    """
     other, gradient = copy.deepcopy(model), torch.zeros_like(weights)
     view_as_parameters(other, weights, gradient)
+    for module in other.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and module.in_channels > 1:
+            module.register_forward_pre_hook(_channels_last)
     return other, gradient
+
+
+def _channels_last(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(each.contiguous(memory_format=torch.channels_last) for each in inputs)
 
 
 def _terms(terms: nn.Module, pixels: Tensor, noise: Tensor, kl_weight: float | Tensor, *, use_bf16: bool) -> BoundTerms:

@@ -7,11 +7,11 @@ from torch import nn
 
 from trainer.model.vae import VAE
 from trainer.settings import Settings
-from trainer.training.steps.autograd import AutogradGradient, AutogradStep, twin
+from trainer.training.steps.autograd import AutogradGradient, AutogradStep
 from trainer.training.steps.cuda_graph import GraphStep
 from trainer.training.steps.mlp import MlpGradient
 from trainer.training.steps.split import SplitStep
-from trainer.training.steps.step import PartGradient, Step
+from trainer.training.steps.step import Gradient, Step
 from trainer.training.steps.workers import Workers
 from trainer.training.team import Team
 
@@ -46,17 +46,15 @@ def split_step(
     model: VAE, weights: nn.Parameter, optimizer: torch.optim.Optimizer, settings: Settings, *, parts: int
 ) -> SplitStep:
     """A step on the CPU for any model that `AutogradGradient` supports."""
-    gradients: list[PartGradient]
-    rounded = None
-    if MlpGradient.supports(settings):
-        if settings.precision == "bf16":
-            rounded = weights.detach().to(torch.bfloat16)
-        read = weights.detach() if rounded is None else rounded
-        gradients = [MlpGradient(model, read, settings) for _ in range(parts)]
+    read, rounded = weights.detach(), None
+    gradient: Gradient
+    if not MlpGradient.supports(settings):
+        gradient = AutogradGradient(model, read, settings, parts)
     else:
-        twins = [twin(model, weights.detach()) for _ in range(parts)]
-        gradients = [AutogradGradient(each, gradient, settings) for each, gradient in twins]
-    return SplitStep(weights, optimizer, gradients, Workers(parts), clip_norm=settings.clip_norm, rounded=rounded)
+        if settings.precision == "bf16":
+            read = rounded = read.to(torch.bfloat16)
+        gradient = MlpGradient(model, read, settings, parts)
+    return SplitStep(weights, optimizer, gradient, Workers(parts), clip_norm=settings.clip_norm, rounded=rounded)
 
 
 def _part_count(settings: Settings) -> int:

@@ -2,11 +2,18 @@
 
 For the common case: fully connected layers, one draw of z, the evidence lower bound. The gradient equals autograd's to
 rounding, without its bookkeeping, and both heads are one matrix product.
+
+Rows of the batch are independent until the gradient w.r.t. a weight is summed over them, and rows of that gradient are
+independent of each other. So threads share the images as far as the gradient w.r.t. each layer's output, and then the
+outputs: each row of a weight's gradient is one sum over the whole batch, written once.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,28 +22,33 @@ from trainer.data.pixels import to_float
 from trainer.model.vae import VAE
 from trainer.settings import Settings
 from trainer.training.steps.flat import span
-from trainer.training.steps.gemm import linear, matmul, matmul_transposed
+from trainer.training.steps.gemm import linear, matmul
 from trainer.training.steps.likelihoods import LIKELIHOODS
 from trainer.training.steps.program import Program, without_python
+from trainer.training.steps.step import part
 
 
 class MlpGradient:
-    """See `PartGradient`: forward and backward without autograd, and with the two heads as one layer."""
+    """See `Gradient`: forward and backward without autograd, and with the two heads as one layer."""
 
-    def __init__(self, model: VAE, weights: Tensor, settings: Settings) -> None:
+    def __init__(self, model: VAE, weights: Tensor, settings: Settings, parts: int) -> None:
         """weights: the vector that the layers read, float32 or a copy in bf16; products have its dtype."""
         self.activation, self.likelihood = settings.activation, LIKELIHOODS[settings.likelihood]
+        self.parts, self.sum_dtype = parts, model.mean.weight.dtype
         encoder = [[module] for module in model.encoder if isinstance(module, nn.Linear)]
         decoder = [[module] for module in model.decoder if isinstance(module, nn.Linear)]
-        groups = [*encoder, [model.mean, model.log_var], *decoder]
         self.encoder_layers = len(encoder) + 1
-        # (outputs, inputs) of each layer, then (outputs,) of each
         self.layers = [
-            *(span(weights, [module.weight for module in group]) for group in groups),
-            *(span(weights, [module.bias for module in group]) for group in groups),
+            (span(weights, [module.weight for module in group]), span(weights, [module.bias for module in group]))
+            for group in [*encoder, [model.mean, model.log_var], *decoder]
         ]
-        self.programs: dict[int, Program] = {}
-        self.pieces: Sequence[Tensor] = []
+        self.outputs = [[part(i, parts, len(bias)) for _, bias in self.layers] for i in range(parts)]
+        self.shares = [
+            [_range(tensor, rows) for layer, rows in zip(self.layers, outputs, strict=True) for tensor in layer]
+            for outputs in self.outputs
+        ]
+        self.batches: dict[int, _Batch] = {}
+        self._one_at_a_time = threading.Lock()
 
     @staticmethod
     def supports(settings: Settings) -> bool:
@@ -48,82 +60,147 @@ class MlpGradient:
             and settings.likelihood in LIKELIHOODS
         )
 
-    def __call__(self, pixels: Tensor, noise: Tensor, kl_weight: float) -> Tensor:
-        """See `PartGradient`."""
+    def of_images(self, i: int, pixels: Tensor, noise: Tensor, kl_weight: float) -> Tensor:
+        """See `Gradient`."""
+        with self._one_at_a_time:
+            if len(pixels) not in self.batches:
+                self.batches[len(pixels)] = self._batch(len(pixels))
+            self.batch = self.batches[len(pixels)]
+        rows = part(i, self.parts, len(pixels))
         weight = torch.full((), kl_weight, dtype=noise.dtype)
-        if len(pixels) == 0:  # oneDNN has no empty products
-            self.pieces = [torch.zeros_like(layer) for layer in self.layers]
+        if rows.start == rows.stop:  # oneDNN has no empty products
             return weight.new_zeros(3)
-        arguments = pixels, noise.flatten(1), weight, *self.layers
-        if len(pixels) not in self.programs:
-            self.programs[len(pixels)] = without_python(self._program, arguments)
-        sums, *self.pieces = self.programs[len(pixels)](*arguments)
+        (sums,) = self.batch.images[i](pixels[rows], noise[rows].flatten(1), weight)
         return sums
 
-    @torch.no_grad()
-    def _program(self, pixels: Tensor, noise: Tensor, kl_weight: Tensor, *layers: Tensor) -> tuple[Tensor, ...]:
-        """The sums that `PartGradient` returns, then its pieces.
+    def of_weights(self, i: int) -> tuple[Sequence[Tensor], Tensor]:
+        """See `Gradient`."""
+        *gradients, squares = self.batch.weights[i]()
+        return gradients, squares
 
-        pixels: uint8 (B, H, W, C); noise: (B, L); kl_weight: (); layers: see `__init__`.
+    def _batch(self, images: int) -> _Batch:
+        """Programs for batches of so many images, and the memory between their two phases."""
+        # Gradients w.r.t. outputs are kept transposed, because the product that reads them wants rows of outputs.
+        kept = [
+            (weight.new_empty(images, weight.shape[1]), weight.new_empty(weight.shape[0], images))
+            for weight, _ in self.layers
+        ]
+        batch = _Batch()
+        for i in range(self.parts):
+            rows = part(i, self.parts, images)
+            by_images = [
+                tensor
+                for (weight, bias), (inputs, grads) in zip(self.layers, kept, strict=True)
+                for tensor in (weight, bias, inputs[rows], grads[:, rows])
+            ]
+            by_weights = [
+                tensor
+                for outputs, (inputs, grads) in zip(self.outputs[i], kept, strict=True)
+                for tensor in (inputs, grads[outputs])
+            ]
+            batch.images.append(_Program(self._of_images, by_images))
+            batch.weights.append(_Program(self._of_weights, by_weights))
+        return batch
+
+    @torch.no_grad()
+    def _of_images(self, pixels: Tensor, noise: Tensor, kl_weight: Tensor, *tensors: Tensor) -> tuple[Tensor]:
+        """Phase 1 on B images, which leaves in each layer its input and the gradient w.r.t. its output.
+
+        pixels: uint8 (B, H, W, C); noise: (B, L); kl_weight: (); tensors: those of each `_Layer`. Returns the sums.
         """
-        weights, biases = layers[: len(layers) // 2], layers[len(layers) // 2 :]
-        encoder, decoder = slice(0, self.encoder_layers), slice(self.encoder_layers, None)
+        layers = [_Layer(*tensors[start : start + 4]) for start in range(0, len(tensors), 4)]
+        encoder, decoder = layers[: self.encoder_layers], layers[self.encoder_layers :]
         dtype = noise.dtype
         image = to_float(pixels).flatten(1).to(dtype)  # (B, pixels)
 
         # ---- forward ----
-        inputs, heads = self._forward(weights[encoder], biases[encoder], image)
-        mean, log_var = heads.to(dtype).chunk(2, dim=1)  # (B, L) each
+        mean, log_var = self._forward(encoder, image).to(dtype).chunk(2, dim=1)  # (B, L) each
         std = torch.exp(0.5 * log_var)
         scaled_noise = std * noise
-        latent_inputs, logits = self._forward(weights[decoder], biases[decoder], mean + scaled_noise)  # (B, pixels)
+        logits = self._forward(decoder, mean + scaled_noise).to(dtype)  # (B, pixels)
 
         # ---- loss: see `kl_per_dimension` for the second term ----
-        reconstruction, grad_logits = self.likelihood(logits.to(dtype), image)
+        reconstruction, grad_logits = self.likelihood(logits, image)
         variance = std.square()
         kl = 0.5 * (mean.square() + variance - 1 - log_var).sum()
         sums = torch.stack([reconstruction + kl_weight * kl, reconstruction, kl])
 
         # ---- backward ----
-        grad_decoder, grad_z = self._backward(weights[decoder], latent_inputs, grad_logits, dtype, to_input=True)
-        grad_z = grad_z.to(dtype)
+        grad_z = matmul(self._backward(decoder, grad_logits), decoder[0].weight).to(dtype)
         grad_mean = torch.addcmul(grad_z, mean, kl_weight)
         grad_log_var = 0.5 * torch.addcmul(grad_z * scaled_noise, variance - 1, kl_weight)
-        grad_heads = torch.cat([grad_mean, grad_log_var], dim=1)
-        grad_encoder, _ = self._backward(weights[encoder], inputs, grad_heads, dtype, to_input=False)
+        self._backward(encoder, torch.cat([grad_mean, grad_log_var], dim=1))
+        return (sums,)
 
-        grad_weights, grad_biases = zip(*grad_encoder, *grad_decoder, strict=True)
-        return sums, *grad_weights, *grad_biases
+    def _forward(self, layers: Sequence[_Layer], x: Tensor) -> Tensor:
+        """The output of the last layer, which has no activation."""
+        for layer in layers:
+            activation = self.activation if layer is not layers[-1] else "none"
+            x = linear(layer.input.copy_(x), layer.weight, layer.bias, activation=activation)
+        return x
 
-    def _forward(self, weights: Sequence[Tensor], biases: Sequence[Tensor], x: Tensor) -> tuple[list[Tensor], Tensor]:
-        """The input of each layer, and the output of the last, which has no activation."""
-        inputs = [x.to(weights[0].dtype)]
-        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-            inputs.append(linear(inputs[-1], weight, bias, activation=self.activation))
-        return inputs, linear(inputs[-1], weights[-1], biases[-1])
+    def _backward(self, layers: Sequence[_Layer], gradient: Tensor) -> Tensor:
+        """The gradient w.r.t. the output of the first layer, from that w.r.t. the output of the last."""
+        gradient = gradient.to(layers[-1].weight.dtype)
+        for layer in layers[:0:-1]:
+            layer.grad.copy_(gradient.t())
+            gradient = matmul(gradient, layer.weight)
+            if self.activation == "relu":
+                gradient = torch.ops.aten.threshold_backward(gradient, layer.input, 0)
+            else:
+                gradient = torch.ops.aten.tanh_backward(gradient, layer.input)
+        layers[0].grad.copy_(gradient.t())
+        return gradient
 
-    def _backward(
-        self,
-        weights: Sequence[Tensor],
-        inputs: Sequence[Tensor],
-        gradient: Tensor,
-        dtype: torch.dtype,
-        *,
-        to_input: bool,
-    ) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
-        """Gradients w.r.t. weight and bias of each layer, from the gradient w.r.t. the output of the last.
+    @torch.no_grad()
+    def _of_weights(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Phase 2 on some outputs of each layer.
 
-        Returns also the gradient w.r.t. the input of the first layer, or w.r.t. its output where nobody needs that.
-        dtype: of sums over the batch.
+        tensors: for each layer its inputs (B, inputs), and the gradients w.r.t. these outputs, (outputs, B). Returns
+        the gradients w.r.t. weights, (outputs · inputs,), and biases, (outputs,), and their squared norm, ().
         """
-        found: list[tuple[Tensor, Tensor]] = []
-        gradient = gradient.to(weights[0].dtype)
-        for i in reversed(range(len(weights))):
-            found.append((matmul_transposed(gradient, inputs[i]), gradient.sum(0, dtype=dtype)))
-            if i > 0 or to_input:
-                gradient = matmul(gradient, weights[i])
-            if i > 0 and self.activation == "relu":
-                gradient = torch.ops.aten.threshold_backward(gradient, inputs[i], 0)
-            elif i > 0:
-                gradient = torch.ops.aten.tanh_backward(gradient, inputs[i])
-        return found[::-1], gradient
+        found: list[Tensor] = []
+        for inputs, grads in zip(tensors[::2], tensors[1::2], strict=True):
+            found += [matmul(grads, inputs).to(self.sum_dtype).view(-1), grads.sum(1, dtype=self.sum_dtype)]
+        squares = torch.stack([torch.dot(each, each) for each in found])
+        return *found, squares.sum()
+
+
+class _Layer(NamedTuple):
+    """A layer in phase 1, on B images. The last two are written: phase 2 reads them."""
+
+    weight: Tensor
+    """(outputs, inputs)."""
+    bias: Tensor
+    """(outputs,)."""
+    input: Tensor
+    """(B, inputs)."""
+    grad: Tensor
+    """Gradient w.r.t. the layer's output, (outputs, B)."""
+
+
+class _Program:
+    """A function of tensors, the last of which are always the same: compiled in its first call."""
+
+    def __init__(self, function: Program, fixed: Sequence[Tensor]) -> None:
+        self.function, self.fixed = function, fixed
+        self.compiled: Program | None = None
+
+    def __call__(self, *arguments: Tensor) -> Sequence[Tensor]:
+        if self.compiled is None:
+            self.compiled = without_python(self.function, [*arguments, *self.fixed])
+        return self.compiled(*arguments, *self.fixed)
+
+
+@dataclass
+class _Batch:
+    """What batches of one size need: for each part the program of phase 1, and for each share that of phase 2."""
+
+    images: list[_Program] = field(default_factory=list)
+    weights: list[_Program] = field(default_factory=list)
+
+
+def _range(tensor: Tensor, rows: slice) -> slice:
+    """Where some rows of `tensor`, a part of the flat weights, lie in these."""
+    row = tensor.stride(0)
+    return slice(tensor.storage_offset() + rows.start * row, tensor.storage_offset() + rows.stop * row)

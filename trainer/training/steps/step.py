@@ -16,15 +16,30 @@ class Step(Protocol):
         """Train on `pixels`, uint8 (B, H, W, C), with `noise`, standard normal (B, draws, latent_dim)."""
 
 
-class PartGradient(Protocol):
-    """The gradient of the loss on a part of a batch."""
+class Gradient(Protocol):
+    """The gradient of the loss on a batch, in two phases: by parts of the batch, then by shares of the weights.
+
+    Parts, and shares, may be computed in any order and side by side; the second phase begins when the first is done.
+    """
 
     @property
-    def pieces(self) -> Sequence[Tensor]:
-        """After a call: contiguous tensors that one after the other make up the gradient of the flat weights."""
+    def shares(self) -> Sequence[Sequence[slice]]:
+        """The ranges of the flat weights in each share. There are as many shares as parts."""
 
-    def __call__(self, pixels: Tensor, noise: Tensor, kl_weight: float) -> Tensor:
-        """Compute `pieces`, and return the sums over images of loss, reconstruction and KL, in nats: (3,).
+    def of_images(self, i: int, pixels: Tensor, noise: Tensor, kl_weight: float) -> Tensor:
+        """Phase 1 for part i of the batch: the sums over its images of loss, reconstruction and KL, in nats: (3,).
 
-        pixels: uint8 (B, H, W, C), noise: standard normal (B, draws, latent_dim). B may be 0.
+        pixels: uint8 (B, H, W, C), noise: standard normal (B, draws, latent_dim), of the whole batch. A part may have
+        no images.
         """
+
+    def of_weights(self, i: int) -> tuple[Sequence[Tensor], Tensor]:
+        """Phase 2 for share i: the gradient of the batch w.r.t. each of its ranges, and their squared norm, ().
+
+        The former are vectors, which may be overwritten, and are valid until the next step.
+        """
+
+
+def part(i: int, parts: int, whole: int) -> slice:
+    """Part i of `whole` things that are divided evenly; where there are fewer things than parts, some have none."""
+    return slice(whole * i // parts, whole * (i + 1) // parts)
