@@ -85,8 +85,7 @@ class AutogradGradient:
 def _twin(model: VAE, weights: Tensor) -> tuple[VAE, Tensor]:
     """A model that shares the weights of `model`, which are views of `weights`, and has a gradient of its own.
 
-    Its convolutions work on images with the channels last, which oneDNN converts less often: preset conv trains 7 %
-    more images a second so on an EPYC (Zen 5), and 11 % in bf16.
+    Its convolutions work on images with the channels last, which oneDNN converts less often.
     """
     other, gradient = copy.deepcopy(model), torch.zeros_like(weights)
     view_as_parameters(other, weights, gradient)
