@@ -134,7 +134,7 @@ PRESETS = {
         network="resize-conv",
         likelihood="calibrated-gaussian",
         schedule="cosine",
-        # A horizon of 100 steps: at 1,000 the average lags behind a run of 4,000 steps to its end.
+        # A horizon of 100 steps, since the shortest runs have but a few hundred by the first preview.
         average=0.99,
     ),
 }
