@@ -102,7 +102,10 @@ def verify_bundle(
 
 _Limits = dict[tuple[str, str], float]
 """(graph, output) → what a float output may differ by; RELATIVE_LIMIT where it is not listed."""
-# Operator → products and convolutions in it, as the parity check counts them.
+# Operators that divide by a deviation, and operator → products and convolutions in it, as the parity check counts them.
+_NORMALISING = (
+    "GroupNormalization", "InstanceNormalization", "LayerNormalization", "LpNormalization", "RMSNormalization", "Sqrt",
+)  # fmt: skip
 _CONTRACTIONS = {"Gemm": 1, "MatMul": 1, "Conv": 1, "ConvTranspose": 1, "Einsum": 1, "Attention": 2}
 
 
@@ -238,7 +241,8 @@ def _ceiling(bundle: Bundle, name: str) -> float:
         nodes = read_graph(bundle.read(graph.files[PRECISIONS["float32"]])).nodes
     except (BundleError, ForbiddenError, MalformedError):  # reported where the graph is opened
         return RELATIVE_LIMIT
-    return ceiling_of(sum(_CONTRACTIONS.get(node.operator, 0) for node in nodes))
+    normalises = any(node.operator in _NORMALISING for node in nodes)
+    return ceiling_of(sum(_CONTRACTIONS.get(node.operator, 0) for node in nodes), normalises)
 
 
 def _compare_outputs(graph: str, found: Sequence[npt.NDArray[Any]], expected: Golden, limits: _Limits) -> str:

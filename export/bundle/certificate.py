@@ -40,7 +40,7 @@ def certificate(
             "smallest_limit": SMALLEST_LIMIT,
             "hard_limit": dict.fromkeys(HARD_OUTPUTS, RELATIVE_LIMIT),
             "hard_limit_of_deep_graphs": DEEP_LIMIT,
-            "deep": f"more than {CONTRACTIONS_OF_SHALLOW} matrix products and convolutions",
+            "deep": f"more than {CONTRACTIONS_OF_SHALLOW} matrix products and convolutions, or a normalisation",
             "pixel_limit": LEVEL_LIMIT,
             "latents": "equal to the bit",
             "batches": list(batches),

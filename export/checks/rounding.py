@@ -28,13 +28,15 @@ _aten = torch.ops.aten
 class Float32Rounding(TorchDispatchMode):
     """Within this context, float64 operations err as float32 ones with one accumulator do.
 
-    `contractions` counts the matrix products and convolutions that ran.
+    `contractions` counts the matrix products and convolutions that ran; `normalises` says whether anything was divided
+    by a deviation that was computed.
     """
 
     def __init__(self, seed: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._generator = torch.Generator().manual_seed(seed)
         self.contractions = 0
+        self.normalises = False
 
     def __torch_dispatch__(
         self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -54,7 +56,11 @@ class Float32Rounding(TorchDispatchMode):
             scale = output.abs() if packet == _aten._softmax else func(args[0].abs(), *args[1:], **(kwargs or {}))
             deviation = UNIT_ROUNDOFF * math.sqrt(max(1.0, summed * _VARIANCE / 3)) * scale
         error = deviation * self._normal(output.shape)
-        if packet in (_aten.native_group_norm, _aten.native_layer_norm):
+        instances = (
+            packet == _aten.native_batch_norm and args[5]
+        )  # instance normalisation is training mode of a batch of 1
+        self.normalises |= packet in _NORMALISING or instances
+        if packet in (_aten.native_group_norm, _aten.native_layer_norm) or instances:
             error = error + self._statistics_error(packet, output, args)
         noisy = output + error
         return (noisy, *result[1:]) if isinstance(result, tuple) else noisy
@@ -68,6 +74,10 @@ class Float32Rounding(TorchDispatchMode):
         if packet == _aten.native_group_norm:
             weight, bias, groups = args[1], args[2], args[6]
             grouped = given.reshape(given.shape[0], groups, -1)
+            per_channel = (1, -1, *[1] * (given.ndim - 2))
+        elif packet == _aten.native_batch_norm:
+            weight, bias = args[1], args[2]
+            grouped = given.flatten(2)
             per_channel = (1, -1, *[1] * (given.ndim - 2))
         else:
             weight, bias = args[2], args[3]
@@ -85,6 +95,7 @@ class Float32Rounding(TorchDispatchMode):
         return error
 
 
+_NORMALISING = (_aten.native_group_norm, _aten.native_layer_norm, _aten.rsqrt, _aten.sqrt, _aten.var, _aten.std)
 _CONTRACTIONS = (_aten.mm, _aten.addmm, _aten.bmm, _aten.baddbmm, _aten.convolution)
 
 

@@ -59,16 +59,19 @@ Only the sampler of a mixture with classes has the input `label`.
 RELATIVE_LIMIT = 1e-5
 """Largest allowed |x - reference| / max(1, |reference|) of images and means, in every engine."""
 CONTRACTIONS_OF_SHALLOW = 8
-"""Matrix products and convolutions of a graph up to which RELATIVE_LIMIT holds."""
+"""Matrix products and convolutions of a graph up to which RELATIVE_LIMIT holds, if it does not normalise."""
 DEEP_LIMIT = 1e-3
-"""The same for deeper graphs, where each layer multiplies the errors before it; a quarter of a grey level."""
+"""The same for other graphs, whose layers multiply the errors before them; a quarter of a grey level."""
 HARD_OUTPUTS = ("image", "mean")
 """Float outputs with such a ceiling; the limit of others follows what float32 can do for them."""
 
 
-def ceiling_of(contractions: int) -> float:
-    """The most that an image or a mean may err in a graph of so many matrix products and convolutions."""
-    return RELATIVE_LIMIT if contractions <= CONTRACTIONS_OF_SHALLOW else DEEP_LIMIT
+def ceiling_of(contractions: int, normalises: bool) -> float:
+    """The most that an image or a mean may err in a graph of so many matrix products and convolutions.
+
+    normalises: whether it divides by a deviation that it computes, as group, layer and instance normalisation do.
+    """
+    return RELATIVE_LIMIT if contractions <= CONTRACTIONS_OF_SHALLOW and not normalises else DEEP_LIMIT
 
 
 LEVEL_LIMIT = 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -34,6 +36,7 @@ def test_the_error_of_a_product_is_that_of_sums_in_order(offset: float) -> None:
         (nn.ConvTranspose2d(8, 4, 4, 2, 1, groups=2), (3, 8, 6, 6), 1),
         (nn.GroupNorm(2, 8), (3, 8, 6, 6), 0),
         (nn.LayerNorm(6), (3, 8, 6, 6), 0),
+        (nn.InstanceNorm2d(8, affine=True), (3, 8, 6, 6), 0),
         (nn.Softmax(dim=1), (3, 8, 6, 6), 0),
     ],
 )
@@ -47,6 +50,20 @@ def test_each_layer_errs_by_a_few_units(layer: nn.Module, shape: tuple[int, ...]
     error = float((rounded - exact).abs().max())
     assert rounding.contractions == contractions
     assert 2**-26 < error < 2**-18
+    assert rounding.normalises == ("Norm" in type(layer).__name__)
+
+
+@torch.no_grad()
+def test_normalising_a_constant_multiplies_the_error_of_its_mean() -> None:
+    """The deviation is 0, so the error of the mean is divided by √ε: black images are the hardest of all."""
+    layer = nn.InstanceNorm2d(1).double()
+    given = torch.ones(1, 1, 64, 64, dtype=torch.float64)
+    errors = []
+    for seed in range(50):
+        with Float32Rounding(seed):
+            errors.append(float(layer(given).abs().max()))
+    of_mean = 2**-24 * math.sqrt(64 * 64 / (8 * math.log(2)) / 3)
+    assert np.sqrt(np.square(errors).mean()) == pytest.approx(of_mean / math.sqrt(1e-5), rel=0.3)
 
 
 def test_views_do_not_err_and_float32_is_left_alone() -> None:
