@@ -1,13 +1,15 @@
 """What float32 can do for a graph: its float64 evaluation with the rounding errors of float32 added by chance.
 
-An engine may order the terms of a sum as it likes. The least exact order of practical engines is one accumulator: a
-sum of K terms is rounded K times. The rounding of a partial sum p is uniform in half a unit in its last place, u·2ᵉ
-with u = 2⁻²⁴ and 2ᵉ ≤ |p| < 2ᵉ⁺¹; with p log-uniform between these, its variance is u²p²/(8 ln 2). For a result r whose
-terms have the root sum of squares s, the partial sums are a random walk that ends in r: p_k² ≈ (k/K)²r² +
-(k/K)(1 − k/K)s². So the error has the variance u²·K/(8 ln 2)·(r²/3 + s²/6). It is drawn as a normal number; statistics
-of normalisation and means are such sums too, and the error of a group's statistic is shared by the group. Every other
-operation is given a relative error of standard deviation u. This is the probabilistic rounding error analysis of
-Higham & Mary 2019 ("A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41), by sampling.
+An engine may order the terms of a sum as it likes. The least exact order of practical engines is one accumulator: a sum
+of K terms is rounded K times. The rounding of a partial sum p is uniform in half a unit in its last place, u·2ᵉ with u
+= 2⁻²⁴ and 2ᵉ ≤ |p| < 2ᵉ⁺¹; with p log-uniform between these, its variance is u²p²/(8 ln 2). For a result r whose terms
+have the root sum of squares s, the partial sums are a random walk that ends in r: p_k² ≈ (k/K)²r² + (k/K)(1 − k/K)s².
+So the error has the variance u²·K/(8 ln 2)·(r²/3 + s²/6). It is drawn as a normal number; statistics of normalisation
+and means are such sums too, and the error of a group's statistic is shared by the group. Equal terms, as those of a
+black image, are rounded alike, step after step, and their errors add up; so to the error of a mean that of its sum in
+order, in float32, is added. Every other operation is given a relative error of standard deviation u. This is the
+probabilistic rounding error analysis of Higham & Mary 2019 ("A new approach to probabilistic rounding error analysis",
+SIAM J. Sci. Comput. 41), by sampling.
 """
 
 from __future__ import annotations
@@ -16,12 +18,14 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 UNIT_ROUNDOFF = 2.0**-24
 _VARIANCE = 1 / (8 * math.log(2))  # of one rounding, in units of u²p²
+_TERMS_AT_ONCE = 4096  # of a sum in order, which keeps every partial sum
 _aten = torch.ops.aten
 
 
@@ -55,6 +59,12 @@ class Float32Rounding(TorchDispatchMode):
             summed = args[0].numel() / max(1, output.numel()) if packet != _aten._softmax else args[0].shape[args[1]]
             scale = output.abs() if packet == _aten._softmax else func(args[0].abs(), *args[1:], **(kwargs or {}))
             deviation = UNIT_ROUNDOFF * math.sqrt(max(1.0, summed * _VARIANCE / 3)) * scale
+            if packet == _aten.mean and len(args) > 1 and args[1]:
+                rest = [
+                    axis for axis in range(args[0].ndim) if axis - args[0].ndim not in args[1] and axis not in args[1]
+                ]
+                rows = args[0].permute(*rest, *(axis for axis in range(args[0].ndim) if axis not in rest))
+                deviation = torch.hypot(deviation, _in_order(rows.flatten(len(rest))).reshape(output.shape))
         error = deviation * self._normal(output.shape)
         instances = (
             packet == _aten.native_batch_norm and args[5]
@@ -86,6 +96,7 @@ class Float32Rounding(TorchDispatchMode):
         count = grouped.shape[-1]
         mean, variance = grouped.mean(-1, keepdim=True), grouped.var(-1, keepdim=True, correction=0)
         of_mean = (count * _VARIANCE * (mean.square() / 3 + (variance + mean.square()) / (6 * count))).sqrt()
+        of_mean = torch.hypot(of_mean, _in_order(grouped)[..., None] / UNIT_ROUNDOFF)
         shift = of_mean * self._normal(mean.shape) * (variance + args[-1]).rsqrt()
         stretch = math.sqrt(count * _VARIANCE / 3) / 2 * self._normal(mean.shape)
         plain = output if bias is None else output - bias.view(per_channel)
@@ -109,6 +120,15 @@ def _squared(packet: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> t
         return terms, _aten.convolution(given.square(), weight.square(), None, *rest)
     a, b = args[-2:] if packet in (_aten.addmm, _aten.baddbmm) else args[:2]
     return a.shape[-1], a.square() @ b.square()
+
+
+def _in_order(terms: Tensor) -> Tensor:
+    """Error of the mean over the last axis where the terms are added in order in float32: (…, K) → (…)."""
+    singles = terms.numpy().astype(np.float32)
+    total = np.zeros(singles.shape[:-1], np.float32)
+    for part in np.array_split(singles, -(-singles.shape[-1] // _TERMS_AT_ONCE), axis=-1):
+        total = np.cumsum(np.concatenate([total[..., None], part], -1), axis=-1, dtype=np.float32)[..., -1]
+    return torch.from_numpy(np.abs(total - singles.sum(-1, dtype=np.float64)) / singles.shape[-1])
 
 
 def _is_view(output: Tensor, args: tuple[Any, ...]) -> bool:

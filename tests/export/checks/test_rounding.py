@@ -53,17 +53,21 @@ def test_each_layer_errs_by_a_few_units(layer: nn.Module, shape: tuple[int, ...]
     assert rounding.normalises == ("Norm" in type(layer).__name__)
 
 
+@pytest.mark.parametrize("value", [1.0, 0.1])
 @torch.no_grad()
-def test_normalising_a_constant_multiplies_the_error_of_its_mean() -> None:
-    """The deviation is 0, so the error of the mean is divided by √ε: black images are the hardest of all."""
-    layer = nn.InstanceNorm2d(1).double()
-    given = torch.ones(1, 1, 64, 64, dtype=torch.float64)
-    errors = []
+def test_normalising_a_constant_divides_the_error_of_its_mean_by_the_root_of_epsilon(value: float) -> None:
+    """Black images are the hardest of all. Ones are added exactly, and tenths are rounded alike step after step."""
+    given = torch.full((1, 1, 64, 64), value, dtype=torch.float64)
+    layer, errors = nn.InstanceNorm2d(1).double(), []
     for seed in range(50):
         with Float32Rounding(seed):
             errors.append(float(layer(given).abs().max()))
-    of_mean = 2**-24 * math.sqrt(64 * 64 / (8 * math.log(2)) / 3)
-    assert np.sqrt(np.square(errors).mean()) == pytest.approx(of_mean / math.sqrt(1e-5), rel=0.3)
+    drawn = 2**-24 * math.sqrt(64 * 64 / (8 * math.log(2)) / 3) * value
+    singles = np.full(64 * 64, value, np.float32)
+    in_order = float(np.cumsum(singles)[-1]) / len(singles) - float(singles[0])
+    assert (abs(in_order) > 10 * drawn) == (value == 0.1)
+    expected = math.hypot(drawn, in_order) / math.sqrt(1e-5)
+    assert np.sqrt(np.square(errors).mean()) == pytest.approx(expected, rel=0.3)
 
 
 def test_views_do_not_err_and_float32_is_left_alone() -> None:
