@@ -53,7 +53,8 @@ def certificate(
                 "output": entry.output,
                 "inputs": entry.inputs,
                 "measure": entry.measure,
-                "max_error": float(f"{entry.max_error:.3g}"),
+                # Two digits: an engine may add in another order where its memory lies differently.
+                "max_error": float(f"{entry.max_error:.2g}"),
                 "limit": float(f"{entry.limit:.3g}") if np.isfinite(entry.limit) else None,
             }
             for entry in measurements
