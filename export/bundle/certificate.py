@@ -53,8 +53,7 @@ def certificate(
                 "output": entry.output,
                 "inputs": entry.inputs,
                 "measure": entry.measure,
-                # Two digits: an engine may add in another order where its memory lies differently.
-                "max_error": float(f"{entry.max_error:.2g}"),
+                "max_error": float(f"{entry.max_error:.3g}"),
                 "limit": float(f"{entry.limit:.3g}") if np.isfinite(entry.limit) else None,
             }
             for entry in measurements
