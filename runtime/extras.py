@@ -8,6 +8,7 @@ _EXTRAS = {
     "matplotlib": "train",
     "onnx": "export",
     "onnxscript": "export",
+    "threadpoolctl": "export",
     "safetensors": "safetensors",
     "tensorboard": "tensorboard",
     "ray": "ray",

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
+from threadpoolctl import threadpool_limits
 
 from export.checks.other_engines import other_engines
 from export.checks.parts import component_of_program, component_part, latents_of_program, latents_part
@@ -20,6 +21,7 @@ from export.graphs import GraphSpec
 from runtime.bundle import Bundle
 from runtime.manifest import Port
 from runtime.session import GraphSession, open_session
+from trainer.threads import one_thread
 
 Arrays = Sequence[npt.NDArray[Any]]
 
@@ -145,7 +147,8 @@ def _evaluator(model: onnx.ModelProto) -> Callable[[Arrays], Arrays]:
     names = evaluator.input_names
 
     def run(inputs: Arrays) -> Arrays:
-        with np.errstate(over="ignore"):  # its sigmoid computes 1 / (1 + inf) for large negative logits, correctly
+        # Its sigmoid computes 1 / (1 + inf) for large negative logits, correctly. One thread, as in `_run`.
+        with np.errstate(over="ignore"), threadpool_limits(1, user_api="blas"):
             return list(evaluator.run(None, dict(zip(names, inputs, strict=True))))
 
     return run
@@ -164,5 +167,9 @@ def _port(value: onnx.ValueInfoProto) -> Port:
 
 @torch.no_grad()
 def _run(function: Callable[..., Any], inputs: Arrays) -> Arrays:
-    outputs = function(*(torch.from_numpy(np.asarray(array)) for array in inputs))
+    """In one thread: more of them divide a tensor where torch's vectors end, and the last digits of `parity.json` would
+    depend on their number.
+    """
+    with one_thread():
+        outputs = function(*(torch.from_numpy(np.asarray(array)) for array in inputs))
     return [output.numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]

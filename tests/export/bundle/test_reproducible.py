@@ -27,11 +27,11 @@ def hashes(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
 
-def test_another_process_folder_umask_and_hash_seed_give_the_same_sha256(
+def test_another_process_folder_umask_hash_seed_and_number_of_threads_give_the_same_sha256(
     tiny_run: Run, bundle: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "a folder" / "elsewhere"
-    environment = {**os.environ, "PYTHONHASHSEED": "12345", "TZ": "Asia/Tokyo"}
+    environment = {**os.environ, "PYTHONHASHSEED": "12345", "TZ": "Asia/Tokyo", "OMP_NUM_THREADS": "3"}
     command = [sys.executable, "-W", "ignore", "-c", _PROGRAM, str(tiny_run.best), str(other)]
     subprocess.run(command, check=True, env=environment, cwd=tmp_path, capture_output=True, timeout=240)
     assert hashes(other) == hashes(bundle)
