@@ -78,7 +78,7 @@ class _Server(ThreadingHTTPServer):
         self._free.acquire()  # a client of ours asks for six files at most at a time
         try:
             super().process_request(request, client_address)
-        except BaseException:
+        except Exception:  # no thread could be started; after a Ctrl-C there may be one, which lets go itself
             self._free.release()
             raise
 

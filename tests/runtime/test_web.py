@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import http.client
 import signal
+import socketserver
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,3 +115,26 @@ def test_the_command_without_a_bundle_gives_one_sentence(tmp_path: Path) -> None
     assert result.returncode == 1
     assert result.stderr.startswith("Error: runs/latest/bundle/manifest.json: No such file")
     assert "Traceback" not in result.stderr
+
+
+def test_ctrl_c_ends_the_server_though_a_fast_request_was_answered_meanwhile(
+    site: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_in_thread = socketserver.ThreadingMixIn.process_request
+    answered = threading.Event()
+
+    def interrupted(server: Any, request: Any, client_address: Any) -> None:
+        answer_in_thread(server, request, client_address)
+        assert answered.wait(10)
+        time.sleep(0.1)  # the thread lets go of its place
+        raise KeyboardInterrupt
+
+    def client(port: int) -> None:
+        ask(port, "/")
+        answered.set()
+
+    monkeypatch.setattr(socketserver.ThreadingMixIn, "process_request", interrupted)
+    with make_server(Bundle.open(bundle), site, 0) as server:
+        threading.Thread(target=client, args=(server.server_port,)).start()
+        with pytest.raises(KeyboardInterrupt):
+            server.handle_request()
