@@ -281,7 +281,8 @@ def _calls(network: Network) -> list[str]:
             case Add():
                 lines.append(f"vae_add({target}, {at(step.other)}, {size});")
             case Reorder():
-                lines.append(f"vae_reorder(count, {source}, {name}_from, {len(step.order)}, {target});")
+                given = network.sizes[step.source]
+                lines.append(f"vae_reorder(count, {source}, {given}, {name}_from, {len(step.order)}, {target});")
     return lines
 
 

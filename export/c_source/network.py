@@ -71,7 +71,7 @@ class Add:
 
 @dataclass(frozen=True)
 class Reorder:
-    """target[i] = source[order[i]] within each image."""
+    """target[i] = source[order[i]] within each image; all of its numbers or some."""
 
     source: str
     target: str

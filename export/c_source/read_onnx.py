@@ -61,6 +61,7 @@ class _Reader:
             "Div": self._div,
             "Reshape": self._reshape,
             "Flatten": self._flatten,
+            "Split": self._split,
             "Identity": self._identity,
             "Constant": self._constant_node,
             "Clip": self._clip,
@@ -80,7 +81,7 @@ class _Reader:
     def finish(self, name: str) -> str:
         """The storage of an output in the order that C source gives it: as it is for images, flat for vectors."""
         tensor = self._tensors[name]
-        return self._in_order(tensor, _stored_order(tensor.shape), f"{name}.ordered").name
+        return self._in_order(tensor, _stored_order(tensor.shape), f"{name}_ordered").name
 
     # ---- layers
 
@@ -190,7 +191,7 @@ class _Reader:
         source, other = self._tensor(node, 0), self._tensor(node, 1)
         if source.shape != other.shape:
             raise self._refusal(node, "adds tensors of one shape only")
-        other = self._in_order(other, source.order, f"{node.output[0]}.other")
+        other = self._in_order(other, source.order, f"{node.output[0]}_other")
         target = self._define(node.output[0], source.shape, source.order)
         self.steps.append(Add(source.name, target.name, other.name))
 
@@ -251,6 +252,21 @@ class _Reader:
         if attributes.get("axis", 1) != 1:
             raise self._refusal(node, "keeps the batch as the first axis")
         self._view(node, (self.sizes[self._tensor(node, 0).name],))
+
+    def _split(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
+        source = self._tensor(node, 0)
+        if attributes.get("axis", 0) not in (1, -len(source.shape)):
+            raise self._refusal(node, "divides channels or features only")
+        parts = len(node.output)
+        if len(node.input) > 1 and node.input[1]:
+            ends = np.cumsum(self._constant(node, 1))[:-1]
+        else:  # equal parts, the last one smaller where they cannot be
+            ends = np.arange(1, parts) * -(-source.shape[0] // parts)
+        places = np.argsort(source.order).reshape(source.shape)
+        for name, part in zip(node.output, np.split(places, ends), strict=True):
+            order = _stored_order(part.shape)
+            self._define(name, part.shape, order)
+            self.steps.append(Reorder(source.name, name, part.ravel()[order]))
 
     def _identity(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         self._tensors[node.output[0]] = self._tensor(node, 0)
