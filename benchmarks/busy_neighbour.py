@@ -21,6 +21,7 @@ from trainer.spinning import limit_spinning
 limit_spinning()  # as the commands do, before torch is imported
 
 import torch  # noqa: E402
+from in_turn import seconds_in_turn  # type: ignore[import-not-found]  # noqa: E402
 from train_speed import SETTINGS, Epoch, jax_epochs, our_epochs, processor  # type: ignore[import-not-found]  # noqa: E402
 
 from trainer.data.dataset import ImageData  # noqa: E402
@@ -59,13 +60,7 @@ def scoring(data: ImageData, settings: Settings) -> Epoch:
 
 def seconds_each(loops: dict[str, Epoch], rounds: int) -> dict[str, float]:
     """Median seconds of each loop, in turn."""
-    seconds: dict[str, list[float]] = {name: [] for name in loops}
-    for _ in range(rounds):
-        for name, epoch in loops.items():
-            started = time.perf_counter()
-            epoch()
-            seconds[name].append(time.perf_counter() - started)
-    return {name: median(values) for name, values in seconds.items()}
+    return {name: median(values) for name, values in seconds_in_turn(loops, rounds).items()}
 
 
 @click.command()

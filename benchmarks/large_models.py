@@ -27,6 +27,7 @@ import click
 import numpy as np
 import onnxruntime
 import torch
+from in_turn import seconds_in_turn  # type: ignore[import-not-found]
 from torch import Tensor, nn
 
 from export import Source, export_bundle
@@ -150,14 +151,8 @@ def speed(folder: Path, rounds: int) -> None:
             "ours": lambda sampler=sampler: sampler.sample(IMAGES),  # type: ignore[misc]
             **{f"theirs {batch}": lambda bare=bare, batch=batch: bare(batch, IMAGES) for batch in BATCHES},  # type: ignore[misc]
         }
-        seconds: dict[str, list[float]] = {name: [] for name in candidates}
-        for _ in range(rounds + 1):
-            for name, candidate in candidates.items():
-                time.sleep(SETTLE_S)
-                started = time.perf_counter()
-                candidate()
-                seconds[name].append(time.perf_counter() - started)
-        figures = {name: median(values[1:]) for name, values in seconds.items()}  # the first round is warm-up
+        seconds = seconds_in_turn(candidates, rounds, warm_up=1, settle_s=SETTLE_S)
+        figures = {name: median(values) for name, values in seconds.items()}
         theirs = min(value for name, value in figures.items() if name.startswith("theirs"))
         one, their_one = figures["our one"], figures["their one"]
         print(

@@ -4,7 +4,6 @@ python benchmarks/noise_cost.py [BUNDLE] [--rounds 100]
 """
 
 import platform
-import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -13,6 +12,7 @@ import click
 import numpy as np
 import onnx
 import onnxruntime
+from in_turn import seconds_in_turn  # type: ignore[import-not-found]
 
 from export.checks.parts import latents_part
 from export.formats.to_onnx import to_onnx
@@ -58,12 +58,7 @@ def main(bundle: Path, rounds: int) -> None:
         "N(0, I) in NumPy": lambda: standard_normal(7, index, latent_dim),
         "the prior in NumPy": lambda: prior_latents(prior, 7, index, latent_dim, labels.get("label", ANY_CLASS)),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            started = time.perf_counter()
-            call()
-            seconds[name].append(time.perf_counter() - started)
+    seconds = seconds_in_turn(calls, rounds)
     print(f"batch {BATCH}, {latent_dim} latents, {usable_cpus()} threads, onnxruntime {onnxruntime.__version__}")
     print(f"{platform.machine()}; {rounds} calls each, alternating; µs per image, and relative to the decoder")
     for statistic in (median, min):

@@ -24,6 +24,7 @@ import click
 import numpy as np
 import onnxruntime
 import torch
+from in_turn import seconds_in_turn  # type: ignore[import-not-found]
 
 from export.formats.to_torchscript import load_torchscript
 from runtime.bundle import Bundle
@@ -89,14 +90,8 @@ def throughput(run: Path, bundle: Bundle, threads: int, rounds: int) -> None:
         candidates[f"onnxruntime, decoder alone, batch {batch}"] = _bare(bundle, threads, batch)
         candidates[f"PyTorch eager, batch {batch}"] = _eager(run, batch)
         candidates[f"TorchScript, batch {batch}"] = _torchscript(bundle, batch)
-    rates: dict[str, list[float]] = {name: [] for name in candidates}
-    for _ in range(rounds + 1):
-        for name, candidate in candidates.items():
-            time.sleep(SETTLE_S)
-            started = time.perf_counter()
-            candidate()
-            rates[name].append(IMAGES / (time.perf_counter() - started))
-    figures = {name: median(values[1:]) for name, values in rates.items()}  # the first round is warm-up
+    seconds = seconds_in_turn(candidates, rounds, warm_up=1, settle_s=SETTLE_S)
+    figures = {name: median(IMAGES / second for second in values) for name, values in seconds.items()}
     ours = figures["vae-toolchain, float32"]
     print(f"seeds to uint8 images                 images/s   of ours\n{'vae-toolchain, float32':34} {ours:11,.0f}")
     if "vae-toolchain, int8" in figures:

@@ -15,6 +15,7 @@ _EXTRAS = {
     "pyarrow": "ray",
     "openvino": "strict-engines",
     "cv2": "strict-engines",
+    "executorch": "executorch",
     "model_signing": "sign",
 }
 _REQUIRED = ("click", "numpy", "onnxruntime", "PIL", "tqdm")

@@ -166,3 +166,13 @@ def spatial_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("spatial") / "bundle"
     export_bundle(source, folder, variants=["onnx-int8", "onnx-fp16"])
     return folder
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    """A built page of two files, in a folder of its own."""
+    folder = tmp_path / "page"
+    (folder / "vendor").mkdir(parents=True)
+    (folder / "index.html").write_text("<!doctype html>")
+    (folder / "vendor" / "a.wasm").write_bytes(b"\0asm")
+    return folder

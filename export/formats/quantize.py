@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+
+from export.quiet import quiet
 
 _WEIGHTED = ("Gemm", "MatMul", "Conv", "ConvTranspose")
 _INT8_NODES = ("Gemm", "MatMul", "Conv")  # onnxruntime has no int8 kernel for ConvTranspose
@@ -28,7 +28,7 @@ def to_int8(content: bytes, calibration: Mapping[str, npt.NDArray[Any]]) -> byte
     """
     model = onnx.load_from_string(content)
     metadata = [(entry.key, entry.value) for entry in model.metadata_props]
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         path = Path(folder) / "int8.onnx"
         quantize_static(
             model,
@@ -86,14 +86,3 @@ def _finish(model: onnx.ModelProto, original: onnx.ModelProto, metadata: Sequenc
     onnx.checker.check_model(model, full_check=True)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the advice to pre-process the graph first: torch's exporter has done that. It is on the root logger."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(previous)

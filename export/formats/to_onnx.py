@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import onnx
@@ -16,6 +11,7 @@ from onnxscript import opset18
 
 from export.formats.int64_guard import guard_int64
 from export.graphs import GraphSpec
+from export.quiet import quiet
 from runtime.manifest import METADATA_KEY, Metadata, OnnxVersions
 
 OLDEST_OPSET = 18
@@ -41,7 +37,7 @@ def to_onnx(spec: GraphSpec, metadata: Metadata, *, opset: int = OLDEST_OPSET) -
     metadata: stored in `metadata_props`; the runtime compares it with the manifest. Raises ONNX's own errors where its
     checker finds the model invalid.
     """
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
             spec.program,
             dynamo=True,
@@ -94,17 +90,3 @@ def _strip(model: onnx.ModelProto) -> None:
     for item in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         item.doc_string = ""
         del item.metadata_props[:]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporter's progress messages and the deprecation warnings that its own code triggers."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -14,6 +11,8 @@ from torch import Tensor, nn
 
 from export.errors import ExportError
 from export.graphs import GraphSpec
+from export.quiet import quiet
+from runtime.extras import how_to_install
 from runtime.manifest import Executorch, Port
 
 LARGEST_BATCH = 64
@@ -26,7 +25,7 @@ _aten = torch.ops.aten
 def require_executorch() -> None:
     """Raise ExportError where the package that makes `.pte` files is not installed."""
     if find_spec("executorch") is None:
-        raise ExportError("the format pte needs the extra `executorch`: pip install 'vae-toolchain[executorch]'")
+        raise ExportError(f"the format pte needs the extra `executorch`: {how_to_install('executorch')}")
 
 
 def executorch_record(graphs: tuple[GraphSpec, ...]) -> Executorch:
@@ -46,7 +45,7 @@ def to_pte(spec: GraphSpec) -> bytes:
     The methods let the parity check, and anybody, see the latents that the file itself computes.
     """
     require_executorch()
-    with _quiet():
+    with quiet():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
@@ -100,14 +99,3 @@ def _shift_as_the_runtime_does(program: torch.export.ExportedProgram) -> None:
     for node in program.graph.nodes:
         if node.target is _aten.__rshift__.Scalar:
             node.target = _aten.bitwise_right_shift.Tensor_Scalar
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence torchao's and ExecuTorch's log messages about their own code."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(disabled)

@@ -6,11 +6,7 @@ on values) is found by `_largest_batch`.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import re
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +18,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from export.errors import ModelError
 from export.halves import AdaptedModule, Adapter, ForeignConfig, ForeignVAE
+from export.quiet import quiet
 from runtime.images.pixels import to_float
 from runtime.noise import standard_normal
 
@@ -290,15 +287,9 @@ def _traceable_batch(name: str, module: nn.Module, example: Tensor) -> int | Non
 def _trace(module: nn.Module, example: Tensor, most: int | None) -> Exception | None:
     """What torch.export raises for this largest batch."""
     batch = torch.export.Dim("N", min=1, max=most)
-    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
     try:
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # it prints the graph that failed
-            warnings.simplefilter("ignore")
+        with quiet():  # it prints the graph that failed
             torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
     except Exception as error:  # the classes are private to torch
         return error
-    finally:
-        logger.setLevel(level)
     return None

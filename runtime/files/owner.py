@@ -42,19 +42,18 @@ def owning(output: Path, lock: Path) -> Iterator[None]:
     holder, where another process (or another call in this one) has reserved `output`. Where the system or the disk
     knows no such locks (Windows, some network disks), nothing is reserved.
     """
-    try:
+
+    def acquire() -> int | None:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = _acquire(lock)
-    except _HeldError as held:
-        raise OutputError(
-            f"{output}: {held} is writing it; let that one end, or choose another place for this one"
-        ) from None
-    except OSError as error:
-        raise OutputError(f"cannot write {output}: {error.strerror or error}") from error
-    try:
+        try:
+            return _acquire(lock)
+        except _HeldError as held:
+            raise OutputError(
+                f"{output}: {held} is writing it; let that one end, or choose another place for this one"
+            ) from None
+
+    with _held(output, lock, acquire):
         yield
-    finally:
-        _release(lock, descriptor)
 
 
 @contextmanager
@@ -80,17 +79,28 @@ def owning_part(folder: Path, first: int, num: int, claim: Callable[[], None]) -
 @contextmanager
 def owning_for_a_moment(output: Path, lock: Path) -> Iterator[None]:
     """As `owning`, but waits: for what everybody does in a moment and one at a time."""
-    end = time.monotonic() + _PATIENCE_S
-    while True:
-        try:
-            descriptor = _acquire(lock)
-            break
-        except _HeldError as held:
-            if time.monotonic() > end:
-                raise OutputError(f"{output}: {held} has kept it locked for {_PATIENCE_S:g} s") from None
-            time.sleep(0.01)
-        except OSError as error:
-            raise OutputError(f"cannot write {output}: {error.strerror or error}") from error
+
+    def acquire() -> int | None:
+        end = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                return _acquire(lock)
+            except _HeldError as held:
+                if time.monotonic() > end:
+                    raise OutputError(f"{output}: {held} has kept it locked for {_PATIENCE_S:g} s") from None
+                time.sleep(0.01)
+
+    with _held(output, lock, acquire):
+        yield
+
+
+@contextmanager
+def _held(output: Path, lock: Path, acquire: Callable[[], int | None]) -> Iterator[None]:
+    """The lock that `acquire` has got, until the block ends."""
+    try:
+        descriptor = acquire()
+    except OSError as error:
+        raise OutputError(f"cannot write {output}: {error.strerror or error}") from error
     try:
         yield
     finally:

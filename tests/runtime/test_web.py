@@ -24,14 +24,10 @@ COMMAND = Path(sys.executable).parent / "vae-web"
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Path:
-    """A page of two files, with a secret file next to its folder."""
-    folder = tmp_path / "site"
-    (folder / "vendor").mkdir(parents=True)
-    (folder / "index.html").write_text("<!doctype html>")
-    (folder / "vendor" / "a.wasm").write_bytes(b"\0asm")
-    (tmp_path / "secret").write_text("secret")
-    return folder
+def site(page: Path) -> Path:
+    """The page, with a secret file next to its folder."""
+    page.with_name("secret").write_text("secret")
+    return page
 
 
 @pytest.fixture

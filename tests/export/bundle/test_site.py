@@ -15,16 +15,6 @@ from runtime.errors import InputError
 from trainer.training.run_folder import Run
 
 
-@pytest.fixture
-def page(tmp_path: Path) -> Path:
-    """A page of two files."""
-    folder = tmp_path / "page"
-    (folder / "vendor").mkdir(parents=True)
-    (folder / "index.html").write_text("<!doctype html>")
-    (folder / "vendor" / "a.wasm").write_bytes(b"\0asm")
-    return folder
-
-
 def files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
