@@ -30,12 +30,15 @@ def start(command: str, *arguments: object, **options: Any) -> subprocess.Popen[
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize(("ending", "said"), [("npy", "--resume"), ("", "--resume"), ("npz", "nothing was written")])
+@pytest.mark.parametrize(
+    ("ending", "num", "said"),
+    [("npy", 3_000_000, "--resume"), ("", 300_000, "--resume"), ("npz", 3_000_000, "nothing was written")],
+)
 def test_a_signal_ends_a_long_job_in_one_sentence_and_leaves_nothing_hidden(
-    bundle: Path, tmp_path: Path, number: signal.Signals, ending: str, said: str
+    bundle: Path, tmp_path: Path, number: signal.Signals, ending: str, num: int, said: str
 ) -> None:
     output = tmp_path / "a" / f"x.{ending}".rstrip(".")
-    process = start("vae-sample", bundle, "--num", 3_000_000, "--output", output)
+    process = start("vae-sample", bundle, "--num", num, "--output", output)
     while not (output.parent.is_dir() and any(path.name.startswith((".x", "x")) for path in output.parent.iterdir())):
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
