@@ -70,8 +70,9 @@ from runtime.cli.command import Command
 signals._GRACE_S = 0.3
 @click.command(cls=Command)
 def busy():
+    matrix = numpy.random.default_rng(0).standard_normal((5000, 5000))
     print("busy", flush=True)
-    numpy.linalg.eigvals(numpy.random.default_rng(0).standard_normal((5000, 5000)))
+    numpy.linalg.eigvals(matrix)
 busy([])
 """
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
