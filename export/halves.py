@@ -4,14 +4,16 @@ The file lies below `export.graphs`, which builds graphs from it, and `export.so
 Its path is part of the bytes of TorchScript files.
 """
 
+import contextlib
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 Adapter = Callable[[Any, Tensor], Any]
 """Module and its input → its output, written by the user where the module's own `forward` does something else."""
@@ -70,7 +72,8 @@ class AdaptedModule(nn.Module):
         self.adapter = adapter
 
     def forward(self, given: Tensor) -> Any:
-        return self.adapter(self.module, given)
+        with _distributions_unchecked():
+            return self.adapter(self.module, given)
 
 
 class ForeignVAE(nn.Module):
@@ -104,3 +107,14 @@ class ForeignVAE(nn.Module):
     def in_float64(self) -> "ForeignVAE":
         """A copy in float64."""
         return copy.deepcopy(self).double()
+
+
+@contextlib.contextmanager
+def _distributions_unchecked() -> Iterator[None]:
+    """torch.distributions check their arguments with a branch on values, which no traced graph can follow."""
+    checked = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(checked)

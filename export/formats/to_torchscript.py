@@ -10,38 +10,54 @@ import warnings
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor, nn
 
 from export.formats.archive import normalise_torch_archive
 from export.graphs import GraphSpec
+from export.halves import ForeignDecoder, ForeignEncoder
 from runtime.manifest import METADATA_KEY, Metadata
 
 
 def to_torchscript(spec: GraphSpec, metadata: Metadata) -> bytes:
     """The content of a TorchScript file, scripted and frozen: weights are constants, evaluation mode is fixed.
 
-    A module that cannot be scripted, which only modules of others cannot, is traced; the parity check decides whether
-    the trace is right.
+    A module of others that cannot be scripted is traced; the parity check decides whether the trace is right.
     """
     buffer = io.BytesIO()
     with _without_deprecation():
         try:
             scripted: torch.jit.ScriptModule = torch.jit.script(spec.module)
         except Exception:  # the compiler raises unrelated classes for what it does not know
-            scripted = _traced(spec)
+            scripted = _scripted_around_traces(spec)
         module = torch.jit.freeze(scripted, preserved_attrs=list(spec.methods))
         torch.jit.save(module, buffer, _extra_files={METADATA_KEY: metadata.to_json()})
     return normalise_torch_archive(buffer.getvalue())
 
 
-def _traced(spec: GraphSpec) -> torch.jit.ScriptModule:
-    """The module as traced on its example inputs, with its further methods, which take the first two of them."""
-    examples = spec.example_inputs()
-    inputs = {"forward": examples, **dict.fromkeys(spec.methods, examples[:2])}
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter(
-            "ignore", torch.jit._trace.TracerWarning
-        )  # of Python values; the parity check runs other ones
-        return torch.jit.trace_module(spec.module, inputs, check_trace=False)  # type: ignore[no-any-return]
+@torch.no_grad()
+def _scripted_around_traces(spec: GraphSpec) -> torch.jit.ScriptModule:
+    """The module scripted, but for the halves of others in it, which are traced on what they get for the examples."""
+    halves = [half for half in spec.module.modules() if isinstance(half, ForeignDecoder | ForeignEncoder)]
+    given: dict[nn.Module, tuple[Tensor, ...]] = {}
+    hooks = [
+        half.module.register_forward_pre_hook(lambda module, inputs: given.update({module: inputs})) for half in halves
+    ]
+    try:
+        spec.module(*spec.example_inputs())
+    finally:
+        for hook in hooks:
+            hook.remove()
+    theirs = [half.module for half in halves]
+    try:
+        with warnings.catch_warnings():
+            # Of Python values; the parity check runs other ones.
+            warnings.simplefilter("ignore", torch.jit._trace.TracerWarning)
+            for half, module in zip(halves, theirs, strict=True):
+                half.module = torch.jit.trace(module, given[module], check_trace=False)
+        return torch.jit.script(spec.module)
+    finally:
+        for half, module in zip(halves, theirs, strict=True):
+            half.module = module
 
 
 def load_torchscript(content: bytes) -> torch.jit.ScriptModule:

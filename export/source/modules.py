@@ -288,7 +288,8 @@ def _trace(module: nn.Module, example: Tensor, most: int | None) -> Exception | 
     """What torch.export raises for this largest batch."""
     batch = torch.export.Dim("N", min=1, max=most)
     try:
-        with quiet():  # it prints the graph that failed
+        # It prints the graph that failed, on either stream.
+        with quiet(), contextlib.redirect_stderr(io.StringIO()):
             torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
     except Exception as error:  # the classes are private to torch
         return error

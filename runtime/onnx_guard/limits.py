@@ -23,7 +23,7 @@ from runtime.onnx_guard.shapes import Sizes, infer_sizes
 _ROWS = 65  # of the larger of two batches that are compared: every size may grow as the batch does, and no faster
 _MOST_NODES = 8192
 _MOST_PIXELS = 2**24  # numbers in one image
-_SMALL_LATENT, _PIXELS_FOR_LATENT = 2**12, 4
+_SMALL_LATENT = 2**12  # that any image may have; more only where there are as many pixels
 # For one image, in numbers: what a large network of each image size needs, several times over. An autoencoder of
 # latent diffusion keeps 85 numbers for each number of an image at its widest place, and some 6,000 in all.
 _WIDEST, _WIDEST_OF_PIXEL, _WIDEST_EVER = 2**16, 128, 2**27
@@ -84,7 +84,7 @@ def _check_manifest(metadata: Metadata) -> None:
     pixels = channels * height * width
     if pixels > _MOST_PIXELS:
         raise ForbiddenError(f"its images would be {channels}×{height}×{width}, over {_MOST_PIXELS:,} numbers")
-    most = max(_SMALL_LATENT, pixels // _PIXELS_FOR_LATENT)
+    most = max(_SMALL_LATENT, pixels)
     if metadata.latent_dim > most:
         raise ForbiddenError(f"it takes {metadata.latent_dim:,} latents for an image of {pixels:,} numbers")
 

@@ -19,6 +19,8 @@ from runtime.verify import verify_bundle
 
 LATENT, IMAGE = (2, 2, 2), (3, 4, 4)
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 4, 4, 3), np.uint8)
+MANY = np.random.default_rng(1).integers(0, 256, (240, 4, 4, 3), np.uint8)
+CLASSES = np.arange(240) % 3
 
 
 class Split(nn.Module):
@@ -133,6 +135,26 @@ def test_modules_that_cannot_be_scripted_are_traced(tmp_path: Path) -> None:
     assert (tmp_path / "b" / "sampler.pt").exists()
 
 
+def test_a_mixture_around_a_traced_decoder_has_a_sampler_in_torchscript(tmp_path: Path) -> None:
+    given = source(images=MANY, prior="mixture", labels=CLASSES, decode=lambda module, z: {"x": module(z)}["x"])
+    export_bundle(given, tmp_path / "b", formats=["torchscript"])
+    sampler = torch.jit.load(tmp_path / "b" / "sampler.pt")
+    assert sampler.component(torch.arange(4), torch.tensor([-1, 0, 1, 2])).shape == (4,)
+
+
+def test_an_encoder_may_give_a_distribution() -> None:
+    """torch.distributions check their arguments by a branch on values."""
+
+    def encode(module: nn.Module, image: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_var = module(image)
+        posterior = torch.distributions.Normal(mean, (log_var / 2).exp())
+        return posterior.loc, 2 * posterior.scale.log()
+
+    source(encode=encode)
+    with pytest.raises(ValueError, match="parameter scale"):
+        torch.distributions.Normal(torch.zeros(1), -torch.ones(1))  # checked as before
+
+
 class Wrapped(nn.Module):
     """A decoder whose `forward` is given."""
 
@@ -187,11 +209,12 @@ REFUSED: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
 
 
 @pytest.mark.parametrize("fault", REFUSED)
-def test_what_does_not_fit_is_one_sentence(fault: str) -> None:
+def test_what_does_not_fit_is_one_sentence(fault: str, capfd: pytest.CaptureFixture[str]) -> None:
     change, message = REFUSED[fault]
     with pytest.raises(ModelError, match=message) as caught:
         source(**change())
     assert "\n" not in str(caught.value)
+    assert "".join(capfd.readouterr()) == ""
 
 
 class Copies(nn.Module):
@@ -211,10 +234,6 @@ def test_swapped_outputs_of_a_trained_encoder_are_refused() -> None:
     source(decoder=decoder_of_copies, encoder=Copies().eval(), latent_shape=IMAGE)
     with pytest.raises(ModelError, match="mean and log-variance in this order"):
         source(decoder=decoder_of_copies, encoder=Copies(swapped=True).eval(), latent_shape=IMAGE)
-
-
-MANY = np.random.default_rng(1).integers(0, 256, (240, 4, 4, 3), np.uint8)
-CLASSES = np.arange(240) % 3
 
 
 @pytest.fixture(scope="module")
