@@ -45,7 +45,7 @@ IMAGES = 16
 BATCHES = (1, 4, 16)
 # onnxruntime's threads spin for tens of milliseconds after a call, which would slow down the next candidate.
 SETTLE_S = 0.2
-MEMORY_WIDTH, MEMORY_SIDE, MEMORY_NUMS = 16, 256, (8, 128)
+MEMORY_WIDTH, MEMORY_SIDE, MEMORY_NUMS = 16, 256, (8, 128, 512)
 
 _SAMPLE = """
 import pathlib, sys
