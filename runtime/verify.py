@@ -225,15 +225,15 @@ def _certified_limits(bundle: Bundle) -> _Limits:
         for entry in json.loads(bundle.read(PARITY_NAME))["measurements"]:
             key, limit = (entry["graph"], entry["output"]), entry["limit"]
             if entry["measure"] == "relative error" and limit is not None:
-                most = _ceiling(bundle, entry["graph"]) if entry["output"] in HARD_OUTPUTS else float("inf")
+                most = _ceiling(bundle, *key) if entry["output"] in HARD_OUTPUTS else float("inf")
                 limits[key] = min(most, max(float(limit), limits.get(key, RELATIVE_LIMIT)))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleError(f"{bundle.folder / PARITY_NAME}: cannot be read as a certificate: {error!r}") from error
     return limits
 
 
-def _ceiling(bundle: Bundle, name: str) -> float:
-    """The most that images and means of this graph may err, by the number of its products and convolutions."""
+def _ceiling(bundle: Bundle, name: str, output: str) -> float:
+    """The most that images or means of this graph may err, by its products, convolutions and normalisations."""
     graph = bundle.manifest.graphs.get(name)
     if graph is None or PRECISIONS["float32"] not in graph.files:
         return RELATIVE_LIMIT
@@ -242,7 +242,7 @@ def _ceiling(bundle: Bundle, name: str) -> float:
     except (BundleError, ForbiddenError, MalformedError):  # reported where the graph is opened
         return RELATIVE_LIMIT
     normalises = any(node.operator in _NORMALISING for node in nodes)
-    return ceiling_of(sum(_CONTRACTIONS.get(node.operator, 0) for node in nodes), normalises)
+    return ceiling_of(output, sum(_CONTRACTIONS.get(node.operator, 0) for node in nodes), normalises)
 
 
 def _compare_outputs(graph: str, found: Sequence[npt.NDArray[Any]], expected: Golden, limits: _Limits) -> str:

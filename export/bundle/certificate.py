@@ -20,7 +20,7 @@ from export.checks.parity import (
     ParityMeasurement,
     within,
 )
-from runtime.manifest import CONTRACTIONS_OF_SHALLOW, DEEP_LIMIT, HARD_OUTPUTS, LEVEL_LIMIT, RELATIVE_LIMIT
+from runtime.manifest import CONTRACTIONS_OF_SHALLOW, DEEP_LIMITS, HARD_OUTPUTS, LEVEL_LIMIT, RELATIVE_LIMIT
 
 
 def certificate(
@@ -39,7 +39,7 @@ def certificate(
             "factor": FACTOR,
             "smallest_limit": SMALLEST_LIMIT,
             "hard_limit": dict.fromkeys(HARD_OUTPUTS, RELATIVE_LIMIT),
-            "hard_limit_of_deep_graphs": DEEP_LIMIT,
+            "hard_limit_of_deep_graphs": DEEP_LIMITS,
             "deep": f"more than {CONTRACTIONS_OF_SHALLOW} matrix products and convolutions, or a normalisation",
             "pixel_limit": LEVEL_LIMIT,
             "latents": "equal to the bit",

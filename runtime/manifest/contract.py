@@ -60,18 +60,19 @@ RELATIVE_LIMIT = 1e-5
 """Largest allowed |x - reference| / max(1, |reference|) of images and means, in every engine."""
 CONTRACTIONS_OF_SHALLOW = 8
 """Matrix products and convolutions of a graph up to which RELATIVE_LIMIT holds, if it does not normalise."""
-DEEP_LIMIT = 1e-3
-"""The same for other graphs, whose layers multiply the errors before them; a quarter of a grey level."""
-HARD_OUTPUTS = ("image", "mean")
+DEEP_LIMITS = {"image": 1e-3, "mean": 1e-2}
+"""The same for other graphs, whose layers multiply the errors before them: a quarter of a grey level, and a hundredth
+of the deviation of N(0, 1). What a mean is worth shows in the reconstructor, which is held to LEVEL_LIMIT."""
+HARD_OUTPUTS = tuple(DEEP_LIMITS)
 """Float outputs with such a ceiling; the limit of others follows what float32 can do for them."""
 
 
-def ceiling_of(contractions: int, normalises: bool) -> float:
-    """The most that an image or a mean may err in a graph of so many matrix products and convolutions.
+def ceiling_of(output: str, contractions: int, normalises: bool) -> float:
+    """The most that an output, one of HARD_OUTPUTS, may err in a graph of so many matrix products and convolutions.
 
     normalises: whether it divides by a deviation that it computes, as group, layer and instance normalisation do.
     """
-    return RELATIVE_LIMIT if contractions <= CONTRACTIONS_OF_SHALLOW and not normalises else DEEP_LIMIT
+    return RELATIVE_LIMIT if contractions <= CONTRACTIONS_OF_SHALLOW and not normalises else DEEP_LIMITS[output]
 
 
 LEVEL_LIMIT = 1
