@@ -22,7 +22,7 @@ from export.c_source.write import READ_FOR_C, read_networks, write_c
 from export.checks.c_engine import Generator
 from export.checks.cost import BATCHES, cost_of
 from export.checks.guards import check_model, check_onnx, check_traced
-from export.checks.parity import ParityMeasurement, check_graph, within
+from export.checks.parity import LEVELS, ParityMeasurement, check_graph, within
 from export.checks.pte_engine import executorch
 from export.checks.reference import Reference
 from export.checks.variants import make_variant, measure_variant
@@ -41,6 +41,7 @@ from runtime.manifest import (
     C_HEADER_NAME,
     C_SOURCE_NAME,
     FORMATS,
+    LEVEL_LIMIT,
     MANIFEST_NAME,
     ONNX,
     PARITY_NAME,
@@ -146,6 +147,7 @@ class _BundleWriter:
         self._write_prior()
         self._write_golden(reference, metadata)
         measurements = self._check(specs, reference, metadata, graphs, generator, programs)
+        notes += _wider_promises(measurements)
         checked_by = generator.checked_by if generator else None
         content = certificate(measurements, cost, self.source.largest_batch, checked_by)
         self._write_file(PARITY_NAME, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
@@ -305,6 +307,17 @@ class _BundleWriter:
             largest_batch=self.source.largest_batch,
         )
         self._write_file(MANIFEST_NAME, manifest.to_json().encode())
+
+
+def _wider_promises(measurements: Sequence[ParityMeasurement]) -> list[str]:
+    """A sentence for each kind of input whose reconstructions may differ by more than a grey level."""
+    wider = {
+        entry.inputs: entry.limit for entry in measurements if entry.measure == LEVELS and entry.limit > LEVEL_LIMIT
+    }
+    return [
+        f"Reconstructions of {inputs} are the same to {limit:.0f} grey levels only: float32 does no better here."
+        for inputs, limit in wider.items()
+    ]
 
 
 @contextmanager

@@ -20,7 +20,14 @@ from export.checks.parity import (
     ParityMeasurement,
     within,
 )
-from runtime.manifest import CONTRACTIONS_OF_SHALLOW, DEEP_LIMITS, HARD_OUTPUTS, LEVEL_LIMIT, RELATIVE_LIMIT
+from runtime.manifest import (
+    CONTRACTIONS_OF_SHALLOW,
+    DEEP_LEVEL_LIMIT,
+    DEEP_LIMITS,
+    HARD_OUTPUTS,
+    LEVEL_LIMIT,
+    RELATIVE_LIMIT,
+)
 
 
 def certificate(
@@ -42,6 +49,7 @@ def certificate(
             "hard_limit_of_deep_graphs": DEEP_LIMITS,
             "deep": f"more than {CONTRACTIONS_OF_SHALLOW} matrix products and convolutions, or a normalisation",
             "pixel_limit": LEVEL_LIMIT,
+            "pixel_limit_of_deep_graphs": DEEP_LEVEL_LIMIT,
             "latents": "equal to the bit",
             "batches": list(batches),
             "batches_of_onnx_reference": list(interpreted),

@@ -8,7 +8,8 @@ values is the model in float64 with noise from NumPy (`export.checks.reference`)
   and the one that `export.checks.rounding` derives for sums with one accumulator. It is at least 1e-6; for images and
   means at most 1e-5, for graphs of more than 8 matrix products and convolutions, and those that normalise, 1e-3 and
   1e-2.
-- Pixels: within one grey level.
+- Pixels: within one grey level; reconstructions for which float32 errs by more than a quarter of one, within 4 times
+  that error, and never over DEEP_LEVEL_LIMIT.
 - Latents of the sampler: bit-identical, for enough latents that every entry of the normal table is used, and every
   component of a mixture.
 - Components of a mixture: identical, on both sides of the threshold of every slot of every table.
@@ -33,7 +34,7 @@ from export.errors import NamesError, ShapesError, TypesError, ValuesError
 from export.graphs import GraphSpec
 from runtime.bundle import Bundle
 from runtime.images.pixels import to_float
-from runtime.manifest import HARD_OUTPUTS, LEVEL_LIMIT, ceiling_of
+from runtime.manifest import DEEP_LEVEL_LIMIT, HARD_OUTPUTS, LEVEL_LIMIT, ceiling_of
 from runtime.noise import normal_table, standard_normal
 from runtime.prior import ANY_CLASS, FULL, Prior
 
@@ -90,8 +91,9 @@ def check_graph(
     # Of the largest batch alone: in float64, a row does not depend on the others to 1e-9 (`export.source.modules`).
     expected = {case: reference.run(spec.name, _first(spec, inputs, max(batches))) for case, inputs in cases.items()}
     derived, ceilings = _rounding(spec, reference, cases, expected)
+    levels = _level_limits(reference, cases) if spec.name == "reconstructor" else {}
     eager = engines.eager(spec)
-    measurements = _measure(spec, eager, reference, cases, expected, batches, ceilings)
+    measurements = _measure(spec, eager, reference, cases, expected, batches, ceilings, levels)
     # The maximum over all inputs: on one of them eager PyTorch may happen to be exact, and no other engine could pass.
     limits = {}
     for port in spec.outputs:
@@ -101,7 +103,7 @@ def check_graph(
     for engine in (*engines.exported(spec, bundle, strict=strict), *more):
         few = within(reference.cost.interpreted_batches, spec.largest_batch) if engine.interpreted else batches
         if few:
-            measurements += _measure(spec, engine, reference, cases, expected, few, limits)
+            measurements += _measure(spec, engine, reference, cases, expected, few, limits, levels)
     return measurements
 
 
@@ -129,6 +131,18 @@ def _rounding(
             if port.name in HARD_OUTPUTS:
                 ceilings[port.name] = ceiling_of(port.name, rounding.contractions, rounding.normalises)
     return derived, ceilings
+
+
+def _level_limits(reference: Reference, cases: dict[str, Arrays]) -> Limits:
+    """Kind of input → the most that its reconstructions may differ, in grey levels, by what float32 can do for them."""
+    limits = {}
+    for seed, (case, (pixels,)) in enumerate(cases.items()):
+        few = pixels[: min(_ROUNDING_ROWS, reference.cost.rows)]
+        with Float32Rounding(seed), sdpa_kernel(SDPBackend.MATH):
+            rounded = reference.reconstruction(few)
+        derived = 255 * float(np.abs(rounded - reference.reconstruction(few)).max())
+        limits[case] = float(min(DEEP_LEVEL_LIMIT, max(LEVEL_LIMIT, np.ceil(FACTOR * derived))))
+    return limits
 
 
 def _input_cases(spec: GraphSpec, bundle: Bundle, reference_images: npt.NDArray[np.uint8]) -> dict[str, Arrays]:
@@ -181,8 +195,12 @@ def _measure(
     expected: dict[str, Arrays],
     batches: Sequence[int],
     limits: Limits,
+    levels: Limits,
 ) -> list[ParityMeasurement]:
-    """Measure one engine on all inputs. Raises at the first difference. limits: of float outputs; none if missing."""
+    """Measure one engine on all inputs. Raises at the first difference.
+
+    limits: of float outputs; none if missing. levels: of pixels, by kind of input; LEVEL_LIMIT if missing.
+    """
     _check_declared(spec, engine)
     measurements = [] if engine.latents is None else [_measure_latents(spec, engine, reference)]
     if engine.component is not None:
@@ -198,7 +216,7 @@ def _measure(
                 errors[port.name] = float(np.maximum(errors[port.name], error))  # keeps NaN
         for port in spec.outputs:
             pixels = port.dtype == "uint8"
-            limit = LEVEL_LIMIT if pixels else limits.get(port.name, np.inf)
+            limit = levels.get(case, LEVEL_LIMIT) if pixels else limits.get(port.name, np.inf)
             measure = LEVELS if pixels else RELATIVE
             entry = ParityMeasurement(spec.name, engine.name, port.name, case, measure, errors[port.name], limit)
             measurements.append(_require_passed(entry))

@@ -118,8 +118,13 @@ class Reference:
 
     def reconstructor(self, pixels: npt.NDArray[np.uint8]) -> Arrays:
         """pixels (N, H, W, C) → pixels (N, H, W, C), integers from 0 to 255."""
+        return [_grey_levels(self.reconstruction(pixels))]
+
+    def reconstruction(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        """pixels (N, H, W, C) → images (N, C, H, W) in [0, 1], not rounded to grey levels."""
         mean, _ = self.encoder(pixels.transpose(0, 3, 1, 2) / 255)
-        return [_grey_levels(self.decoder(mean)[0])]
+        image: npt.NDArray[np.float64] = self.decoder(mean)[0]
+        return image
 
 
 def _foreign_image(model: ForeignVAE, z: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

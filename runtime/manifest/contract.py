@@ -77,3 +77,5 @@ def ceiling_of(output: str, contractions: int, normalises: bool) -> float:
 
 LEVEL_LIMIT = 1
 """Largest allowed difference of a uint8 pixel from the reference, in grey levels."""
+DEEP_LEVEL_LIMIT = 4
+"""The most that LEVEL_LIMIT can become for reconstructions of black or white images, where float32 can do no better."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import nn
 
 from export.checks.cost import BATCHES, Cost
+from export.checks.parity import _level_limits
+from export.checks.reference import Reference
 from export.checks.rounding import Float32Rounding
 
 ROWS, TERMS = 2000, 1024
@@ -68,6 +71,27 @@ def test_normalising_a_constant_divides_the_error_of_its_mean_by_the_root_of_eps
     assert (abs(in_order) > 10 * drawn) == (value == 0.1)
     expected = math.hypot(drawn, in_order) / math.sqrt(1e-5)
     assert np.sqrt(np.square(errors).mean()) == pytest.approx(expected, rel=0.3)
+
+
+@pytest.mark.parametrize(("gain", "limit"), [(0.1, 1), (100.0, 4)])
+@torch.no_grad()
+def test_reconstructions_differ_by_a_level_unless_float32_errs_by_more_than_a_quarter_of_one(
+    gain: float, limit: int
+) -> None:
+    """Ones plus a tenth, normalised: their sum in order is wrong by 1e-5, and the root of epsilon makes that 1e-3."""
+    layer = nn.InstanceNorm2d(1).double()
+
+    class Model(Reference):
+        def __init__(self) -> None:
+            self.cost = Cost(1, 1)
+
+        def reconstruction(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+            constant = torch.full((len(pixels), 1, 64, 64), 0.1, dtype=torch.float64)
+            image: npt.NDArray[np.float64] = (gain * layer(constant)).numpy()
+            return image
+
+    limits = _level_limits(Model(), {"black images": [np.zeros((4, 64, 64, 1), np.uint8)]})
+    assert limits == {"black images": limit}
 
 
 def test_views_do_not_err_and_float32_is_left_alone() -> None:
