@@ -24,7 +24,9 @@ from runtime.onnx_guard.limits import Work
 from runtime.providers import CPU, short_name
 
 LARGE = 2**26
-"""Multiplications for one image from which on several threads may share it: some milliseconds of one thread."""
+"""Multiplications for one image from which on a block holds no more images than keep the weights busy."""
+SHARED = 2**30
+"""The same from which on threads share a call, some ten milliseconds of one; below, waking them costs as much."""
 
 _ORT_TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)", "uint8": "tensor(uint8)"}
 
@@ -144,12 +146,13 @@ class GraphSession:
 
     @property
     def large(self) -> bool:
-        """Whether one image is work enough for several threads."""
+        """Whether a few images are work enough for a call."""
         return self.work.multiplications >= LARGE
 
     def run(self, *inputs: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
         """Outputs in the manifest's order, for inputs in the manifest's order."""
-        session = self._session if self._open_shared is None or not self.large else self._session_of_threads()
+        shared = self._open_shared is not None and self.work.multiplications >= SHARED
+        session = self._session_of_threads() if shared else self._session
         with _failures_of(self.name):
             outputs: list[npt.NDArray[Any]] = session.run(self._outputs, dict(zip(self._inputs, inputs, strict=True)))
         return outputs

@@ -292,7 +292,7 @@ def test_latents_of_an_image_are_in_the_order_of_the_sliders(page: Page, explore
     page.click("#draw-explore")
     page.wait_for_selector("#sliders[data-ordered]")
     titles = page.eval_on_selector_all(".slider", "rows => rows.map(row => row.title.match(/latent (\\d+)/)[1])")
-    assert bars == titles
+    assert bars == titles[:64]
     assert len(bars) > 1
 
 

@@ -22,6 +22,7 @@ from runtime.session import GraphSession
 def large(spatial_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A convolutional bundle that is taken for a large one."""
     monkeypatch.setattr(session, "LARGE", 1000)
+    monkeypatch.setattr(session, "SHARED", 1000)
     return spatial_bundle
 
 
