@@ -6,6 +6,8 @@ on values) is found by `_largest_batch`.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 from collections.abc import Sequence
 from typing import Any
