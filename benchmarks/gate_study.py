@@ -36,7 +36,7 @@ from export import Source, export_bundle
 from export.checks.parity import ParityMeasurement, check_graph
 from export.checks.reference import Reference
 from export.errors import ExportError, ParityError
-from export.graphs import graphs_of
+from export.specs import graphs_of
 from runtime.bundle import Bundle
 from runtime.manifest import MANIFEST_NAME
 

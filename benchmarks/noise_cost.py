@@ -16,7 +16,7 @@ from in_turn import seconds_in_turn  # type: ignore[import-not-found]
 
 from export.checks.parts import latents_part
 from export.formats.to_onnx import to_onnx
-from export.graphs import graphs_of
+from export.specs import graphs_of
 from runtime.bundle import Bundle
 from runtime.machine.cpus import usable_cpus
 from runtime.noise import standard_normal

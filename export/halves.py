@@ -1,6 +1,6 @@
 """Somebody else's encoder and decoder, behind the ports of our graphs: flat latents, images in [0, 1].
 
-The file lies below `export.graphs`, which builds graphs from it, and `export.source`, which checks what a user gave.
+The file lies below `export.graphs`, whose modules hold it, and `export.source`, which checks what a user gave.
 Its path is part of the bytes of TorchScript files.
 """
 

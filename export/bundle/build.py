@@ -14,6 +14,7 @@ import onnx
 import torch
 from torch import nn
 
+from export.bundle.arguments import check_formats, check_opset, check_variants, open_source
 from export.bundle.card import C_NOTE, CARD_NAME, PICTURE_NAME, executorch_note, model_card
 from export.bundle.certificate import certificate
 from export.bundle.golden import golden_files, golden_values
@@ -31,8 +32,8 @@ from export.formats.to_onnx import OLDEST_OPSET, onnx_bytes, onnx_versions, to_o
 from export.formats.to_pt2 import to_pt2
 from export.formats.to_pte import executorch_record, require_executorch, to_pte
 from export.formats.to_torchscript import to_torchscript
-from export.graphs import GraphSpec, graphs_of
 from export.source.source import Source
+from export.specs import GraphSpec, graphs_of
 from runtime.bundle import Bundle
 from runtime.images.pixels import to_float
 from runtime.images.png import save_png
@@ -69,7 +70,7 @@ _GUARD_ROWS = 64  # images and latents that `check_model` sees
 
 
 def export_bundle(
-    source: Checkpoint | Source,
+    source: Checkpoint | Source | str | Path,
     output: str | Path,
     *,
     formats: Sequence[str] = FORMATS,
@@ -82,6 +83,7 @@ def export_bundle(
 ) -> list[ParityMeasurement]:
     """Write a bundle to `output` if every graph passes the parity check. An existing bundle there is replaced.
 
+    source: a checkpoint, the path of one or of a state dict (`load_source`), or any VAE (`Source.of_modules`).
     formats: onnx, torchscript, pt2, c and pte, or some of them; pte needs the extra `executorch`. opset: of the ONNX
     files. force: accept a folder with other files, which are kept, and variants of low quality. strict_engines: also
     check OpenVINO and OpenCV, where they are installed. variants: onnx-int8, onnx-fp16 or both, smaller ONNX files
@@ -89,15 +91,16 @@ def export_bundle(
     called with one line about each step.
 
     Returns the measurements of the parity check. Raises ParityError where a graph differs from the model, ModelError
-    where the model is not fit for export, and ExportError where `output` cannot be written or holds other files. In
-    each case `output` is left as it was.
+    where the model is not fit for export, CheckpointError where a file of that path cannot be read, and ExportError
+    where an argument is wrong, or `output` cannot be written or holds other files. In each case `output` is left as it
+    was.
     """
-    if variants and "onnx" not in formats:
-        raise ExportError(f"{', '.join(variants)} are variants of ONNX files; add the format onnx")
+    formats = check_formats(formats)
+    variants = check_variants(variants, formats)
+    opset = check_opset(opset)
     if PTE in formats:
         require_executorch()
-    if isinstance(source, Checkpoint):
-        source = Source.of_checkpoint(source)
+    source = open_source(source)
     signer = None if private_key is None else load_signer(private_key)
     with publishing(Path(output), force=force) as folder:
         written = _BundleWriter(source, folder, formats, opset, strict_engines, variants, force, report).write()

@@ -15,7 +15,7 @@ from export.c_source.self_test import floats_of, pixels_of
 from export.c_source.simulate import simulate
 from export.checks.engines import Arrays, Engine
 from export.errors import ExportError
-from export.graphs import GraphSpec
+from export.specs import GraphSpec
 from runtime.c_library import Library, find_compiler
 from runtime.errors import EngineError
 from runtime.manifest import C_HEADER_NAME, C_SOURCE_NAME

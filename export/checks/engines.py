@@ -17,7 +17,7 @@ from export.checks.other_engines import other_engines
 from export.checks.parts import component_of_program, component_part, latents_of_program, latents_part
 from export.formats.to_pt2 import load_pt2
 from export.formats.to_torchscript import load_torchscript
-from export.graphs import GraphSpec
+from export.specs import GraphSpec
 from runtime.bundle import Bundle
 from runtime.manifest import Port
 from runtime.session import GraphSession, open_session

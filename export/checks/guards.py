@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from export.errors import ModelError
-from export.graphs import GraphSpec, decoder_of, encoder_of, has_encoder
+from export.graphs import decoder_of, encoder_of, has_encoder
 from export.halves import ForeignVAE
+from export.specs import GraphSpec
 from trainer.model.vae import VAE
 
 _RANDOM_CALLS = ("rand", "randn", "normal", "bernoulli", "multinomial", "dropout", "poisson", "exponential")

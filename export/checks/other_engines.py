@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from export.graphs import GraphSpec
+from export.specs import GraphSpec
 
 Arrays = Sequence[npt.NDArray[Any]]
 

@@ -31,7 +31,7 @@ from export.checks.engines import Arrays, Engine
 from export.checks.reference import Reference
 from export.checks.rounding import Float32Rounding
 from export.errors import NamesError, ShapesError, TypesError, ValuesError
-from export.graphs import GraphSpec
+from export.specs import GraphSpec
 from runtime.bundle import Bundle
 from runtime.images.pixels import to_float
 from runtime.manifest import DEEP_LEVEL_LIMIT, HARD_OUTPUTS, LEVEL_LIMIT, ceiling_of

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from export.checks.engines import Arrays, Engine
 from export.errors import ShapesError
 from export.formats.to_pte import largest_batch
-from export.graphs import GraphSpec
+from export.specs import GraphSpec
 from runtime.errors import EngineError
 from runtime.pte import PteProgram
 

@@ -10,8 +10,8 @@ from onnx import TensorProto
 from onnxscript import opset18
 
 from export.formats.int64_guard import guard_int64
-from export.graphs import GraphSpec
 from export.quiet import quiet
+from export.specs import GraphSpec
 from runtime.manifest import METADATA_KEY, Metadata, OnnxVersions
 
 OLDEST_OPSET = 18

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from export.formats.archive import normalise_torch_archive
-from export.graphs import GraphSpec
+from export.specs import GraphSpec
 from runtime.manifest import METADATA_KEY, Metadata
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from export.errors import ExportError
-from export.graphs import GraphSpec
 from export.quiet import quiet
+from export.specs import GraphSpec
 from runtime.extras import how_to_install
 from runtime.manifest import Executorch, Port
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from export.formats.archive import normalise_torch_archive
-from export.graphs import GraphSpec
 from export.halves import ForeignDecoder, ForeignEncoder
+from export.specs import GraphSpec
 from runtime.manifest import METADATA_KEY, Metadata
 
 

@@ -8,13 +8,16 @@ import json
 import platform
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
 import torch
 
+from export.bundle.arguments import check_formats, open_source
 from export.bundle.build import export_bundle
 from export.errors import ExportError
+from export.graphs import decoder_of
 from runtime.manifest import METADATA_KEY
 from trainer.checkpoint import Checkpoint
 
@@ -82,3 +85,33 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, random_checkpo
         export_bundle(random_checkpoint(), tmp_path / "file" / "bundle")
     with pytest.raises(ExportError, match="is a file"):
         export_bundle(random_checkpoint(), tmp_path / "file")
+
+
+def test_a_path_is_as_good_as_the_checkpoint_in_it_and_a_name_as_a_list_of_one(
+    tmp_path: Path, random_checkpoint: Callable[..., Checkpoint]
+) -> None:
+    checkpoint = random_checkpoint()
+    checkpoint.save(tmp_path / "best.pt")
+    opened, given = open_source(str(tmp_path / "best.pt")), open_source(checkpoint)
+    z = torch.ones(2, given.model.config.latent_dim)
+    assert torch.equal(decoder_of(opened.model)(z), decoder_of(given.model)(z))
+    assert opened.provenance == given.provenance
+    assert check_formats("onnx") == ("onnx",)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"formats": ["onnx", "onx"]}, "formats should be among onnx, torchscript, pt2, c, pte, but 'onx' is not"),
+        ({"variants": ["int8"]}, "variants should be among onnx-int8, onnx-fp16, but 'int8' is not"),
+        ({"formats": "c", "variants": "onnx-int8"}, "add the format onnx"),
+        ({"opset": 17}, "opset should be from 18 to 25, but is 17"),
+        ({"source": 3}, "source should be a checkpoint, its path or a Source, but is a int"),
+    ],
+)
+def test_a_wrong_argument_is_one_sentence_and_nothing_is_written(
+    arguments: dict[str, Any], message: str, tmp_path: Path, random_checkpoint: Callable[..., Checkpoint]
+) -> None:
+    with pytest.raises(ExportError, match=message):
+        export_bundle(**{"source": random_checkpoint(), "output": tmp_path / "b", **arguments})
+    assert not list(tmp_path.iterdir())

@@ -15,7 +15,7 @@ from export.c_source.emit import Sources
 from export.c_source.network import Network
 from export.c_source.write import read_networks, write_c
 from export.formats.to_onnx import onnx_bytes, to_onnx
-from export.graphs import graphs_of
+from export.specs import graphs_of
 from runtime.manifest import C_HEADER_NAME, C_SOURCE_NAME, Metadata
 from runtime.noise import NOISE_VERSION
 from trainer.model.vae import VAE, ModelConfig, build_model

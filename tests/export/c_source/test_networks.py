@@ -17,7 +17,7 @@ from export.c_source.self_test import expected_values
 from export.c_source.simulate import exponential, sigmoid, silu, simulate, tanh
 from export.errors import ExportError
 from export.formats.to_onnx import onnx_bytes, to_onnx
-from export.graphs import GraphSpec
+from export.specs import GraphSpec
 from runtime.c_library import Library, find_compiler
 from runtime.manifest import Metadata, Port
 from runtime.noise import NOISE_VERSION, standard_normal

@@ -22,7 +22,7 @@ from export.checks.pte_engine import executorch
 from export.checks.reference import Reference
 from export.errors import ExportError, ValuesError
 from export.formats.to_pte import LARGEST_BATCH, to_pte
-from export.graphs import graphs_of
+from export.specs import graphs_of
 from runtime.bundle import Bundle
 from runtime.errors import BundleError, EngineError
 from runtime.noise import standard_normal

@@ -21,7 +21,8 @@ from export.errors import NamesError, ParityError, ShapesError, TypesError, Valu
 from export.formats.to_onnx import onnx_bytes, to_onnx
 from export.formats.to_pt2 import to_pt2
 from export.formats.to_torchscript import to_torchscript
-from export.graphs import Decoder, GraphSpec, Sampler, graphs_of
+from export.graphs import Decoder, Sampler
+from export.specs import GraphSpec, graphs_of
 from runtime.bundle import Bundle
 from runtime.manifest import MANIFEST_NAME, Metadata
 from trainer.checkpoint import Checkpoint, load_checkpoint

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from export.checks.guards import check_evaluation_mode, check_model, check_onnx, check_traced
 from export.errors import ExportError, ModelError
 from export.formats.to_onnx import to_onnx
-from export.graphs import Decoder, GraphSpec, graphs_of
+from export.graphs import Decoder
+from export.specs import GraphSpec, graphs_of
 from runtime.manifest import Metadata
 from trainer.checkpoint import Checkpoint
 from trainer.model.vae import VAE

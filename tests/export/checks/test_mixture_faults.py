@@ -16,8 +16,8 @@ from export.errors import ValuesError
 from export.formats.to_onnx import onnx_bytes, to_onnx
 from export.formats.to_pt2 import to_pt2
 from export.formats.to_torchscript import to_torchscript
-from export.graphs import GraphSpec, graphs_of
 from export.mixture import LabelledMixtureSampler
+from export.specs import GraphSpec, graphs_of
 from runtime.bundle import Bundle
 from runtime.manifest import MANIFEST_NAME, Metadata
 from runtime.prior import FULL, Prior

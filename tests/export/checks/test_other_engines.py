@@ -13,7 +13,7 @@ from export.checks.other_engines import other_engines
 from export.checks.parity import ParityMeasurement, check_graph
 from export.checks.reference import Reference
 from export.errors import ValuesError
-from export.graphs import GraphSpec, graphs_of
+from export.specs import GraphSpec, graphs_of
 from runtime.bundle import Bundle
 from trainer.checkpoint import Checkpoint, DataRecord, EpochMetrics, current_versions, load_checkpoint
 from trainer.model.vae import ModelConfig, build_model

@@ -1,0 +1,54 @@
+"""Arguments of `export_bundle`, checked before anything is written: whatever is wrong raises ExportError."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from export.errors import ExportError
+from export.formats.to_onnx import NEWEST_OPSET, OLDEST_OPSET
+from export.source.load import load_source
+from export.source.source import Source
+from runtime.manifest import FORMATS, ONNX, ONNX_FP16, ONNX_INT8, PTE, C
+from trainer.checkpoint import Checkpoint
+
+_MNIST_FOLDER = Path("data")
+
+
+def open_source(source: object) -> Source:
+    """A source as it is, or that of a checkpoint or of a file that `load_source` opens, with MNIST in `data/`."""
+    if isinstance(source, str | Path):
+        return load_source(Path(source), _MNIST_FOLDER)
+    if isinstance(source, Checkpoint):
+        return Source.of_checkpoint(source)
+    if not isinstance(source, Source):
+        raise ExportError(f"source should be a checkpoint, its path or a Source, but is a {type(source).__name__}")
+    return source
+
+
+def check_formats(formats: Sequence[str]) -> tuple[str, ...]:
+    """Names of formats, or a single one, each of them once."""
+    chosen = tuple(dict.fromkeys([formats] if isinstance(formats, str) else formats))
+    return _known("formats", chosen, (*FORMATS, C, PTE))
+
+
+def check_variants(variants: Sequence[str], formats: Sequence[str]) -> tuple[str, ...]:
+    """Names of variants of ONNX files, which must be among the formats, or a single one."""
+    chosen = tuple(dict.fromkeys([variants] if isinstance(variants, str) else variants))
+    if chosen and ONNX not in formats:
+        raise ExportError(f"{', '.join(chosen)} are variants of ONNX files; add the format {ONNX}")
+    return _known("variants", chosen, (ONNX_INT8, ONNX_FP16))
+
+
+def check_opset(opset: object) -> int:
+    """An ONNX opset that the exporter writes."""
+    if not isinstance(opset, int) or not OLDEST_OPSET <= opset <= NEWEST_OPSET:
+        raise ExportError(f"opset should be from {OLDEST_OPSET} to {NEWEST_OPSET}, but is {opset!r}")
+    return opset
+
+
+def _known(what: str, chosen: tuple[str, ...], names: Sequence[str]) -> tuple[str, ...]:
+    unknown = [name for name in chosen if name not in names]
+    if unknown:
+        raise ExportError(f"{what} should be among {', '.join(names)}, but {unknown[0]!r} is not")
+    return chosen
