@@ -80,3 +80,19 @@ def test_after_a_thread_was_late_the_caller_does_the_next_jobs_alone() -> None:
         workers.for_each(note, 2)
     assert set(callers) == {threading.main_thread()}
     workers.for_each(task, 2)  # shared again: alone, it would wait at the barrier in vain
+
+
+def test_denormal_numbers_are_zero_in_shared_tasks_and_nowhere_else() -> None:
+    workers, both_are_here, seen = Workers(2), threading.Barrier(2), []
+
+    def denormal() -> float:
+        return torch.full((), 1e-30).mul_(1e-10).item()
+
+    def task(i: int) -> None:
+        both_are_here.wait(timeout=10)
+        seen.append(denormal())
+
+    before = denormal()
+    workers.for_each(task, 2)
+    assert seen == [0, 0]
+    assert denormal() == before

@@ -5,6 +5,9 @@ some sixty operators of 10 to 100 µs, so torch's threads must spin while they w
 machine they mostly spin for a thread that is not running. Here a step has three barriers, and a thread that waits
 sleeps. A task that no other thread has taken yet is done by the calling thread itself, and so are all tasks for a while
 after another thread was interrupted in the middle of one.
+
+Numbers below 1e-38 count as zero in shared tasks. Where a pixel is black in almost every image, Adam's mean decays to
+such denormal numbers and never beyond; after two epochs on MNIST they are a tenth of all, and double Adam's time.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ class Workers:
 
     def __init__(self, count: int) -> None:
         self.count = count
+        self._flushes_already = _flushes_denormal()
         self._alone = 0  # jobs still to do without the other threads
         self._alone_next = _ALONE_FROM
         self._jobs = [SimpleQueue[_Job | None]() for _ in range(1, count)]
@@ -39,12 +43,14 @@ class Workers:
     def for_each(self, task: Callable[[int], None], tasks: int) -> None:
         """Call `task(i)` for each i below `tasks`, in whichever thread is free, and return when all are done.
 
-        torch then has one thread in each of them. Raises what a task raises, after those that have begun have ended.
+        torch then has one thread in each of them, and denormal numbers are zero if there are several tasks. Raises what a task raises, after those that have begun have ended.
         """
         job = _Job(task, tasks)
         threads = torch.get_num_threads()
         if self.count > 1:
             torch.set_num_threads(1)  # 1 µs
+        if tasks > 1:
+            torch.set_flush_denormal(True)
         try:
             alone = self._alone > 0
             for jobs in [] if alone else self._jobs[: tasks - 1]:
@@ -60,6 +66,7 @@ class Workers:
             else:
                 self._judge(working=waiting - started, waiting=time.perf_counter() - waiting)
         finally:
+            torch.set_flush_denormal(self._flushes_already)
             if self.count > 1:
                 torch.set_num_threads(threads)
 
@@ -101,9 +108,15 @@ class _Job:
 def _work(jobs: SimpleQueue[_Job | None]) -> None:
     """What a thread does until it is dismissed."""
     torch.set_num_threads(1)  # a number that OpenMP keeps for each thread
+    torch.set_flush_denormal(True)  # and so does the processor
     while (job := jobs.get()) is not None:
         job.work(job.indices.pop)
         del job  # it refers to the step, which the thread must not keep alive while it waits
+
+
+def _flushes_denormal() -> bool:
+    """Whether this thread already takes denormal numbers as zero, which torch can set but not tell."""
+    return bool(torch.full((), 1e-30).mul_(1e-10) == 0)
 
 
 def _dismiss(jobs: list[SimpleQueue[_Job | None]], threads: list[threading.Thread]) -> None:
