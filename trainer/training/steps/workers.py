@@ -43,7 +43,8 @@ class Workers:
     def for_each(self, task: Callable[[int], None], tasks: int) -> None:
         """Call `task(i)` for each i below `tasks`, in whichever thread is free, and return when all are done.
 
-        torch then has one thread in each of them, and denormal numbers are zero if there are several tasks. Raises what a task raises, after those that have begun have ended.
+        torch then has one thread in each of them, and takes denormal numbers as zero if there are several tasks. Raises
+        what a task raises, after those that have begun have ended.
         """
         job = _Job(task, tasks)
         threads = torch.get_num_threads()
