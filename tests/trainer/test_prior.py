@@ -17,7 +17,7 @@ from trainer.cli.train import train
 from trainer.data.dataset import ImageData
 from trainer.data.pixels import to_float
 from trainer.errors import CheckpointError
-from trainer.prior import fit_prior
+from trainer.prior import POSTERIOR_SHARE, fit_prior
 from trainer.training.run_folder import Run
 
 
@@ -40,9 +40,24 @@ def test_mixture_describes_unseen_images_better_than_the_standard_normal(best: C
     with torch.no_grad():
         mean, log_var = model.encode(to_float(torch.tensor(blobs.test_images)))
     noise = np.random.default_rng(0).standard_normal(mean.shape)
-    z = mean.numpy() + np.exp(log_var.numpy() / 2) * noise
+    z = mean.numpy() + np.sqrt(POSTERIOR_SHARE) * np.exp(log_var.numpy() / 2) * noise
     standard = float((-0.5 * z**2 - 0.5 * np.log(2 * np.pi)).sum(1).mean())
     assert mean_log_density(prior, z) > standard + 0.05
+
+
+def test_the_prior_has_the_spread_of_the_means_and_a_tenth_of_the_posteriors_variance(
+    best: Checkpoint, blobs: ImageData
+) -> None:
+    few = blobs.train_images[:11]  # too few to hold some out: one component
+    model = best.build_model()
+    with torch.no_grad():
+        mean, log_var = (output.double() for output in model.encode(to_float(torch.tensor(few))))
+    spread, noise = mean.var(0, correction=0).numpy(), log_var.exp().mean(0).numpy()
+    for fitted, share in (
+        (fit_prior(model, few, None, seed=0), 0.1),
+        (fit_prior(model, few, None, seed=0, share=1), 1),
+    ):
+        assert fitted.prior.scale[0].astype(float) ** 2 == pytest.approx(spread + share * noise, rel=1e-5)
 
 
 def test_classes_are_drawn_as_often_as_they_occur(best: Checkpoint, blobs: ImageData) -> None:
