@@ -50,8 +50,8 @@ class ExportCommand(Command):
     type=click.Choice(["onnx", "torchscript", "pt2", "c", "pte", "all"]),
     multiple=True,
     default=["all"],
-    help="File format of the graphs; repeat it for several. c is generator.c for any C99 compiler; pte is for "
-    "ExecuTorch, and needs the extra `executorch`; all is the other three.  [default: all]",
+    help="File format of the graphs; repeat it for several. all is onnx, torchscript and pt2; c is generator.c for any "
+    "C99 compiler; pte is for ExecuTorch, and needs the extra `executorch`.  [default: all]",
 )
 @click.option(
     "--output",
@@ -83,10 +83,14 @@ class ExportCommand(Command):
     help="Export somebody else's model: import this file, which runs its code, and call the function that builds it.",
 )
 @click.option("--weights", type=click.Path(path_type=Path), help="State dict of --module, read without running code.")
-@click.option("--latent-shape", metavar="SIZES", help="Of one latent of --module, such as 4,8,8.")
-@click.option("--image-shape", metavar="C,H,W", help="Of one image of --module, such as 3,64,64.")
+@click.option("--latent-shape", metavar="SIZES", help="Shape of one latent of --module, such as 4,8,8.")
+@click.option("--image-shape", metavar="C,H,W", help="Shape of one image of --module, such as 3,64,64.")
 @click.option(
-    "--value-range", metavar="LOW,HIGH", default="0,1", show_default=True, help="Black and white of --module."
+    "--value-range",
+    metavar="LOW,HIGH",
+    default="0,1",
+    show_default=True,
+    help="Values that --module takes for black and for white, such as -1,1.",
 )
 @click.option(
     "--images",
@@ -97,7 +101,8 @@ class ExportCommand(Command):
 @click.option(
     "--prior",
     type=click.Choice(["normal", "mixture"]),
-    help="What samples of --module are drawn from; a mixture is fitted to --images.  [default: normal]",
+    help="Distribution of samples of --module: N(0, I), or a mixture of Gaussians fitted to --images.  "
+    "[default: normal]",
 )
 @click.option(
     "--labels",
@@ -146,7 +151,7 @@ def export(
     """Export a checkpoint to a bundle, which is published only if every engine matches the model."""
     from export.bundle.build import export_bundle
     from export.bundle.certificate import as_text, table
-    from export.bundle.site import check_site, write_site
+    from export.bundle.site import write_site
     from export.formats.to_onnx import NEWEST_OPSET
     from export.source.load import load_source
     from runtime.manifest import FORMATS, ONNX_FP16, ONNX_INT8
@@ -157,12 +162,7 @@ def export(
     chosen = tuple(dict.fromkeys(name for given in formats for name in (FORMATS if given == "all" else (given,))))
     output = output or (Path("bundle") if module else checkpoint.parent / "bundle")
     if site is not None:
-        one, other = site.resolve(), output.resolve()
-        if one == other or one in other.parents or other in one.parents:
-            raise click.UsageError("--site and --output should be two folders, neither inside the other.")
-        check_site(site)
-        if "onnx" not in chosen:
-            raise click.UsageError("--site needs the format onnx, which browsers run.")
+        _check_site(site, output, chosen)
     if module is not None:
         source = _foreign(module, weights, latent_shape, image_shape, value_range, images, prior or "normal", labels)
     else:
@@ -206,6 +206,18 @@ def export(
         write_site(output, site)
         size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
         click.echo(f"site    {site}/ {size:11,} bytes; serve it with any web host, at any path")
+
+
+def _check_site(site: Path, output: Path, formats: tuple[str, ...]) -> None:
+    """Refuse a --site that cannot be written, before the export."""
+    from export.bundle.site import check_site
+
+    one, other = site.resolve(), output.resolve()
+    if one == other or one in other.parents or other in one.parents:
+        raise click.UsageError("--site and --output should be two folders, neither inside the other.")
+    check_site(site)
+    if "onnx" not in formats:
+        raise click.UsageError("--site needs the format onnx, which browsers run.")
 
 
 def _foreign(
@@ -256,6 +268,7 @@ def _load_labels(path: Path) -> npt.NDArray[Any]:
 
 
 def _numbers(text: str, option: str, kind: Callable[[str], _Number]) -> list[_Number]:
+    """Numbers separated by commas. option: its name, for the message. kind: int or float."""
     try:
         return [kind(part) for part in text.split(",")]
     except ValueError:

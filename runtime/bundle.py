@@ -24,9 +24,10 @@ class Bundle:
 
     @classmethod
     def open(cls, folder: str | Path, *, public_key: str | Path | None = None) -> Bundle:
-        """Read and check the manifest in `folder`. Raises BundleError where it is missing or unusable.
+        """Read and check the manifest in `folder`; other files are checked when they are read.
 
         public_key: PEM file of the key that must have signed it; None asks for no signature. Needs the extra `sign`.
+        Raises BundleError where the manifest is missing, unusable or not signed by this key.
         """
         folder = Path(folder)
         path = folder / MANIFEST_NAME
@@ -55,7 +56,7 @@ class Bundle:
         return cls(folder, manifest)
 
     def read(self, name: str) -> bytes:
-        """The content of one file of the bundle, its size and sha256 proven. Raises BundleError otherwise."""
+        """The content of one file. Raises BundleError unless it has the size and the sha256 that the manifest lists."""
         record = self.manifest.files.get(name)
         if record is None:
             raise BundleError(f"{self.folder}: {MANIFEST_NAME} lists no {name}")
@@ -96,7 +97,10 @@ class Bundle:
         return prior
 
     def graph_file(self, graph: str, file_format: str) -> str:
-        """Name of the file that holds `graph` in `file_format`. Raises BundleError where the bundle has none."""
+        """Name of the file that holds `graph` in `file_format`. Raises BundleError where the bundle has none.
+
+        graph: decoder, encoder, sampler or reconstructor. file_format: a key of `runtime.manifest.SUFFIXES`.
+        """
         found = self.manifest.graphs.get(graph)
         if found is None and self.manifest.graphs:
             raise BundleError(f"{self.folder}: has no {graph}, only {', '.join(self.manifest.graphs)}")

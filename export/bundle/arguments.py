@@ -16,7 +16,7 @@ _MNIST_FOLDER = Path("data")
 
 
 def open_source(source: object) -> Source:
-    """A source as it is, or that of a checkpoint or of a file that `load_source` opens, with MNIST in `data/`."""
+    """`source` itself, or the Source of a checkpoint or of a file, which `load_source` opens with MNIST in `data/`."""
     if isinstance(source, str | Path):
         return load_source(Path(source), _MNIST_FOLDER)
     if isinstance(source, Checkpoint):
@@ -27,13 +27,13 @@ def open_source(source: object) -> Source:
 
 
 def check_formats(formats: Sequence[str]) -> tuple[str, ...]:
-    """Names of formats, or a single one, each of them once."""
+    """The names of formats, without repetitions. formats: may be a single name."""
     chosen = tuple(dict.fromkeys([formats] if isinstance(formats, str) else formats))
     return _known("formats", chosen, (*FORMATS, C, PTE))
 
 
 def check_variants(variants: Sequence[str], formats: Sequence[str]) -> tuple[str, ...]:
-    """Names of variants of ONNX files, which must be among the formats, or a single one."""
+    """The names of variants, without repetitions. variants: may be a single name; any needs the format onnx."""
     chosen = tuple(dict.fromkeys([variants] if isinstance(variants, str) else variants))
     if chosen and ONNX not in formats:
         raise ExportError(f"{', '.join(chosen)} are variants of ONNX files; add the format {ONNX}")
@@ -41,7 +41,7 @@ def check_variants(variants: Sequence[str], formats: Sequence[str]) -> tuple[str
 
 
 def check_opset(opset: object) -> int:
-    """An ONNX opset that the exporter writes."""
+    """`opset`, if the exporter can write it."""
     if not isinstance(opset, int) or not OLDEST_OPSET <= opset <= NEWEST_OPSET:
         raise ExportError(f"opset should be from {OLDEST_OPSET} to {NEWEST_OPSET}, but is {opset!r}")
     return opset

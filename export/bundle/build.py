@@ -313,7 +313,7 @@ class _BundleWriter:
 
 
 def _wider_promises(measurements: Sequence[ParityMeasurement]) -> list[str]:
-    """A sentence for each kind of input whose reconstructions may differ by more than a grey level."""
+    """A sentence for the model card for each kind of input whose reconstructions may differ by over a grey level."""
     wider = {
         entry.inputs: entry.limit for entry in measurements if entry.measure == LEVELS and entry.limit > LEVEL_LIMIT
     }
@@ -325,7 +325,7 @@ def _wider_promises(measurements: Sequence[ParityMeasurement]) -> list[str]:
 
 @contextmanager
 def _named(what: str) -> Iterator[None]:
-    """Name the graph that torch or onnx could not export; they raise dozens of unrelated exception classes."""
+    """Raise ExportError, naming the graph, for whatever torch or onnx raise: dozens of unrelated exception classes."""
     try:
         yield
     except (ExportError, OSError):
@@ -346,6 +346,7 @@ def _metadata(source: Source) -> Metadata:
 
 
 def _pair_id(model: nn.Module, prior: Prior | None) -> str:
+    """First 16 hexadecimal digits of the sha256 of the weights and the mixture, see `Metadata.pair_id`."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
@@ -356,6 +357,7 @@ def _pair_id(model: nn.Module, prior: Prior | None) -> str:
 
 
 def _records(folder: Path) -> dict[str, FileRecord]:
+    """Name → size and sha256 of every file in `folder` but the manifest."""
     return {
         path.name: FileRecord(len(content), hashlib.sha256(content).hexdigest())
         for path in sorted(folder.iterdir())

@@ -50,7 +50,7 @@ class Generator:
         return self.library.compiler if self.library else NO_COMPILER
 
     def engine(self, spec: GraphSpec) -> Engine:
-        """One graph of the four."""
+        """The engine for one of the four graphs: the compiled source, or its NumPy model without a compiler."""
         if self.library is None:
             return Engine("C source, in NumPy", _simulated(spec, *self.networks, self.prior))
         decoder = self.networks[0]

@@ -22,7 +22,7 @@ from trainer.training.run_folder import Run
 
 
 def mean_log_density(prior: Prior, z: npt.NDArray[np.float64]) -> float:
-    """Of points under the mixture that the tables draw from, by the formula."""
+    """Mean log-density of points (N, L) under the mixture that the alias tables draw from, by its definition."""
     mean, scale = prior.shift.astype(float) * prior.scale, prior.scale.astype(float)
     p = prior.probabilities()
     log_normal = (-0.5 * ((z[:, None] - mean) / scale) ** 2 - np.log(scale) - 0.5 * np.log(2 * np.pi)).sum(2)
@@ -74,9 +74,8 @@ def test_class_means_are_those_of_the_posterior_means(best: Checkpoint, blobs: I
     prior = fit_prior(model, blobs.train_images, blobs.train_labels, seed=0).prior
     with torch.no_grad():
         mean = model.encode(to_float(torch.tensor(blobs.train_images)))[0].double().numpy()
-    for number in range(
-        4
-    ):  # expectation maximisation keeps the mean; the tables round weights to 1 in 65,536 of a slot
+    # Expectation maximisation keeps the mean; the tables round weights to 1 in 65,536 of a slot.
+    for number in range(4):
         assert prior.class_mean(number) == pytest.approx(mean[blobs.train_labels == number].mean(0), abs=1e-3)
 
 
@@ -188,5 +187,5 @@ def test_a_run_ends_with_a_prior_in_both_checkpoints_and_resume_gives_one_to_a_r
         assert fitted.to_npz() == refitted.to_npz()
 
 
-def test_picture_of_samples_is_what_the_prior_draws(best: Checkpoint) -> None:
+def test_without_a_mixture_latents_are_standard_normal_noise() -> None:
     assert (prior_latents(None, 0, np.arange(3), 5) == standard_normal(0, np.arange(3), 5)).all()

@@ -32,7 +32,7 @@ def given(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _options() -> list[Callable[[Callable[..., Any]], Callable[..., Any]]]:
-    """In the order in which `--help` lists them."""
+    """The options, in the order in which `--help` lists them."""
     size = click.IntRange(min=1)
     positive, not_negative = click.FloatRange(min=0, min_open=True), click.FloatRange(min=0)
     return [
