@@ -258,13 +258,13 @@ def _foreign(
 
 
 def _load_labels(path: Path) -> npt.NDArray[Any]:
-    import numpy as np
+    from runtime.files.arrays import load_array
 
     try:
-        found: npt.NDArray[Any] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ExportError(f"{path}: cannot be read as an array of labels: {' '.join(str(error).split())}") from error
-    return found
+        return load_array(path)
+    except Exception as error:  # NumPy raises whatever damaged bytes cause
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise ExportError(f"{path}: cannot be read as an array of labels: {reason}") from error
 
 
 def _numbers(text: str, option: str, kind: Callable[[str], _Number]) -> list[_Number]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import BundleError, InputError
-from runtime.files.atomic import open_regular
+from runtime.files.regular import read_small, read_start
 from runtime.manifest import MANIFEST_NAME, PIXELS_VERSION, PRIOR_NAME, Manifest
 from runtime.noise import NOISE_VERSION
 from runtime.prior import PRIOR_VERSION, Prior
@@ -32,12 +32,10 @@ class Bundle:
         folder = Path(folder)
         path = folder / MANIFEST_NAME
         try:
-            text = _read_start(path, _MAX_MANIFEST_BYTES + 1)
+            text = read_small(path, _MAX_MANIFEST_BYTES)
         except OSError as error:
             hint = "" if folder.is_dir() else "; make a bundle with vae-export, or name the folder of one"
             raise BundleError(f"{path}: {error.strerror or error}{hint}") from error
-        if len(text) > _MAX_MANIFEST_BYTES:
-            raise BundleError(f"{path}: larger than {_MAX_MANIFEST_BYTES:,} bytes, which no manifest is")
         if public_key is not None:
             from runtime.signature import verify_signature
 
@@ -64,7 +62,7 @@ class Bundle:
         if path.resolve().parent != self.folder.resolve():
             raise BundleError(f"{path}: leads out of the bundle's folder")
         try:
-            content = _read_start(path, record.bytes + 1)
+            content = read_start(path, record.bytes + 1)
         except OSError as error:
             raise BundleError(f"{path}: {error.strerror or error}, though {MANIFEST_NAME} lists it") from error
         if len(content) != record.bytes:
@@ -109,12 +107,6 @@ class Bundle:
                 f"{self.folder}: holds no {graph} as {file_format}; run vae-export again with --format {file_format}"
             )
         return found.files[file_format]
-
-
-def _read_start(path: Path, most: int) -> bytes:
-    """At most `most` bytes of a regular file."""
-    with open_regular(path) as file:
-        return file.read(most)
 
 
 def as_bundle(bundle: str | Path | Bundle, public_key: str | Path | None) -> Bundle:

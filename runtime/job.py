@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import InputError, OutputError
-from runtime.files.atomic import read_text, replacing
+from runtime.files.atomic import replacing
+from runtime.files.regular import read_text
 from runtime.labels import InTurn, Label
 from runtime.machine.description import cpu, versions
 from runtime.providers import CPU

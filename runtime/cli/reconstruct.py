@@ -229,6 +229,15 @@ def _load(reconstructor: Reconstructor, paths: tuple[Path, ...], strict: bool) -
     return loaded.pixels
 
 
+def _load_one(reconstructor: Reconstructor, path: Path, strict: bool) -> npt.NDArray[np.uint8]:
+    """The one image of a path, uint8 (H, W, C)."""
+    pixels = _load(reconstructor, (path,), strict)
+    if len(pixels) != 1:
+        raise InputError(f"{path}: holds {len(pixels)} images, but one is needed here; name a file")
+    image: npt.NDArray[np.uint8] = pixels[0]
+    return image
+
+
 def _save_latents(reconstructor: Reconstructor, images: npt.NDArray[np.uint8], path: Path) -> None:
     import numpy as np
 
@@ -242,7 +251,7 @@ def _save_latents(reconstructor: Reconstructor, images: npt.NDArray[np.uint8], p
 def _interpolation(
     reconstructor: Reconstructor, ends: tuple[Path, Path], steps: int, spherical: bool, strict: bool
 ) -> tuple[npt.NDArray[np.uint8], str]:
-    a, b = _load(reconstructor, ends, strict)
+    a, b = (_load_one(reconstructor, end, strict) for end in ends)
     pixels = reconstructor.interpolate(a, b, steps, spherical=spherical)
     return pixels, f"{steps} images from {ends[0].name} to {ends[1].name}"
 
@@ -299,7 +308,7 @@ def _traversal(
 
     from runtime.images.sheet import labelled_rows
 
-    (image,) = _load(reconstructor, (path,), strict)
+    image = _load_one(reconstructor, path, strict)
     effects = reconstructor.effects(image)
     active = np.argsort(-effects, kind="stable")[: np.count_nonzero(effects >= _SMALLEST_EFFECT)]
     if not len(active):

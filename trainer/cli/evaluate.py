@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runtime.files.atomic import open_regular, write_atomically
+from runtime.files.atomic import write_atomically
+from runtime.files.regular import read_text
 from trainer.cli.command import TrainerCommand
 from trainer.cli.config_file import read_toml
 from trainer.cli.data_options import data_options, load_data
@@ -104,8 +105,7 @@ def evaluate(
 def is_evaluation(path: Path) -> bool:
     """Whether the file at `path` is an `evaluation.json` of this command."""
     try:
-        with open_regular(path) as file:
-            return "protocols" in json.load(file)
+        return "protocols" in json.loads(read_text(path))
     except (OSError, ValueError, TypeError, RecursionError):
         return False
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from runtime.files.atomic import open_regular, write_atomically
+from runtime.files.atomic import write_atomically
+from runtime.files.regular import read_start
 from trainer.cli.command import TrainerCommand
 from trainer.cli.data_options import DEFAULT_WORDS, data_options, load_data, shape_options
 from trainer.errors import SettingsError
@@ -163,8 +164,7 @@ def sweep(
 def _is_table(path: Path) -> bool:
     """Whether the file at `path` is a `sweep.csv` of this command."""
     try:
-        with open_regular(path) as file:
-            return file.read(len(_TABLE_START)) == _TABLE_START
+        return read_start(path, len(_TABLE_START)) == _TABLE_START
     except OSError:
         return False
 
