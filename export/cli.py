@@ -149,6 +149,7 @@ def export(
     from export.bundle.site import check_site, write_site
     from export.formats.to_onnx import NEWEST_OPSET
     from export.source.load import load_source
+    from runtime.files.regular import follow
     from runtime.manifest import FORMATS, ONNX_FP16, ONNX_INT8
 
     if opset > NEWEST_OPSET:
@@ -157,7 +158,7 @@ def export(
     chosen = tuple(dict.fromkeys(name for given in formats for name in (FORMATS if given == "all" else (given,))))
     output = output or (Path("bundle") if module else checkpoint.parent / "bundle")
     if site is not None:
-        one, other = site.resolve(), output.resolve()
+        one, other = follow(site), follow(output)
         if one == other or one in other.parents or other in one.parents:
             raise click.UsageError("--site and --output should be two folders, neither inside the other.")
         check_site(site)
