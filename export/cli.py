@@ -211,8 +211,9 @@ def export(
 def _check_site(site: Path, output: Path, formats: tuple[str, ...]) -> None:
     """Refuse a --site that cannot be written, before the export."""
     from export.bundle.site import check_site
+    from runtime.files.regular import follow
 
-    one, other = site.resolve(), output.resolve()
+    one, other = follow(site), follow(output)
     if one == other or one in other.parents or other in one.parents:
         raise click.UsageError("--site and --output should be two folders, neither inside the other.")
     check_site(site)

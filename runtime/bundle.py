@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import BundleError, InputError
-from runtime.files.regular import read_small, read_start
+from runtime.files.regular import follow, read_small, read_start
 from runtime.manifest import MANIFEST_NAME, PIXELS_VERSION, PRIOR_NAME, Manifest
 from runtime.noise import NOISE_VERSION
 from runtime.prior import PRIOR_VERSION, Prior
@@ -59,7 +59,7 @@ class Bundle:
         if record is None:
             raise BundleError(f"{self.folder}: {MANIFEST_NAME} lists no {name}")
         path = self.folder / name
-        if path.resolve().parent != self.folder.resolve():
+        if follow(path).parent != follow(self.folder):
             raise BundleError(f"{path}: leads out of the bundle's folder")
         try:
             content = read_start(path, record.bytes + 1)

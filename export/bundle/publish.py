@@ -23,6 +23,7 @@ from runtime.errors import BundleError, OutputError
 from runtime.files.atomic import flush_to_disk
 from runtime.files.exchange import exchange
 from runtime.files.owner import lock_beside, owning
+from runtime.files.regular import follow
 from runtime.manifest import MANIFEST_NAME
 from runtime.signature import SIGNATURE_NAME
 
@@ -64,9 +65,9 @@ def publishing(output: Path, *, force: bool, kind: Kind = BUNDLE) -> Iterator[Pa
     file of the new bundle. Removes what a killed export left. Raises ExportError before the block where `output` holds
     other files or another process is writing it, and where writing fails.
     """
-    place = output.resolve()
     made: list[Path] = []  # parents that were missing, to be removed again where nothing is published
     try:
+        place = follow(output)
         _make_parents(place, made)
         with owning(output, lock_beside(place)):
             _clear(place, kind)
@@ -98,7 +99,7 @@ def _make_parents(place: Path, made: list[Path]) -> None:
 
 def check_place(output: Path, *, kind: Kind = BUNDLE) -> None:
     """Raise ExportError, as `publishing` would, where `output` is or holds something that is not ours."""
-    _check(output, output.resolve(), kind, force=False)
+    _check(output, follow(output), kind, force=False)
 
 
 def _check(output: Path, place: Path, kind: Kind, *, force: bool) -> None:

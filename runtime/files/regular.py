@@ -11,6 +11,14 @@ from pathlib import Path
 _MOST_TEXT = 2**20  # bytes
 
 
+def follow(path: Path) -> Path:
+    """Where `path` leads once links are followed: as far as they do where they lead in a circle.
+
+    `Path.resolve` raises RuntimeError there, which nobody expects of a path.
+    """
+    return Path(os.path.realpath(path))
+
+
 def open_regular(path: Path) -> io.BufferedReader:
     """Open a regular file for reading. Raises OSError for anything else: a pipe or a device might never end."""
     # A pipe without a writer would block already here.

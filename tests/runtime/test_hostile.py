@@ -151,6 +151,16 @@ def test_a_link_that_leads_out_of_the_folder_is_not_followed(bundle: Path, tmp_p
         Sampler(bundle)
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "decoder.onnx"])
+def test_a_link_that_leads_to_itself_is_no_file(bundle: Path, name: str) -> None:
+    (bundle / name).unlink()
+    (bundle / name).symlink_to(name)
+    with pytest.raises(BundleError, match=f"{name}: Too many levels of symbolic links"):
+        Sampler(bundle)
+    result = CliRunner().invoke(sample, [str(bundle), "--output", str(bundle.parent / "x.png")])
+    assert (result.exit_code, "please report" in result.output) == (1, False)
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
 @pytest.mark.parametrize("name", ["manifest.json", "decoder.onnx"])
 def test_a_pipe_in_place_of_a_file_does_not_hang(bundle: Path, name: str) -> None:
