@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from trainer.model.vae import ModelConfig, build_model
 from trainer.objective.likelihood import NLL
-from trainer.settings import CHOICES, Settings
+from trainer.settings import Settings
 from trainer.training.epoch import train_epoch
 from trainer.training.execution import Execution
 from trainer.training.state import TrainingState
@@ -69,7 +69,7 @@ def test_the_closed_form_gradient_equals_autograds(
 
 
 @pytest.mark.parametrize("likelihood", tuple(LIKELIHOODS))
-@pytest.mark.parametrize("activation", CHOICES["activation"])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_the_closed_form_gradient_has_every_likelihood_and_activation(likelihood: str, activation: str) -> None:
     settings = replace(PLAIN, likelihood=likelihood, activation=activation)
     assert MlpGradient.supports(settings)
@@ -78,7 +78,13 @@ def test_the_closed_form_gradient_has_every_likelihood_and_activation(likelihood
 
 @pytest.mark.parametrize(
     "changes",
-    [{"bound": "iwae", "draws": 3}, {"bound": "dreg", "draws": 3}, {"draws": 2}, {"network": "conv", "hidden": (4,)}],
+    [
+        {"bound": "iwae", "draws": 3},
+        {"bound": "dreg", "draws": 3},
+        {"draws": 2},
+        {"network": "conv", "hidden": (4,)},
+        {"activation": "silu"},
+    ],
 )
 def test_autograd_on_parts_of_a_batch_adds_up_to_autograd_on_all_of_it(changes: dict[str, Any]) -> None:
     settings = replace(PLAIN, **changes)
