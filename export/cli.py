@@ -109,8 +109,17 @@ class ExportCommand(Command):
     type=click.Path(path_type=Path),
     help="Class of each image for --prior mixture: an .npy array of integers (N,).",
 )
-@click.option("--int8", is_flag=True, help="Add *.int8.onnx, static 8-bit files, and print their quality and speed.")
-@click.option("--fp16-weights", is_flag=True, help="Add *.fp16.onnx, with 16-bit weights and float32 arithmetic.")
+@click.option(
+    "--int8",
+    is_flag=True,
+    help="Add *.int8.onnx, static 8-bit files, and with the format c generator.int8.c, with 8-bit weights; print their "
+    "quality and speed.",
+)
+@click.option(
+    "--fp16-weights",
+    is_flag=True,
+    help="Add *.fp16.onnx, and with the format c generator.fp16.c: 16-bit weights and float32 arithmetic.",
+)
 @click.option("--prune-latents", is_flag=True, help="Remove inactive latents, and print the change in NLL.")
 @click.option(
     "--sign",
@@ -154,7 +163,7 @@ def export(
     from export.bundle.site import write_site
     from export.formats.to_onnx import NEWEST_OPSET
     from export.source.load import load_source
-    from runtime.manifest import FORMATS, ONNX_FP16, ONNX_INT8
+    from runtime.manifest import FORMATS
 
     if opset > NEWEST_OPSET:
         raise click.BadParameter(f"{opset} is not in the range 18<=x<={NEWEST_OPSET}.", param_hint="--opset")
@@ -192,7 +201,7 @@ def export(
         opset=opset,
         force=force,
         strict_engines=strict_engines,
-        variants=[name for name, wanted in ((ONNX_INT8, int8), (ONNX_FP16, fp16_weights)) if wanted],
+        variants=_variants(chosen, int8, fp16_weights),
         private_key=private_key,
         report=lambda step: click.echo(f"{time.monotonic() - started:5.1f} s {step}", err=True),
     )
@@ -219,6 +228,15 @@ def _check_site(site: Path, output: Path, formats: tuple[str, ...]) -> None:
     check_site(site)
     if "onnx" not in formats:
         raise click.UsageError("--site needs the format onnx, which browsers run.")
+
+
+def _variants(formats: tuple[str, ...], int8: bool, fp16_weights: bool) -> list[str]:
+    """Those of every chosen format that has any; of ONNX where none has, which `export_bundle` refuses."""
+    from runtime.manifest import C_FP16, C_INT8, ONNX, ONNX_FP16, ONNX_INT8, C
+
+    pairs = {ONNX: (ONNX_INT8, ONNX_FP16), C: (C_INT8, C_FP16)}
+    bases = [name for name in pairs if name in formats] or [ONNX]
+    return [name for base in bases for name, wanted in zip(pairs[base], (int8, fp16_weights), strict=True) if wanted]
 
 
 def _foreign(

@@ -102,6 +102,8 @@ def verify_bundle(
         checks.append(_try(f"golden {name}", partial(check, golden)))
     if compiler is not None:
         checks.append(_try("golden C source", partial(_c_source, bundle, compiler, golden, limits)))
+        for variant in bundle.manifest.c.variants if bundle.manifest.c else ():
+            checks.append(_try(f"C source as {variant}", partial(_c_variant, bundle, compiler, golden, variant)))
     return Report(checks)
 
 
@@ -152,7 +154,13 @@ def _golden_checks(bundle: Bundle, limits: _Limits, providers: Sequence[str]) ->
     def graph(name: str) -> Callable[[Golden], str]:
         def check(golden: Golden) -> str:
             given, expected = golden_case(golden, name, bundle.manifest)
-            return _compare_outputs(name, GraphSession(bundle, name, providers=providers).run(*given), expected, limits)
+            found = GraphSession(bundle, name, providers=providers).run(*given)
+            if name == "sampler" and not found[0].any() and expected["image"].any():
+                raise _DiffersError(
+                    "black: this engine computes int64 in 32 bits and cannot draw latents, which vae-sample and "
+                    "examples/noise do for decoder.onnx"
+                )
+            return _compare_outputs(name, found, expected, limits)
 
         return check
 
@@ -215,6 +223,19 @@ def _c_source(bundle: Bundle, compiler: Sequence[str], golden: Golden, limits: _
         compared["reconstructor"] = [library.reconstruct(given)], reconstruction
     details = [f"{name} {_compare_outputs(name, *outputs, limits)}" for name, outputs in compared.items()]
     return f"{library.compiler}: latents equal to the bit; {'; '.join(details)}"
+
+
+def _c_variant(bundle: Bundle, compiler: Sequence[str], golden: Golden, variant: str) -> str:
+    """Compile a source with smaller weights; its self-test has the images of that source at export, to the bit."""
+    assert bundle.manifest.c is not None
+    name = bundle.manifest.c.variants[variant]
+    files = {C_HEADER_NAME: bundle.read(bundle.manifest.c.header), name: bundle.read(name)}
+    library = Library(files, compiler, source=name)
+    image = golden["decoder_image"]
+    error = np.square(library.decode(golden["latents"], image.shape[1:]) - image).mean()
+    return (
+        f"{library.compiler}: images as at export, to the bit; PSNR of the golden ones {-10 * np.log10(error):.1f} dB"
+    )
 
 
 def _certified_limits(bundle: Bundle) -> _Limits:

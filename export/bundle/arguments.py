@@ -9,7 +9,7 @@ from export.errors import ExportError
 from export.formats.to_onnx import NEWEST_OPSET, OLDEST_OPSET
 from export.source.load import load_source
 from export.source.source import Source
-from runtime.manifest import FORMATS, ONNX, ONNX_FP16, ONNX_INT8, PTE, C
+from runtime.manifest import C_FP16, C_INT8, FORMATS, ONNX, ONNX_FP16, ONNX_INT8, PTE, C
 from trainer.checkpoint import Checkpoint
 
 _MNIST_FOLDER = Path("data")
@@ -32,12 +32,16 @@ def check_formats(formats: Sequence[str]) -> tuple[str, ...]:
     return _known("formats", chosen, (*FORMATS, C, PTE))
 
 
+_BASES = {ONNX_INT8: ONNX, ONNX_FP16: ONNX, C_INT8: C, C_FP16: C}  # variant → the format that it is one of
+
+
 def check_variants(variants: Sequence[str], formats: Sequence[str]) -> tuple[str, ...]:
-    """The names of variants, without repetitions. variants: may be a single name; any needs the format onnx."""
+    """The names of variants, without repetitions. variants: may be a single name; the format of each is needed."""
     chosen = tuple(dict.fromkeys([variants] if isinstance(variants, str) else variants))
-    if chosen and ONNX not in formats:
-        raise ExportError(f"{', '.join(chosen)} are variants of ONNX files; add the format {ONNX}")
-    return _known("variants", chosen, (ONNX_INT8, ONNX_FP16))
+    for variant in _known("variants", chosen, tuple(_BASES)):
+        if _BASES[variant] not in formats:
+            raise ExportError(f"{variant} is a variant of the format {_BASES[variant]}; add that format")
+    return chosen
 
 
 def check_opset(opset: object) -> int:
