@@ -1,4 +1,5 @@
-"""The C source beside onnxruntime and the package emx-onnx-cgen, each on one thread: size, compile time, speed.
+"""The C source, its weights in 32, 16 and 8 bits, beside onnxruntime and the package emx-onnx-cgen, each on one thread:
+size, compile time, speed.
 
     python benchmarks/c_speed.py [CHECKPOINT] [--rounds 7] [--emx PATH]
 
@@ -27,6 +28,7 @@ import onnxruntime
 from export import export_bundle
 from runtime.bundle import Bundle
 from runtime.machine.description import cpu
+from runtime.manifest import C_VARIANTS
 from trainer.checkpoint import load_checkpoint
 
 BATCH = 64  # of onnxruntime and emx-onnx-cgen; onnxruntime is within 6 % of its best there
@@ -102,7 +104,7 @@ def main(checkpoint: Path, rounds: int, emx: Path | None) -> None:
     """Print the table."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        export_bundle(load_checkpoint(checkpoint), folder / "bundle", formats=("onnx", "c"))
+        export_bundle(load_checkpoint(checkpoint), folder / "bundle", formats=("onnx", "c"), variants=tuple(C_VARIANTS))
         metadata = Bundle.open(folder / "bundle").manifest.metadata
         pixels = math.prod(metadata.image_shape)
         sizes = {
@@ -113,10 +115,11 @@ def main(checkpoint: Path, rounds: int, emx: Path | None) -> None:
             "PIXELS": pixels,
         }
         constants = "".join(f"#define {key} {value}\n" for key, value in sizes.items())
-        for name in ("generator.h", "generator.c", "decoder.onnx"):
+        for name in ("generator.h", "generator.c", *C_VARIANTS.values(), "decoder.onnx"):
             shutil.copy(folder / "bundle" / name, folder / name)
         (folder / "ours.c").write_text(constants + _OURS + _MAIN)
         files = {"C source": ("ours.c", "generator.c")}
+        files |= {f"C source, {name.removeprefix('c-')}": ("ours.c", file) for name, file in C_VARIANTS.items()}
         if emx:
             options = ["--model-name", "emx_decoder", "--large-weight-threshold", "0", "--large-temp-threshold", "0"]
             paths = [str(path) for path in (emx, "compile", folder / "decoder.onnx", folder / "emx.c")]

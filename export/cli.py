@@ -50,8 +50,8 @@ class ExportCommand(Command):
     type=click.Choice(["onnx", "torchscript", "pt2", "c", "pte", "all"]),
     multiple=True,
     default=["all"],
-    help="File format of the graphs; repeat it for several. c is generator.c for any C99 compiler; pte is for "
-    "ExecuTorch, and needs the extra `executorch`; all is the other three.  [default: all]",
+    help="File format of the graphs; repeat it for several. all is onnx, torchscript and pt2; c is generator.c for any "
+    "C99 compiler; pte is for ExecuTorch, and needs the extra `executorch`.  [default: all]",
 )
 @click.option(
     "--output",
@@ -83,10 +83,14 @@ class ExportCommand(Command):
     help="Export somebody else's model: import this file, which runs its code, and call the function that builds it.",
 )
 @click.option("--weights", type=click.Path(path_type=Path), help="State dict of --module, read without running code.")
-@click.option("--latent-shape", metavar="SIZES", help="Of one latent of --module, such as 4,8,8.")
-@click.option("--image-shape", metavar="C,H,W", help="Of one image of --module, such as 3,64,64.")
+@click.option("--latent-shape", metavar="SIZES", help="Shape of one latent of --module, such as 4,8,8.")
+@click.option("--image-shape", metavar="C,H,W", help="Shape of one image of --module, such as 3,64,64.")
 @click.option(
-    "--value-range", metavar="LOW,HIGH", default="0,1", show_default=True, help="Black and white of --module."
+    "--value-range",
+    metavar="LOW,HIGH",
+    default="0,1",
+    show_default=True,
+    help="Values that --module takes for black and for white, such as -1,1.",
 )
 @click.option(
     "--images",
@@ -97,15 +101,25 @@ class ExportCommand(Command):
 @click.option(
     "--prior",
     type=click.Choice(["normal", "mixture"]),
-    help="What samples of --module are drawn from; a mixture is fitted to --images.  [default: normal]",
+    help="Distribution of samples of --module: N(0, I), or a mixture of Gaussians fitted to --images.  "
+    "[default: normal]",
 )
 @click.option(
     "--labels",
     type=click.Path(path_type=Path),
     help="Class of each image for --prior mixture: an .npy array of integers (N,).",
 )
-@click.option("--int8", is_flag=True, help="Add *.int8.onnx, static 8-bit files, and print their quality and speed.")
-@click.option("--fp16-weights", is_flag=True, help="Add *.fp16.onnx, with 16-bit weights and float32 arithmetic.")
+@click.option(
+    "--int8",
+    is_flag=True,
+    help="Add *.int8.onnx, static 8-bit files, and with the format c generator.int8.c, with 8-bit weights; print their "
+    "quality and speed.",
+)
+@click.option(
+    "--fp16-weights",
+    is_flag=True,
+    help="Add *.fp16.onnx, and with the format c generator.fp16.c: 16-bit weights and float32 arithmetic.",
+)
 @click.option("--prune-latents", is_flag=True, help="Remove inactive latents, and print the change in NLL.")
 @click.option(
     "--sign",
@@ -146,10 +160,10 @@ def export(
     """Export a checkpoint to a bundle, which is published only if every engine matches the model."""
     from export.bundle.build import export_bundle
     from export.bundle.certificate import as_text, table
-    from export.bundle.site import check_site, write_site
+    from export.bundle.site import write_site
     from export.formats.to_onnx import NEWEST_OPSET
     from export.source.load import load_source
-    from runtime.manifest import FORMATS, ONNX_FP16, ONNX_INT8
+    from runtime.manifest import FORMATS
 
     if opset > NEWEST_OPSET:
         raise click.BadParameter(f"{opset} is not in the range 18<=x<={NEWEST_OPSET}.", param_hint="--opset")
@@ -157,12 +171,7 @@ def export(
     chosen = tuple(dict.fromkeys(name for given in formats for name in (FORMATS if given == "all" else (given,))))
     output = output or (Path("bundle") if module else checkpoint.parent / "bundle")
     if site is not None:
-        one, other = site.resolve(), output.resolve()
-        if one == other or one in other.parents or other in one.parents:
-            raise click.UsageError("--site and --output should be two folders, neither inside the other.")
-        check_site(site)
-        if "onnx" not in chosen:
-            raise click.UsageError("--site needs the format onnx, which browsers run.")
+        _check_site(site, output, chosen)
     if module is not None:
         source = _foreign(module, weights, latent_shape, image_shape, value_range, images, prior or "normal", labels)
     else:
@@ -192,7 +201,7 @@ def export(
         opset=opset,
         force=force,
         strict_engines=strict_engines,
-        variants=[name for name, wanted in ((ONNX_INT8, int8), (ONNX_FP16, fp16_weights)) if wanted],
+        variants=_variants(chosen, int8, fp16_weights),
         private_key=private_key,
         report=lambda step: click.echo(f"{time.monotonic() - started:5.1f} s {step}", err=True),
     )
@@ -206,6 +215,28 @@ def export(
         write_site(output, site)
         size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
         click.echo(f"site    {site}/ {size:11,} bytes; serve it with any web host, at any path")
+
+
+def _check_site(site: Path, output: Path, formats: tuple[str, ...]) -> None:
+    """Refuse a --site that cannot be written, before the export."""
+    from export.bundle.site import check_site
+    from runtime.files.regular import follow
+
+    one, other = follow(site), follow(output)
+    if one == other or one in other.parents or other in one.parents:
+        raise click.UsageError("--site and --output should be two folders, neither inside the other.")
+    check_site(site)
+    if "onnx" not in formats:
+        raise click.UsageError("--site needs the format onnx, which browsers run.")
+
+
+def _variants(formats: tuple[str, ...], int8: bool, fp16_weights: bool) -> list[str]:
+    """Those of every chosen format that has any; of ONNX where none has, which `export_bundle` refuses."""
+    from runtime.manifest import C_FP16, C_INT8, ONNX, ONNX_FP16, ONNX_INT8, C
+
+    pairs = {ONNX: (ONNX_INT8, ONNX_FP16), C: (C_INT8, C_FP16)}
+    bases = [name for name in pairs if name in formats] or [ONNX]
+    return [name for base in bases for name, wanted in zip(pairs[base], (int8, fp16_weights), strict=True) if wanted]
 
 
 def _foreign(
@@ -246,16 +277,17 @@ def _foreign(
 
 
 def _load_labels(path: Path) -> npt.NDArray[Any]:
-    import numpy as np
+    from runtime.files.arrays import load_array
 
     try:
-        found: npt.NDArray[Any] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ExportError(f"{path}: cannot be read as an array of labels: {' '.join(str(error).split())}") from error
-    return found
+        return load_array(path)
+    except Exception as error:  # NumPy raises whatever damaged bytes cause
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise ExportError(f"{path}: cannot be read as an array of labels: {reason}") from error
 
 
 def _numbers(text: str, option: str, kind: Callable[[str], _Number]) -> list[_Number]:
+    """Numbers separated by commas. option: its name, for the message. kind: int or float."""
     try:
         return [kind(part) for part in text.split(",")]
     except ValueError:

@@ -74,6 +74,17 @@ def as_array(name: str, value: Any, dtype: npt.DTypeLike | None = None) -> npt.N
     return array
 
 
+def check_latents(z: Any, latent_dim: int, *, fewest: int = 0) -> npt.NDArray[np.float32]:
+    """Finite latents float32 (N, latent_dim), N at least `fewest`."""
+    latents = as_array("z", z, np.float32)
+    if latents.ndim != 2 or latents.shape[1] != latent_dim or len(latents) < fewest:
+        at_least = f", N at least {fewest}" if fewest else ""
+        raise InputError(f"z should have the shape (N, {latent_dim}){at_least}, but has {latents.shape}")
+    if not np.isfinite(latents).all():
+        raise InputError("z should be finite, but holds NaN or infinity")
+    return latents
+
+
 def empty_pixels(num: int, pixels_shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
     """Memory for `num` images, uint8 (num, H, W, C). Raises InputError where there is not so much."""
     try:

@@ -43,9 +43,11 @@ class Rate:
     """Throughput from seeds to uint8 images for one batch size."""
 
     batch: int
+    """Images per call of `Sampler.sample`."""
     threads: int
     images_per_s: float
     provider: str = "cpu"
+    """Short names of the execution providers, joined by "+"."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ def run_bench(
 ) -> Bench:
     """Measure the bundle in `folder`, on the CPU.
 
-    seconds: time spent per figure. providers: as for `Sampler`; their throughput too. Raises what `Sampler` raises.
+    seconds: time spent per figure. providers: as for `Sampler`; the throughput with them is measured as well. Raises
+    what `Sampler` raises, and VaeRuntimeError where a fresh process fails.
     """
     other = check_providers(providers)
     bundle = Bundle.open(folder)
@@ -87,12 +90,12 @@ def run_bench(
     cold_start_s, cold_peak_mb = _cold_start(folder, precision)
     one = _timings(lambda i: sampler.sample(1, first=i), seconds)
     counts = sorted({1, sampler.threads})
-    most = _MOST_SECONDS / float(np.median(one))
+    largest_batch = max(1, _MOST_SECONDS / float(np.median(one)))
     rates = [
         _rate(each, batch, seconds)
         for each in (Sampler(bundle, precision=precision, threads=count) for count in counts)
         for batch in _BATCHES
-        if batch <= max(1, most)
+        if batch <= largest_batch
     ]
     if other != (CPU,):
         on_other = Sampler(bundle, precision=precision, threads=threads, providers=other)
@@ -113,7 +116,10 @@ def run_bench(
 
 
 def bare_decoder_rate(bundle: Bundle, precision: str, threads: int, seconds: float) -> float:
-    """Images per second of the decoder graph alone (no noise, no rounding), at the fastest of a few batch sizes."""
+    """Images per second of the decoder graph alone (no noise, no rounding), at the fastest of a few batch sizes.
+
+    threads: of onnxruntime within a call. seconds: twice the time spent per batch size.
+    """
     graph = GraphSession(bundle, "decoder", precision=precision, threads=threads)
     random = np.random.default_rng(0)
     best = 0.0
@@ -150,7 +156,7 @@ def _gemm_gflops(seconds: float) -> float:
 
 
 def _cold_start(folder: Path, precision: str) -> tuple[float, float | None]:
-    """Seconds and peak MB of new processes that each write one image to a file."""
+    """Median seconds and peak MB of new processes that each write one image; the first only fills the file cache."""
     timings, peaks = [], []
     with tempfile.TemporaryDirectory() as scratch:
         arguments = [str(folder), "--num", "1", "--precision", precision, "--output", str(Path(scratch) / "one.png")]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import BundleError, InputError
-from runtime.files.atomic import open_regular
+from runtime.files.regular import follow, read_small, read_start
 from runtime.manifest import MANIFEST_NAME, PIXELS_VERSION, PRIOR_NAME, Manifest
 from runtime.noise import NOISE_VERSION
 from runtime.prior import PRIOR_VERSION, Prior
@@ -24,19 +24,18 @@ class Bundle:
 
     @classmethod
     def open(cls, folder: str | Path, *, public_key: str | Path | None = None) -> Bundle:
-        """Read and check the manifest in `folder`. Raises BundleError where it is missing or unusable.
+        """Read and check the manifest in `folder`; other files are checked when they are read.
 
         public_key: PEM file of the key that must have signed it; None asks for no signature. Needs the extra `sign`.
+        Raises BundleError where the manifest is missing, unusable or not signed by this key.
         """
         folder = Path(folder)
         path = folder / MANIFEST_NAME
         try:
-            text = _read_start(path, _MAX_MANIFEST_BYTES + 1)
+            text = read_small(path, _MAX_MANIFEST_BYTES)
         except OSError as error:
             hint = "" if folder.is_dir() else "; make a bundle with vae-export, or name the folder of one"
             raise BundleError(f"{path}: {error.strerror or error}{hint}") from error
-        if len(text) > _MAX_MANIFEST_BYTES:
-            raise BundleError(f"{path}: larger than {_MAX_MANIFEST_BYTES:,} bytes, which no manifest is")
         if public_key is not None:
             from runtime.signature import verify_signature
 
@@ -55,15 +54,15 @@ class Bundle:
         return cls(folder, manifest)
 
     def read(self, name: str) -> bytes:
-        """The content of one file of the bundle, its size and sha256 proven. Raises BundleError otherwise."""
+        """The content of one file. Raises BundleError unless it has the size and the sha256 that the manifest lists."""
         record = self.manifest.files.get(name)
         if record is None:
             raise BundleError(f"{self.folder}: {MANIFEST_NAME} lists no {name}")
         path = self.folder / name
-        if path.resolve().parent != self.folder.resolve():
+        if follow(path).parent != follow(self.folder):
             raise BundleError(f"{path}: leads out of the bundle's folder")
         try:
-            content = _read_start(path, record.bytes + 1)
+            content = read_start(path, record.bytes + 1)
         except OSError as error:
             raise BundleError(f"{path}: {error.strerror or error}, though {MANIFEST_NAME} lists it") from error
         if len(content) != record.bytes:
@@ -96,7 +95,10 @@ class Bundle:
         return prior
 
     def graph_file(self, graph: str, file_format: str) -> str:
-        """Name of the file that holds `graph` in `file_format`. Raises BundleError where the bundle has none."""
+        """Name of the file that holds `graph` in `file_format`. Raises BundleError where the bundle has none.
+
+        graph: decoder, encoder, sampler or reconstructor. file_format: a key of `runtime.manifest.SUFFIXES`.
+        """
         found = self.manifest.graphs.get(graph)
         if found is None and self.manifest.graphs:
             raise BundleError(f"{self.folder}: has no {graph}, only {', '.join(self.manifest.graphs)}")
@@ -105,12 +107,6 @@ class Bundle:
                 f"{self.folder}: holds no {graph} as {file_format}; run vae-export again with --format {file_format}"
             )
         return found.files[file_format]
-
-
-def _read_start(path: Path, most: int) -> bytes:
-    """At most `most` bytes of a regular file."""
-    with open_regular(path) as file:
-        return file.read(most)
 
 
 def as_bundle(bundle: str | Path | Bundle, public_key: str | Path | None) -> Bundle:

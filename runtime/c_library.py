@@ -34,20 +34,29 @@ def find_compiler() -> tuple[str, ...] | None:
 class Library:
     """The functions of `generator.h` on batches. Raises EngineError where one of them refuses its arguments."""
 
-    def __init__(self, files: Mapping[str, bytes], compiler: Sequence[str], flags: Sequence[str] = _FLAGS) -> None:
-        """files: both, by name. Raises EngineError where they do not compile or fail their self-test."""
+    def __init__(
+        self,
+        files: Mapping[str, bytes],
+        compiler: Sequence[str],
+        flags: Sequence[str] = _FLAGS,
+        source: str = C_SOURCE_NAME,
+    ) -> None:
+        """files: the header and the source of that name. Raises EngineError where they do not compile or fail their
+        self-test.
+        """
+        self.source = source
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            for name in (C_HEADER_NAME, C_SOURCE_NAME):
+            for name in (C_HEADER_NAME, source):
                 (Path(folder) / name).write_bytes(files[name])
             target = Path(folder) / "generator.so"
-            command = [*compiler, *flags, "-o", target.name, C_SOURCE_NAME]
+            command = [*compiler, *flags, "-o", target.name, source]
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
             if done.returncode:
-                raise EngineError(f"{compiler[0]} refuses {C_SOURCE_NAME}: {' '.join(done.stderr.split())[:300]}")
+                raise EngineError(f"{compiler[0]} refuses {source}: {' '.join(done.stderr.split())[:300]}")
             self._functions = ctypes.CDLL(str(target))
         found = self._functions.vae_self_test()
         if found:
-            raise EngineError(f"{C_SOURCE_NAME} compiled by {compiler[0]}: vae_self_test returns {found}")
+            raise EngineError(f"{source} compiled by {compiler[0]}: vae_self_test returns {found}")
         self.compiler = _version(compiler)
 
     def latents(
@@ -101,7 +110,7 @@ class Library:
         ]
         code = getattr(self._functions, name)(*pointers)
         if code:
-            raise EngineError(f"{name} of {C_SOURCE_NAME} refuses {_ERRORS.get(code, code)}")
+            raise EngineError(f"{name} of {self.source} refuses {_ERRORS.get(code, code)}")
 
 
 def _prior(label: int, temperature: float) -> tuple[ctypes.c_int64, ctypes.c_float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy.typing as npt
 
 from runtime.bundle import Bundle
 from runtime.errors import BundleError
+from runtime.files.arrays import ArrayHeader, read_headers
 from runtime.manifest import GOLDEN_NAME, Manifest, Metadata
 
 SAMPLES, IMAGES = 8, 4
@@ -47,19 +47,23 @@ def read_golden(bundle: Bundle) -> Golden:
     Raises BundleError where one is missing, unknown, or not of exactly the rows that it should have.
     """
     path = bundle.folder / GOLDEN_NAME
-    golden: Golden = {}
     arrays = _arrays_of(bundle.manifest)
     try:
         content = bundle.read(GOLDEN_NAME)
         if not content.startswith(_ARCHIVE_START):  # an archive may have other content before it
             raise BundleError(f"{path}: is no .npz")
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            names = [member.filename for member in archive.infolist()]
-            if sorted(names) != sorted(f"{name}.npy" for name in arrays):
-                raise BundleError(f"{path}: should hold {', '.join(arrays)} but holds {', '.join(names) or 'nothing'}")
-            for name, (dtype, letters) in arrays.items():
-                with archive.open(f"{name}.npy") as member:
-                    golden[name] = _read_array(member, np.dtype(dtype), _sizes(letters, bundle.manifest.metadata))
+        found = read_headers(io.BytesIO(content))
+        if found.keys() != arrays.keys():
+            raise BundleError(f"{path}: should hold {', '.join(arrays)} but holds {', '.join(found) or 'nothing'}")
+        for name, (dtype, letters) in arrays.items():
+            header = ArrayHeader(_sizes(letters, bundle.manifest.metadata), np.dtype(dtype))
+            if found[name] != header:
+                raise BundleError(
+                    f"{path}: {name} should be {header.dtype} {header.shape} but is {found[name].dtype} "
+                    f"{found[name].shape}"
+                )
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            golden = {name: archive[name] for name in arrays}
     except BundleError:
         raise
     except Exception as error:  # zipfile and NumPy raise whatever damaged bytes cause
@@ -99,17 +103,3 @@ def _sizes(letters: str, metadata: Metadata) -> tuple[int, ...]:
     channels, height, width = metadata.image_shape
     sizes = {"S": SAMPLES, "I": IMAGES, "L": metadata.latent_dim, "C": channels, "H": height, "W": width}
     return tuple(sizes[letter] for letter in letters)
-
-
-def _read_array(member: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """One `.npy`, its header first. member: a file opened for reading."""
-    if np.lib.format.read_magic(member) != (1, 0):
-        raise ValueError(f"{member.name} is not of version 1.0")
-    found = np.lib.format.read_array_header_1_0(member)
-    if found != (shape, False, dtype):
-        raise ValueError(f"{member.name} should be {dtype} {shape} but is {found[2]} {found[0]}")
-    size = dtype.itemsize * int(np.prod(shape))
-    content = member.read(size + 1)
-    if len(content) != size:
-        raise ValueError(f"{member.name} should hold {size:,} bytes of numbers")
-    return np.frombuffer(content, dtype).reshape(shape)

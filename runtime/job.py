@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import InputError, OutputError
-from runtime.files.atomic import read_text, replacing
+from runtime.files.atomic import replacing
+from runtime.files.regular import read_text
 from runtime.labels import InTurn, Label
 from runtime.machine.description import cpu, versions
 from runtime.providers import CPU
@@ -21,7 +22,7 @@ class SampleJob:
     """A range of images. Equal jobs give equal bytes on one machine."""
 
     pair_id: str
-    """Pair id of the bundle's weights."""
+    """Pair id of the bundle, a hash of the model's weights and prior."""
     decoder_sha256: str
     precision: str
     seed: int
@@ -32,7 +33,7 @@ class SampleJob:
     """Index of the first image."""
     num: int
     labels: tuple[int, ...] | None = field(default=None, kw_only=True)
-    """Numbers of classes that the images are of in turn, by their index; None for any class."""
+    """Class numbers: image i is of class labels[i % len(labels)]. None for any class."""
     providers: tuple[str, ...] | None = field(default=None, kw_only=True)
     """Execution providers of onnxruntime; None for the CPU alone."""
 
@@ -48,10 +49,11 @@ class SampleJob:
         shard: tuple[int, int] = (0, 1),
         labels: Sequence[Label] = (),
     ) -> SampleJob:
-        """Part `shard`, (index, count), of the images `first` … `first + num - 1`.
+        """Shard number i of n of the images `first` … `first + num - 1`, for `shard` (i, n), i from 0.
 
-        The parts are as equal as can be, and in their order they make the whole. Raises InputError where there are
-        more parts than images, or a class is unknown. labels: of classes, which the images are of in turn.
+        Shards differ in size by at most one image, and in their order they make the whole. labels: classes by name or
+        number, which the images take in turn, by index. Raises InputError where there are more shards than images, or a
+        class is unknown.
         """
         which, parts = shard
         if parts > num:
@@ -77,8 +79,8 @@ class SampleJob:
         return None if self.labels is None else InTurn(self.labels)
 
     def described(self) -> dict[str, Any]:
-        """The job as a dictionary for JSON; without labels and providers where none were asked for, as older
-        versions wrote it.
+        """The job as a dictionary for JSON. Labels and providers are left out where none were asked for, so that the
+        record equals that of versions before these options.
         """
         return {name: value for name, value in asdict(self).items() if value is not None}
 
@@ -94,13 +96,13 @@ class SampleJob:
 
 
 def write_record(job: SampleJob, path: Path) -> None:
-    """Put the job's line into the file `path`."""
+    """Write the job's line of JSON to the file `path`, atomically."""
     with replacing(path) as temporary:
         temporary.write_text(job.to_json(), encoding="utf-8")
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The job in a file of `write_record`. Raises OutputError where it is missing or is none."""
+    """The job that `write_record` wrote to `path`. Raises OutputError where there is no such record."""
     try:
         record = json.loads(read_text(path))["job"]
         if not isinstance(record, dict):
@@ -113,7 +115,7 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def is_record(path: Path) -> bool:
-    """Whether there is a file of `write_record` at `path`."""
+    """Whether `path` is a file that `write_record` wrote."""
     try:
         return bool(read_record(path))
     except OutputError:
@@ -121,7 +123,10 @@ def is_record(path: Path) -> bool:
 
 
 def check_same(job: SampleJob, path: Path, *, ignoring: tuple[str, ...] = ()) -> None:
-    """Raise OutputError, naming the first difference, where the record at `path` is of another job."""
+    """Raise OutputError, naming the first difference, where the record at `path` is of another job.
+
+    ignoring: names of fields that may differ.
+    """
     found = read_record(path)
     for name, value in json.loads(json.dumps(asdict(job))).items():
         if name not in ignoring and found.get(name) != value:

@@ -42,7 +42,6 @@ MOST_TABLE_ENTRIES = 1 << 22
 
 _FEWEST_SLOTS = 2  # a shift by 32, which one slot would need, is undefined in C
 _LARGEST_NOISE = 1000.0  # far beyond what the noise times any sensible temperature reaches
-_MOST_BYTES = 2**30
 _DTYPES = {"shift": "<f4", "scale": "<f4", "component_class": "<i8", "thresholds": "<u4", "aliases": "<u4"}
 
 _Floats = npt.NDArray[np.float32]
@@ -239,13 +238,12 @@ class Prior:
     @classmethod
     def from_npz(cls, content: bytes, name: str, classes: Sequence[str]) -> Prior:
         """Read `prior.npz`, which need not be trusted; `name` is for the words of an error. Raises BundleError."""
-        import zipfile
+        from runtime.files.arrays import read_headers
 
         try:
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                size = sum(member.file_size for member in archive.infolist())
-            if size > _MOST_BYTES:
-                raise BundleError(f"{name}: unpacks to {size:,} bytes, which no prior does")
+            size = sum(header.nbytes for header in read_headers(io.BytesIO(content)).values())
+            if size > len(content):  # `to_npz` stores the arrays as they are
+                raise BundleError(f"{name}: would unpack from {len(content):,} to {size:,} bytes, which no prior does")
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 found = {key: arrays[key] for key in arrays.files}
         except BundleError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from runtime.arguments import as_array, check_integer, check_precision, check_threads
+from runtime.arguments import as_array, check_integer, check_latents, check_precision, check_threads
 from runtime.blocks import Blocks
 from runtime.bundle import Bundle, as_bundle
 from runtime.errors import BundleError, InputError
@@ -19,12 +19,11 @@ from runtime.noise import POSTERIOR_STREAM, standard_normal
 from runtime.providers import check_providers
 from runtime.session import GraphSession
 
-_FAR = 2.0  # of a latent from 0, in standard deviations of N(0, I)
-_AT_ONCE = 128  # latents whose effects are computed together
-
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_FAR = 2.0  # `effects` compares a latent at -2 and at 2, in standard deviations of N(0, I)
+_AT_ONCE = 128  # latents whose effects are computed together
 _Pixels = npt.NDArray[np.uint8]
 _Floats = npt.NDArray[np.float32]
 Images: TypeAlias = "npt.NDArray[Any] | str | Path | Image | Sequence[str | Path | Image]"
@@ -47,12 +46,10 @@ class Reconstructor:
         public_key: str | Path | None = None,
         providers: Sequence[str] | None = None,
     ) -> None:
-        """bundle: a folder made by `vae-export`. precision: float32, int8 or fp16, which the bundle must hold.
-        threads: None means all CPUs that this process may use. public_key: PEM file of the key that must have signed
-        the bundle; None asks for no signature. providers: as for `Sampler`.
+        """Arguments as for `Sampler`.
 
-        Raises BundleError if the bundle is missing or damaged, or its encoder and decoder belong to different models,
-        and for providers what `Sampler` raises.
+        Raises what `Sampler` raises, and BundleError also where the bundle has no encoder, or its encoder and decoder
+        belong to different models.
         """
         self.bundle = as_bundle(bundle, public_key)
         self.threads = check_threads(threads)
@@ -78,7 +75,8 @@ class Reconstructor:
     def reconstruct(self, images: Images) -> _Pixels:
         """Images → their reconstructions through the posterior mean, uint8 (N, H, W, C).
 
-        images: uint8 (N, H, W, C), a file name, a Pillow image, or a list of names and Pillow images.
+        images: uint8 (N, H, W, C), a file name, a Pillow image, or a list of names and Pillow images. Files and Pillow
+        images are converted to the model's size and mode. Raises InputError for arrays of another shape or dtype.
         """
         pixels = self._as_array(images)
         self._check_uint8(pixels)
@@ -87,7 +85,7 @@ class Reconstructor:
     def show(self, images: Images, *, scale: int = 3) -> Image:
         """Each image above its reconstruction, with the mean absolute error in grey levels, as a Pillow image.
 
-        images: as for `reconstruct`. scale: every pixel becomes a square of that many.
+        images: as for `reconstruct`. scale: side of the square that each image pixel becomes, in pixels.
         """
         from runtime.images.png import to_pillow
         from runtime.images.sheet import comparison
@@ -134,12 +132,11 @@ class Reconstructor:
         return mean, log_var
 
     def decode(self, z: npt.ArrayLike) -> _Pixels:
-        """Latents (N, latent_dim) → images uint8 (N, H, W, C)."""
-        latents = as_array("z", z, np.float32)
-        if latents.ndim != 2 or latents.shape[1] != self.latent_dim or not len(latents):
-            raise InputError(f"z should have the shape (N, {self.latent_dim}), N at least 1, but has {latents.shape}")
-        if not np.isfinite(latents).all():
-            raise InputError("z should be finite, but holds NaN or infinity")
+        """Latents float32 (N, latent_dim), N at least 1 → images uint8 (N, H, W, C). `Sampler.decode` gives float32.
+
+        Raises InputError for another shape, NaN and infinity.
+        """
+        latents = check_latents(z, self.latent_dim, fewest=1)
         channels, height, width = self.image_shape
         pixels = np.empty((len(latents), height, width, channels), np.uint8)
 
@@ -159,16 +156,16 @@ class Reconstructor:
         fill: Callable[[int, int], Sequence[npt.NDArray[Any]]],
         take: Callable[[int, int, Sequence[npt.NDArray[Any]]], None],
     ) -> None:
-        """`Blocks.run` for so many images."""
+        """Run `graph` for `count` images; `fill` and `take` as for `Blocks.run`."""
         pixels = int(np.prod(self.image_shape))
         blocks = Blocks.for_graph(graph, pixels, self.bundle.manifest.largest_batch)
         blocks.run(graph, 0, count, self.threads, fill, take)
 
-    def sample_posterior(self, images: npt.NDArray[Any], seed: int, *, first: int = 0) -> _Pixels:
+    def sample_posterior(self, images: Images, seed: int, *, first: int = 0) -> _Pixels:
         """One random reconstruction of each image: uint8 (N, H, W, C).
 
-        z = mean + exp(log_var / 2) · noise (Kingma & Welling 2014, section 2.4), the noise that of the indices
-        `first` … `first + N - 1` of `seed` in the posterior's stream. images: as for `encode`.
+        z = mean + exp(log_var / 2) · noise (Kingma & Welling 2014, section 2.4). The noise of image i is that of
+        (seed, first + i) in the posterior stream. images: as for `encode`.
         """
         mean, log_var = self.encode(images)
         indices = np.arange(first, first + len(mean))
@@ -176,10 +173,11 @@ class Reconstructor:
         return self.decode(mean + np.exp(log_var / 2) * noise)
 
     def interpolate(self, a: _Pixels, b: _Pixels, steps: int, *, spherical: bool = False) -> _Pixels:
-        """Interpolate in latent space from image `a` to image `b`, uint8 (H, W, C): uint8 (steps, H, W, C).
+        """Images from `a` to `b`, each uint8 (H, W, C), along a path in the latent space: uint8 (steps, H, W, C).
 
-        spherical: along the great arc between the two latents (Shoemake 1985) instead of the straight line. The line
-        passes closer to the origin than samples of the prior usually are.
+        steps: at least 2; the first and the last image are the reconstructions of `a` and `b`. spherical: along the
+        great arc between the two latents (Shoemake 1985) instead of the straight line. The line passes closer to the
+        origin than samples of the prior usually are.
         """
         steps = check_integer("steps", steps, 2)
         start, stop = self.encode(self._pair(a, b))[0].astype(np.float64)
@@ -214,7 +212,10 @@ class Reconstructor:
         )
 
     def _effects(self, mean: _Floats, dimensions: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Of some latents, (D,); all of them at once would be a gigabyte of pictures for spatial latents."""
+        """Effects of the latents `dimensions`, int64 (D,): float64 (D,). mean: (1, latent_dim).
+
+        Called for a part of the latents at a time: a spatial latent has so many that their images are a gigabyte.
+        """
         pairs, rows = mean.repeat(2 * len(dimensions), axis=0), np.arange(len(dimensions))
         pairs[2 * rows, dimensions], pairs[2 * rows + 1, dimensions] = -_FAR, _FAR
         pixels = self.decode(pairs).astype(np.int16)
@@ -222,10 +223,10 @@ class Reconstructor:
         return effects
 
     def variations(self, image: _Pixels, num: int, *, spread: float = 1.0, seed: int = 0) -> _Pixels:
-        """`num` images that the encoder takes for much the same as `image`, uint8 (H, W, C): uint8 (num, H, W, C).
+        """`num` images like `image`, uint8 (H, W, C): decoded draws from its posterior, uint8 (num, H, W, C).
 
-        Draws from the posterior of `image`, with `spread` times its standard deviation. seed: of the draws, those of
-        the posterior's stream and the indices 0 … num - 1.
+        spread: factor on the posterior's standard deviation, at least 0. The noise of image i is that of (seed, i) in
+        the posterior stream.
         """
         if num < 1:
             raise InputError(f"num should be at least 1, but is {num}")
@@ -247,10 +248,10 @@ class Reconstructor:
     def move(self, image: _Pixels, toward: Label | npt.NDArray[Any], amount: float | Sequence[float] = 1.0) -> _Pixels:
         """`image`, uint8 (H, W, C), moved in the latent space: uint8 (A, H, W, C), one for each amount.
 
-        toward: a direction float (latent_dim,), such as `direction` gives, or a class by name or number: the way from
-        the mean of the class that the image most likely is of to the mean of that class, so that its style stays.
-        amount: how far, 0 for the reconstruction and 1 for the whole way; one, or several. Raises InputError for an
-        unknown class, and for a bundle whose prior has none.
+        toward: a direction float (latent_dim,), such as `direction` gives, or a class by name or number. The direction
+        to a class leads from the prior mean of the image's most likely class to the prior mean of that class; being a
+        difference of means, it leaves the style of the image as it is. amount: how far, 0 for the reconstruction and 1
+        for the whole way; one, or several. Raises InputError for an unknown class, and for any if there is none.
         """
         start = self.encode(np.asarray(image)[np.newaxis])[0].astype(np.float64)
         way = self._way(start, toward) if isinstance(toward, (int, str)) else np.asarray(toward, np.float64)
@@ -258,11 +259,11 @@ class Reconstructor:
             raise InputError(f"a direction should have the shape ({self.latent_dim},), but has {way.shape}")
         amounts = np.atleast_1d(np.asarray(amount, np.float64))
         if amounts.ndim != 1 or not len(amounts) or not np.isfinite(amounts).all():
-            raise InputError("amount should be a finite number or several, but is not")
+            raise InputError(f"amount should be a finite number or a sequence of them, but is {amount!r}")
         return self.decode(start + amounts[:, np.newaxis] * way)
 
     def _way(self, z: npt.NDArray[np.float64], label: Label) -> npt.NDArray[np.float64]:
-        """From the mean of the class that the latent z, (1, L), is most likely of, to that of another: (L,)."""
+        """From the mean of the most likely class of the latent z, (1, L), to the mean of `label`: (L,)."""
         prior = self.bundle.prior()
         number = class_number(prior, label)
         assert prior is not None  # otherwise there would be no such class
@@ -300,7 +301,10 @@ class Reconstructor:
 def _arc(
     start: npt.NDArray[np.float64], stop: npt.NDArray[np.float64], weight: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Points on the arc between two vectors (L,), with interpolated lengths: (steps, L). weight: (steps, 1)."""
+    """Points on the arc between two vectors (L,), with interpolated lengths: (steps, L). weight: (steps, 1).
+
+    Spherical linear interpolation of the directions (Shoemake 1985), linear interpolation of the norms.
+    """
     norms = float(np.linalg.norm(start)), float(np.linalg.norm(stop))
     line: npt.NDArray[np.float64] = (1 - weight) * start + weight * stop
     if min(norms) == 0:

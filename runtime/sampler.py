@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.arguments import (
-    as_array,
     check_indices,
     check_integer,
+    check_latents,
     check_precision,
     check_temperature,
     check_threads,
@@ -56,11 +56,11 @@ class Sampler:
         public_key: str | Path | None = None,
         providers: Sequence[str] | None = None,
     ) -> None:
-        """bundle: a folder made by `vae-export`. precision: float32, int8 or fp16, which the bundle must hold.
-        threads: None means as many as this process may use. public_key: PEM file of the key that must have signed the
-        bundle; None asks for no signature. providers: execution providers of onnxruntime by name, such as "openvino",
-        the preferred one first; None means the CPU. What they cannot compute is computed by the CPU only if "cpu" is
-        among them.
+        """bundle: a folder made by `vae-export`, or an open `Bundle`. precision: float32, int8 or fp16, of which the
+        bundle must hold the files. threads: None means one for each CPU that this process may use. public_key: PEM file
+        of the key that must have signed the bundle; None asks for no signature. providers: execution providers of
+        onnxruntime by name, such as "openvino", the preferred one first; None means the CPU. What they cannot compute
+        is computed by the CPU only if "cpu" is among them.
 
         Raises BundleError where the bundle is missing or damaged, InputError for a provider that is not installed, and
         EngineError for one that does not start or cannot run the decoder.
@@ -116,9 +116,10 @@ class Sampler:
     ) -> npt.NDArray[np.uint8]:
         """Images `first` … `first + num - 1` of `seed`: uint8 (num, H, W, C).
 
-        temperature: scales the noise around the centre of a component, or around 0; below 1 gives more typical images,
-        above 1 more unusual ones. label: a class by name or number, one for each image, or `InTurn`; None for any.
-        Raises InputError for an unknown class, and where there are none.
+        num: at least 1; seeds and indices: 0 … 2**63 - 1. temperature: factor from 0 to 1e30 on the noise, which is
+        centred on the mean of a mixture component, or on 0; below 1 gives more typical images, above 1 more unusual
+        ones. label: a class by name or number, one for each image, or `InTurn`; None for any.
+        Raises InputError for a value out of range, an unknown class, and any class where the bundle has none.
         """
         first, num = _check_range(first, num)
         if num < self._blocks.rows:
@@ -130,7 +131,7 @@ class Sampler:
     def show(self, num: int = 64, *, seed: int = 0, columns: int = 8, scale: int = 3, label: Labels = None) -> Image:
         """Samples 0 … num - 1 of `seed` as one Pillow image, `columns` in a row; a notebook displays it.
 
-        scale: every pixel becomes a square of that many. label: see `sample`.
+        scale: side of the square that each image pixel becomes, in pixels. label: as for `sample`.
         """
         from runtime.images.png import to_pillow
         from runtime.images.sheet import grid
@@ -140,7 +141,7 @@ class Sampler:
     def sample_indices(
         self, indices: npt.ArrayLike, *, seed: int = 0, temperature: float = 1.0, label: Labels = None
     ) -> npt.NDArray[np.uint8]:
-        """Images of any indices, in their order: uint8 (N, H, W, C). label: as for `sample`."""
+        """Images of any indices, integers (N,), in their order: uint8 (N, H, W, C). Arguments as for `sample`."""
         chosen = check_indices(indices)
         if len(chosen) < self._blocks.rows:  # one call, of just these: a whole block takes longer than a few images
             z = self.latents(chosen, seed=seed, temperature=temperature, label=label)
@@ -166,7 +167,8 @@ class Sampler:
         """The same images as `sample`, in batches: uint8 (batch_size, H, W, C), the last one shorter.
 
         The next batches are computed while the caller uses this one, and memory does not grow with `num`. batch_size:
-        None means whatever comes out fastest, in batches of unequal sizes.
+        None means whatever comes out fastest, in batches of unequal sizes. Raises what `sample` raises, at the call
+        rather than at the first batch.
         """
         first, num = _check_range(first, num)
         if batch_size is not None:
@@ -175,11 +177,38 @@ class Sampler:
         pieces = self._pieces(first, num, self._range_latents(first, num, seed, temperature, label))
         return pieces if batch_size is None else _recut(pieces, num, batch_size)
 
-    def _pieces(self, first: int, num: int, latents: _Latents) -> Iterator[npt.NDArray[np.uint8]]:
-        """A range in pieces of one task; each is computed by one thread, and one more than that is under way.
+    def latents(
+        self, indices: npt.ArrayLike, *, seed: int = 0, temperature: float = 1.0, label: Labels = None
+    ) -> npt.NDArray[np.float32]:
+        """Latents of any indices from the bundle's prior: float32 (N, latent_dim). Arguments as for `sample`."""
+        chosen = check_indices(indices)
+        numbers = class_numbers(self._prior, label, len(chosen))
+        return self._latents(chosen, seed, temperature, numbers, slice(None))
 
-        Their memory is asked for in the thread that will also let go of it. Asked for in the others, it would be
-        scattered over as many heaps as there are threads, and the peak would creep up with the number of images.
+    def labels(self, indices: npt.ArrayLike, *, seed: int = 0, label: Labels = None) -> npt.NDArray[np.int64]:
+        """Class of each sample: int64 (N,), numbers of `classes`, -1 where there are none. label: as for `sample`."""
+        chosen = check_indices(indices)
+        numbers = class_numbers(self._prior, label, len(chosen))(chosen, slice(None))
+        if self._prior is None:
+            return np.full(len(chosen), ANY_CLASS)
+        return self._prior.labels(seed, chosen, numbers)
+
+    def decode(self, z: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Latents float32 (N, latent_dim) → images float32 (N, C, H, W) in [0, 1]. `Reconstructor.decode` gives uint8.
+
+        Raises InputError for another shape, NaN and infinity.
+        """
+        latents = np.ascontiguousarray(check_latents(z, self.latent_dim))
+        rows = self.bundle.manifest.largest_batch or len(latents) or 1
+        images = [self._decoder.run(latents[start : start + rows])[0] for start in range(0, max(1, len(latents)), rows)]
+        return images[0] if len(images) == 1 else np.concatenate(images)
+
+    def _pieces(self, first: int, num: int, latents: _Latents) -> Iterator[npt.NDArray[np.uint8]]:
+        """The images of a range in order, in pieces of one task, each computed by one thread.
+
+        One task more than there are threads is submitted, so that no thread waits for the caller. The memory of a piece
+        is allocated here, in the thread that also frees it: allocated in the workers, it would be scattered over as
+        many heaps as there are threads, and the peak would creep up with the number of images.
         """
         tasks = iter(self._blocks.tasks(first, num, self._blocks.task))
         with ThreadPoolExecutor(self.threads) as pool:
@@ -211,7 +240,7 @@ class Sampler:
     def _draw(
         self, first: int, pixels: npt.NDArray[np.uint8], latents: _Latents, threads: int
     ) -> npt.NDArray[np.uint8]:
-        """Fill `pixels` (N, H, W, C), and give it back: the images of `latents` from `first`, in whole blocks."""
+        """Fill `pixels` (N, H, W, C) with the decoded `latents` of `first` … `first + N - 1`, and return it."""
 
         def fill(start: int, stop: int) -> Sequence[npt.NDArray[Any]]:
             return [latents(start, stop)]
@@ -222,39 +251,12 @@ class Sampler:
         self._blocks.run(self._decoder, first, len(pixels), threads, fill, take)
         return pixels
 
-    def latents(
-        self, indices: npt.ArrayLike, *, seed: int = 0, temperature: float = 1.0, label: Labels = None
-    ) -> npt.NDArray[np.float32]:
-        """Latents of any indices from the bundle's prior: float32 (N, latent_dim). Arguments as for `sample`."""
-        chosen = check_indices(indices)
-        numbers = class_numbers(self._prior, label, len(chosen))
-        return self._latents(chosen, seed, temperature, numbers, slice(None))
-
     def _latents(
         self, indices: npt.NDArray[Any], seed: int, temperature: float, numbers: ClassNumbers, which: slice
     ) -> npt.NDArray[np.float32]:
         check_temperature(temperature)
         labels = numbers(indices, which)
         return prior_latents(self._prior, seed, indices, self.latent_dim, labels, temperature)
-
-    def labels(self, indices: npt.ArrayLike, *, seed: int = 0, label: Labels = None) -> npt.NDArray[np.int64]:
-        """Class of each sample: int64 (N,), numbers of `classes`, -1 where there are none. label: as for `sample`."""
-        chosen = check_indices(indices)
-        numbers = class_numbers(self._prior, label, len(chosen))(chosen, slice(None))
-        if self._prior is None:
-            return np.full(len(chosen), ANY_CLASS)
-        return self._prior.labels(seed, chosen, numbers)
-
-    def decode(self, z: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """Latents float32 (N, latent_dim) → images float32 (N, C, H, W) in [0, 1]."""
-        latents = np.ascontiguousarray(as_array("z", z, np.float32))
-        if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
-            raise InputError(f"z should have the shape (N, {self.latent_dim}), but has {latents.shape}")
-        if not np.isfinite(latents).all():
-            raise InputError("z should be finite, but holds NaN or infinity")
-        rows = self.bundle.manifest.largest_batch or len(latents) or 1
-        images = [self._decoder.run(latents[start : start + rows])[0] for start in range(0, max(1, len(latents)), rows)]
-        return images[0] if len(images) == 1 else np.concatenate(images)
 
 
 def _in_turns(latents: _Latents) -> _Latents:

@@ -25,8 +25,8 @@ from runtime.providers import CPU, short_name
 
 LARGE = 2**26
 """Multiplications for one image from which on a block holds no more images than keep the weights busy."""
-SHARED = 2**30
-"""The same from which on threads share a call, some ten milliseconds of one; below, waking them costs as much."""
+SHARED = 2**27
+"""The same from which on threads share a call, some milliseconds of one; below, waking them costs as much."""
 
 _ORT_TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)", "uint8": "tensor(uint8)"}
 

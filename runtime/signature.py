@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import BundleError, InputError
-from runtime.files.atomic import open_regular
+from runtime.files.regular import read_small
 from runtime.manifest import MANIFEST_NAME
 
 SIGNATURE_NAME = f"{MANIFEST_NAME}.sig"
@@ -68,11 +68,7 @@ def verify_signature(folder: Path, manifest: bytes, public_key: str | Path) -> N
 
 def _read(path: Path, kind: type[InputError] | type[BundleError]) -> bytes:
     try:
-        with open_regular(path) as file:
-            content = file.read(_MOST_BYTES + 1)
+        return read_small(path, _MOST_BYTES)
     except OSError as error:
-        hint = "; the bundle is not signed" if kind is BundleError else ""
+        hint = "; the bundle is not signed" if kind is BundleError and isinstance(error, FileNotFoundError) else ""
         raise kind(f"{path}: {error.strerror or error}{hint}") from error
-    if len(content) > _MOST_BYTES:
-        raise kind(f"{path}: is larger than {_MOST_BYTES:,} bytes, which no key or signature is")
-    return content

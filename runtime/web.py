@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from runtime.bundle import Bundle
 from runtime.errors import BundleError, InputError, OutputError
+from runtime.files.regular import open_regular
 from runtime.manifest import MANIFEST_NAME
 from runtime.onnx_guard.checked import read_checked
 
@@ -142,7 +143,10 @@ class _Handler(BaseHTTPRequestHandler):
             if name == MANIFEST_NAME:
                 return bundle.manifest.to_json().encode("utf-8")
             return read_checked(bundle, name) if name in bundle.manifest.files else None
-        return self._routes[path].read_bytes() if path in self._routes else None
+        if path not in self._routes:
+            return None
+        with open_regular(self._routes[path]) as file:
+            return file.read()
 
     def end_headers(self) -> None:
         for name, value in _HEADERS.items():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from export.cli import export
 from runtime.cli import reconstruct, sample, verify, web
-from tests.runtime.test_hostile import fuzz
+from tests.fuzzing import fuzz
 from trainer.cli.evaluate import evaluate
 from trainer.cli.sweep import sweep
 from trainer.cli.train import train

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from trainer.errors import SettingsError
 
 CHOICES = {
-    "network": ("mlp", "conv", "resize-conv"),
-    "activation": ("relu", "tanh"),
+    "network": ("mlp", "conv", "resize-conv", "conv4x4"),
+    "activation": ("relu", "tanh", "silu"),
     "likelihood": ("bernoulli", "gaussian", "continuous-bernoulli", "calibrated-gaussian"),
     "bound": ("elbo", "iwae", "dreg"),
     "binarize": ("none", "dynamic", "static-threshold"),
@@ -38,10 +38,11 @@ class Settings:
     """Weight of the KL term (Higgins et al. 2017); 1 is a bound on log p(x)."""
     seed: int = 0
     network: str = "mlp"
-    """mlp; conv: residual convolutions; resize-conv: the same with a decoder that resizes and convolves, for photos."""
+    """mlp; conv: residual convolutions; and without the checkerboard of conv on photos: resize-conv, the same with a
+    decoder that resizes and convolves; conv4x4, one convolution of 4×4 a stage and no residual blocks."""
     batch_norm: bool = False
     activation: str = "relu"
-    """relu or tanh."""
+    """relu, tanh or silu (x · σ(x))."""
     likelihood: str = "bernoulli"
     """bernoulli, gaussian (squared error), continuous-bernoulli, or calibrated-gaussian (Gaussian pixels with one
     variance that is learned; needs no β: Rybkin, Daniilidis & Levine 2021)."""
@@ -125,13 +126,14 @@ PRESETS = {
     # `adapted` gives it more stages and latents for larger images, and enough epochs for `_PHOTO_STEPS`.
     "photo": Settings(
         "photo",
-        hidden=(24, 48, 96),
+        hidden=(16, 32),
         latent_dim=64,
         batch_size=32,
         epochs=20,
         clip_norm=None,
-        learning_rate=2e-3,
-        network="resize-conv",
+        learning_rate=4e-3,
+        network="conv4x4",
+        activation="silu",
         likelihood="calibrated-gaussian",
         schedule="cosine",
         # A horizon of 100 steps, since the shortest runs have but a few hundred by the first preview.
@@ -140,8 +142,8 @@ PRESETS = {
 }
 
 _PHOTO_STEPS = 4000  # fewer give brown blobs, however few images there are
-_PHOTO_STAGES = (24, 48, 96, 192, 192)  # channels; each stage halves the sides
-_PHOTO_LAST_SIDE = 4  # pixels, of the last stage
+_PHOTO_STAGES = (16, 32, 64, 128, 128)  # channels; each stage halves the sides
+_PHOTO_LAST_SIDE = 8  # pixels, of the last stage
 _GRAY_SIDE = 32  # a small gray image has no need of the photo preset
 
 
@@ -154,7 +156,7 @@ def preset_for(image_shape: tuple[int, int, int]) -> str:
 def adapted(preset: str, image_shape: tuple[int, int, int], images: int) -> Settings:
     """The settings of a preset for so many training images (C, H, W). Only photo depends on them.
 
-    It takes as many stages as leave 4 pixels a side, 64 latents for sides up to 32 and 128 for larger ones, and enough
+    It takes as many stages as leave 8 pixels a side, 64 latents for sides up to 32 and 128 for larger ones, and enough
     epochs for 4,000 steps.
     """
     settings = PRESETS[preset]

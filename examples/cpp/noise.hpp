@@ -16,6 +16,7 @@ namespace vae {
 
 using Words = std::array<std::uint32_t, 4>;
 
+/// Four random words from the counter c and a 64-bit key, its low word first: the cipher runs ten rounds.
 inline Words philox4x32(Words c, std::uint32_t key0, std::uint32_t key1) {
     for (int round = 0; round < 10; ++round) {
         const std::uint64_t product0 = std::uint64_t{0xD2511F53} * c[0];

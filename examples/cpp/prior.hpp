@@ -45,12 +45,12 @@ public:
         }
     }
 
-    /// Component of sample `index` of `seed`. label: number of a class, or -1 for any.
+    /// Component of sample `index` of `seed`, by an alias table (Walker 1977). label: number of a class, or -1 for any.
     std::size_t component(std::uint64_t seed, std::uint64_t index, std::int64_t label = -1) const {
         if (label < -1 || label >= static_cast<std::int64_t>(classes_)) {
             throw std::runtime_error("class " + std::to_string(label) + " should be below " + std::to_string(classes_));
         }
-        const Words counter{static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32), 0, 2};
+        const Words counter{static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32), 0, 2};  // stream 2
         const std::uint32_t word =
             philox4x32(counter, static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32))[0];
         const std::size_t slot = word >> (32 - std::countr_zero(slots_));

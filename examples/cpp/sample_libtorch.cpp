@@ -1,5 +1,6 @@
 // Seed to picture with libtorch: sample_libtorch BUNDLE SEED INDEX OUTPUT.pgm [CLASS]
-// CLASS is the number of a class, for bundles that can draw classes; without one, any. sampler.pt holds the noise and the decoder, so the host only passes numbers in and takes pixels out.
+// CLASS is the number of a class, for bundles that can draw classes; without one, any. sampler.pt holds the noise and the
+// decoder, so the host only passes numbers in and takes pixels out.
 #include <torch/script.h>
 
 #include <cstdio>

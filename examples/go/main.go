@@ -1,50 +1,37 @@
-// Seed and index to a picture, through cgo: sample SEED INDEX PICTURE.png. Go compiles generator.c by itself.
+// Seed and index to a picture: sample SEED INDEX PICTURE.png [CLASS]. What calls the C source is in generator.go.
 package main
 
-// #cgo CFLAGS: -O2
-// #include "generator.h"
-import "C"
-
 import (
-	"fmt"
 	"image"
 	"image/color"
 	"image/png"
 	"log"
 	"os"
 	"strconv"
-	"unsafe"
 )
-
-// Sample draws one image: height, width, channels.
-func Sample(seed, index uint64) ([]byte, error) {
-	pixels := make([]byte, C.VAE_HEIGHT*C.VAE_WIDTH*C.VAE_CHANNELS)
-	address := (*C.uint8_t)(unsafe.Pointer(&pixels[0]))
-	if code := C.vae_sample(C.uint64_t(seed), C.uint64_t(index), -1, 1, address); code != C.VAE_OK {
-		return nil, fmt.Errorf("vae_sample: error %d, see generator.h", code)
-	}
-	return pixels, nil
-}
 
 func main() {
 	log.SetFlags(0)
-	if len(os.Args) != 4 {
-		log.Fatal("usage: sample SEED INDEX PICTURE.png")
+	if len(os.Args) != 4 && len(os.Args) != 5 {
+		log.Fatal("usage: sample SEED INDEX PICTURE.png [CLASS]")
 	}
-	if code := C.vae_self_test(); code != C.VAE_OK {
-		log.Fatalf("vae_self_test: error %d, see generator.h", code)
-	}
+	check(SelfTest())
 	seed, err := strconv.ParseUint(os.Args[1], 10, 64)
 	check(err)
 	index, err := strconv.ParseUint(os.Args[2], 10, 64)
 	check(err)
-	pixels, err := Sample(seed, index)
+	label := int64(AnyClass)
+	if len(os.Args) == 5 {
+		label, err = strconv.ParseInt(os.Args[4], 10, 64)
+		check(err)
+	}
+	pixels, err := Sample(seed, index, label, 1)
 	check(err)
-	picture := image.NewRGBA(image.Rect(0, 0, C.VAE_WIDTH, C.VAE_HEIGHT))
-	for at := 0; at < C.VAE_HEIGHT*C.VAE_WIDTH; at++ {
-		first, last := at*C.VAE_CHANNELS, (at+1)*C.VAE_CHANNELS-1 // gray: all three are the one channel
+	picture := image.NewRGBA(image.Rect(0, 0, Width, Height))
+	for at := 0; at < Height*Width; at++ {
+		first, last := at*Channels, (at+1)*Channels-1 // gray: all three are the one channel
 		green := (first + last) / 2
-		picture.Set(at%C.VAE_WIDTH, at/C.VAE_WIDTH, color.RGBA{pixels[first], pixels[green], pixels[last], 255})
+		picture.Set(at%Width, at/Width, color.RGBA{pixels[first], pixels[green], pixels[last], 255})
 	}
 	file, err := os.Create(os.Args[3])
 	check(err)

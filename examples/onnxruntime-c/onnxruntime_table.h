@@ -1,4 +1,4 @@
-/* The part of onnxruntime's C API that sample.c uses, declared by hand for packages that bring the library without its
+/* The part of onnxruntime's C API that sampler.c uses, declared by hand for packages that bring the library without its
    header. Everything here is version 1 of the API: onnxruntime keeps the places of its functions for ever, so this works
    with any release since 1.0. Where you have onnxruntime_c_api.h, include that instead. */
 #ifndef ONNXRUNTIME_TABLE_H

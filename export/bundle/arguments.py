@@ -9,14 +9,14 @@ from export.errors import ExportError
 from export.formats.to_onnx import NEWEST_OPSET, OLDEST_OPSET
 from export.source.load import load_source
 from export.source.source import Source
-from runtime.manifest import FORMATS, ONNX, ONNX_FP16, ONNX_INT8, PTE, C
+from runtime.manifest import C_FP16, C_INT8, FORMATS, ONNX, ONNX_FP16, ONNX_INT8, PTE, C
 from trainer.checkpoint import Checkpoint
 
 _MNIST_FOLDER = Path("data")
 
 
 def open_source(source: object) -> Source:
-    """A source as it is, or that of a checkpoint or of a file that `load_source` opens, with MNIST in `data/`."""
+    """`source` itself, or the Source of a checkpoint or of a file, which `load_source` opens with MNIST in `data/`."""
     if isinstance(source, str | Path):
         return load_source(Path(source), _MNIST_FOLDER)
     if isinstance(source, Checkpoint):
@@ -27,21 +27,25 @@ def open_source(source: object) -> Source:
 
 
 def check_formats(formats: Sequence[str]) -> tuple[str, ...]:
-    """Names of formats, or a single one, each of them once."""
+    """The names of formats, without repetitions. formats: may be a single name."""
     chosen = tuple(dict.fromkeys([formats] if isinstance(formats, str) else formats))
     return _known("formats", chosen, (*FORMATS, C, PTE))
 
 
+_BASES = {ONNX_INT8: ONNX, ONNX_FP16: ONNX, C_INT8: C, C_FP16: C}  # variant → the format that it is one of
+
+
 def check_variants(variants: Sequence[str], formats: Sequence[str]) -> tuple[str, ...]:
-    """Names of variants of ONNX files, which must be among the formats, or a single one."""
+    """The names of variants, without repetitions. variants: may be a single name; the format of each is needed."""
     chosen = tuple(dict.fromkeys([variants] if isinstance(variants, str) else variants))
-    if chosen and ONNX not in formats:
-        raise ExportError(f"{', '.join(chosen)} are variants of ONNX files; add the format {ONNX}")
-    return _known("variants", chosen, (ONNX_INT8, ONNX_FP16))
+    for variant in _known("variants", chosen, tuple(_BASES)):
+        if _BASES[variant] not in formats:
+            raise ExportError(f"{variant} is a variant of the format {_BASES[variant]}; add that format")
+    return chosen
 
 
 def check_opset(opset: object) -> int:
-    """An ONNX opset that the exporter writes."""
+    """`opset`, if the exporter can write it."""
     if not isinstance(opset, int) or not OLDEST_OPSET <= opset <= NEWEST_OPSET:
         raise ExportError(f"opset should be from {OLDEST_OPSET} to {NEWEST_OPSET}, but is {opset!r}")
     return opset

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,8 @@ from export.bundle.card import C_NOTE, CARD_NAME, PICTURE_NAME, executorch_note,
 from export.bundle.certificate import certificate
 from export.bundle.golden import golden_files, golden_values
 from export.bundle.publish import publishing
+from export.c_source.compact import STORAGES, compact
+from export.c_source.network import Network
 from export.c_source.write import READ_FOR_C, read_networks, write_c
 from export.checks.c_engine import Generator
 from export.checks.cost import BATCHES, cost_of
@@ -26,7 +28,7 @@ from export.checks.guards import check_model, check_onnx, check_traced
 from export.checks.parity import LEVELS, ParityMeasurement, check_graph, within
 from export.checks.pte_engine import executorch
 from export.checks.reference import Reference
-from export.checks.variants import make_variant, measure_variant
+from export.checks.variants import Runnable, VariantReport, make_variant, measure_variant, onnx_runnable
 from export.errors import ExportError
 from export.formats.to_onnx import OLDEST_OPSET, onnx_bytes, onnx_versions, to_onnx
 from export.formats.to_pt2 import to_pt2
@@ -41,6 +43,7 @@ from runtime.images.sheet import grid
 from runtime.manifest import (
     C_HEADER_NAME,
     C_SOURCE_NAME,
+    C_VARIANTS,
     FORMATS,
     LEVEL_LIMIT,
     MANIFEST_NAME,
@@ -86,9 +89,9 @@ def export_bundle(
     source: a checkpoint, the path of one or of a state dict (`load_source`), or any VAE (`Source.of_modules`).
     formats: onnx, torchscript, pt2, c and pte, or some of them; pte needs the extra `executorch`. opset: of the ONNX
     files. force: accept a folder with other files, which are kept, and variants of low quality. strict_engines: also
-    check OpenVINO and OpenCV, where they are installed. variants: onnx-int8, onnx-fp16 or both, smaller ONNX files
-    beside the float32 ones. private_key: PEM file of a key to sign the bundle with, see `runtime.signature`. report:
-    called with one line about each step.
+    check OpenVINO and OpenCV, where they are installed. variants: onnx-int8, onnx-fp16, c-int8 or c-fp16, or some of
+    them: smaller files of these formats beside the float32 ones. private_key: PEM file of a key to sign the bundle
+    with, see `runtime.signature`. report: called with one line about each step.
 
     Returns the measurements of the parity check. Raises ParityError where a graph differs from the model, ModelError
     where the model is not fit for export, CheckpointError where a file of that path cannot be read, and ExportError
@@ -122,6 +125,8 @@ class _BundleWriter:
     variants: Sequence[str]
     force: bool
     report: Callable[[str], None]
+    measured: dict[str, VariantReport] = field(default_factory=dict)
+    """Variant → what it costs and loses."""
 
     def write(self) -> list[ParityMeasurement]:
         model, images = self.source.model, self.source.reference_images
@@ -135,10 +140,11 @@ class _BundleWriter:
         )
         specs = graphs_of(model, self.source.prior)
         graphs = {spec.name: Graph(spec.inputs, spec.outputs, self._export(spec, metadata)) for spec in specs}
-        notes = [self._make_variant(variant, metadata, graphs) for variant in self.variants]
+        notes = [self._make_variant(variant, metadata, graphs) for variant in self.variants if variant in SUFFIXES]
         generator = self._write_c_source(specs, metadata) if C in self.formats else None
         if generator:
             notes.append(C_NOTE)
+            notes += [self._make_c_variant(variant, generator, specs, metadata) for variant in self._c_variants]
         programs = self._write_programs(specs) if PTE in self.formats else None
         if programs:
             notes.append(executorch_note(programs))
@@ -152,7 +158,7 @@ class _BundleWriter:
         measurements = self._check(specs, reference, metadata, graphs, generator, programs)
         notes += _wider_promises(measurements)
         checked_by = generator.checked_by if generator else None
-        content = certificate(measurements, cost, self.source.largest_batch, checked_by)
+        content = certificate(measurements, cost, self.source.largest_batch, checked_by, self.measured)
         self._write_file(PARITY_NAME, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
         card = model_card(
             metadata,
@@ -195,13 +201,31 @@ class _BundleWriter:
         self.report("C source")
         with _named("the generator as C source"):
             graphs = {spec.name: self._onnx_bytes(spec, metadata) for spec in specs if spec.name in READ_FOR_C}
-            networks = read_networks(graphs["decoder"], graphs.get("encoder"))
-            sources = write_c(networks, metadata, self.source.prior)
-            self._write_file(C_HEADER_NAME, sources.header.encode())
-            self._write_file(C_SOURCE_NAME, sources.source.encode())
-            generator = Generator.of_files(self.folder, networks, self.source.prior)
+            generator = self._generator(
+                read_networks(graphs["decoder"], graphs.get("encoder")), metadata, C_SOURCE_NAME
+            )
         self.report(f"C source checked by {generator.checked_by}")
         return generator
+
+    def _generator(self, networks: tuple[Network, Network | None], metadata: Metadata, name: str) -> Generator:
+        """Write the header and a source of that name."""
+        sources = write_c(networks, metadata, self.source.prior)
+        self._write_file(C_HEADER_NAME, sources.header.encode())
+        self._write_file(name, sources.source.encode())
+        return Generator.of_sources(sources, networks, self.source.prior, name)
+
+    def _make_c_variant(self, variant: str, full: Generator, specs: Sequence[GraphSpec], metadata: Metadata) -> str:
+        """Write the C source with smaller weights. Returns a paragraph for the model card."""
+        name = C_VARIANTS[variant]
+        self.report(f"C source as {variant}")
+        decoder, encoder = full.networks
+        storage = STORAGES[variant]
+        networks = compact(decoder, storage), None if encoder is None else compact(encoder, storage)
+        small = self._generator(networks, metadata, name)
+        # Without a compiler both are computed step by step in NumPy, which is slow.
+        most = None if full.library else _GUARD_ROWS
+        result = self._measured(variant, full.runnable(specs), small.runnable(specs), metadata, most)
+        return f"`{name}` is `generator.c` with smaller weights, for the same header: {result.quality()}."
 
     def _write_programs(self, specs: tuple[GraphSpec, ...]) -> Executorch:
         """Write every graph as a program of ExecuTorch."""
@@ -224,28 +248,44 @@ class _BundleWriter:
         self.report(f"the graphs as {variant}")
         images, latent_dim = self.source.reference_images, metadata.latent_dim
         files = {name: (self.folder / graph.files["onnx"]).read_bytes() for name, graph in graphs.items()}
-        prior = self.source.prior
-        rows = cost_of(self.source.model).rows_of_variants
-        rows = min(rows, self.source.largest_batch or rows)
-        small = make_variant(variant, files, images, latent_dim, prior, rows=rows)
+        small = make_variant(variant, files, images, latent_dim, self.source.prior, rows=self._rows_of_variants)
+        result = self._measured(variant, onnx_runnable(files), onnx_runnable(small), metadata)
+        for name, content in small.items():
+            graphs[name].files[variant] = f"{name}{SUFFIXES[variant]}"
+            self._write_file(graphs[name].files[variant], content)
+        return f"`*{SUFFIXES[variant]}`: {result.quality()}. Latents are bit-identical to float32."
+
+    def _measured(
+        self, variant: str, full: Runnable, small: Runnable, metadata: Metadata, most: int | None = None
+    ) -> VariantReport:
+        """Compare a variant with float32, and report it. most: images, where there is a reason for few."""
+        rows = self._rows_of_variants if most is None else min(most, self._rows_of_variants)
+        images = self.source.reference_images[:most]
         result = measure_variant(
             variant,
-            files,
+            full,
             small,
             images,
-            latent_dim,
-            prior,
+            metadata.latent_dim,
+            self.source.prior,
             likelihood=self.source.likelihood,
             log_variance=self.source.log_variance,
             force=self.force,
             rows=rows,
         )
-        for name, content in small.items():
-            graphs[name].files[variant] = f"{name}{SUFFIXES[variant]}"
-            self._write_file(graphs[name].files[variant], content)
+        self.measured[variant] = result
         self.report(f"{variant}: {result.quality()}")
         self.report(f"{variant}: {result.speed()}")
-        return f"`*{SUFFIXES[variant]}`: {result.quality()}. Latents are bit-identical to float32."
+        return result
+
+    @property
+    def _rows_of_variants(self) -> int:
+        rows = cost_of(self.source.model).rows_of_variants
+        return min(rows, self.source.largest_batch or rows)
+
+    @property
+    def _c_variants(self) -> list[str]:
+        return [variant for variant in self.variants if variant in C_VARIANTS]
 
     def _write_prior(self) -> None:
         """The arrays of the mixture, for hosts that draw latents themselves."""
@@ -274,6 +314,10 @@ class _BundleWriter:
         # The check opens the bundle as a user does, so it needs a manifest, here without the files still to come.
         self._write_manifest(metadata, graphs, programs)
         bundle = Bundle.open(self.folder)
+        if self.strict_engines:
+            self.report(
+                "OpenVINO and OpenCV, where installed, run every graph but the sampler: they lack 64-bit integers"
+            )
         measurements = []
         for spec in specs:
             self.report(f"parity of {spec.name}")
@@ -297,7 +341,8 @@ class _BundleWriter:
         record = None
         if prior is not None:
             record = PriorRecord(PRIOR_VERSION, "mixture", prior.components, prior.slots, prior.classes)
-        c = CSource(C_HEADER_NAME, C_SOURCE_NAME) if C in self.formats else None
+        c_variants = {variant: C_VARIANTS[variant] for variant in self._c_variants}
+        c = CSource(C_HEADER_NAME, C_SOURCE_NAME, c_variants) if C in self.formats else None
         manifest = Manifest(
             metadata,
             self._onnx,
@@ -313,7 +358,7 @@ class _BundleWriter:
 
 
 def _wider_promises(measurements: Sequence[ParityMeasurement]) -> list[str]:
-    """A sentence for each kind of input whose reconstructions may differ by more than a grey level."""
+    """A sentence for the model card for each kind of input whose reconstructions may differ by over a grey level."""
     wider = {
         entry.inputs: entry.limit for entry in measurements if entry.measure == LEVELS and entry.limit > LEVEL_LIMIT
     }
@@ -325,7 +370,7 @@ def _wider_promises(measurements: Sequence[ParityMeasurement]) -> list[str]:
 
 @contextmanager
 def _named(what: str) -> Iterator[None]:
-    """Name the graph that torch or onnx could not export; they raise dozens of unrelated exception classes."""
+    """Raise ExportError, naming the graph, for whatever torch or onnx raise: dozens of unrelated exception classes."""
     try:
         yield
     except (ExportError, OSError):
@@ -346,6 +391,7 @@ def _metadata(source: Source) -> Metadata:
 
 
 def _pair_id(model: nn.Module, prior: Prior | None) -> str:
+    """First 16 hexadecimal digits of the sha256 of the weights and the mixture, see `Metadata.pair_id`."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
@@ -356,6 +402,7 @@ def _pair_id(model: nn.Module, prior: Prior | None) -> str:
 
 
 def _records(folder: Path) -> dict[str, FileRecord]:
+    """Name → size and sha256 of every file in `folder` but the manifest."""
     return {
         path.name: FileRecord(len(content), hashlib.sha256(content).hexdigest())
         for path in sorted(folder.iterdir())

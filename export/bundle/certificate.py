@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from export.checks.parity import (
     ParityMeasurement,
     within,
 )
+from export.checks.variants import SMALLEST_PSNR_DB, VariantReport
 from runtime.manifest import (
     CONTRACTIONS_OF_SHALLOW,
     DEEP_LEVEL_LIMIT,
@@ -31,11 +32,16 @@ from runtime.manifest import (
 
 
 def certificate(
-    measurements: Sequence[ParityMeasurement], cost: Cost, largest_batch: int | None, c_checked_by: str | None = None
+    measurements: Sequence[ParityMeasurement],
+    cost: Cost,
+    largest_batch: int | None,
+    c_checked_by: str | None = None,
+    variants: Mapping[str, VariantReport] | None = None,
 ) -> dict[str, Any]:
     """The content of `parity.json`: the rule, the measurements, and the versions and CPU they were made with.
 
-    c_checked_by: the compiler that made the C source a program, or what stood in for one.
+    c_checked_by: the compiler that made the C source a program, or what stood in for one. variants: what smaller
+    files lose w.r.t. float32 in the same engine, which the limits do not apply to.
     """
     batches, interpreted = (within(found, largest_batch) for found in (cost.batches, cost.interpreted_batches))
     return {
@@ -66,6 +72,7 @@ def certificate(
             }
             for entry in measurements
         ],
+        **({"variants": {name: _losses(report) for name, report in variants.items()}} if variants else {}),
         "measured_with": {
             "torch": str(torch.__version__),
             "onnx": onnx.__version__,
@@ -75,6 +82,17 @@ def certificate(
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             **({"c": c_checked_by} if c_checked_by else {}),
         },
+    }
+
+
+def _losses(report: VariantReport) -> dict[str, Any]:
+    elbo = report.elbo_loss_nats
+    return {
+        "bytes": report.bytes,
+        "float32_bytes": report.float_bytes,
+        "psnr_db": float(f"{report.psnr_db:.3g}"),
+        "smallest_psnr_db": SMALLEST_PSNR_DB,
+        **({} if elbo is None else {"elbo_loss_nats": float(f"{elbo:.3f}")}),
     }
 
 

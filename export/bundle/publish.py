@@ -1,5 +1,4 @@
-"""Atomic publishing of a folder, of a bundle for instance: it is built in a hidden folder beside its destination, then
-swapped in.
+"""Publishes a folder, such as a bundle, atomically: it is built in a hidden folder beside its place, then swapped in.
 
 The publisher holds a lock from the first check to the end. The new and the old folder are exchanged in one step where
 the system supports that, so that a reader finds one bundle or the other at every instant. A user's own files in the old
@@ -24,12 +23,13 @@ from runtime.errors import BundleError, OutputError
 from runtime.files.atomic import flush_to_disk
 from runtime.files.exchange import exchange
 from runtime.files.owner import lock_beside, owning
+from runtime.files.regular import follow
 from runtime.manifest import MANIFEST_NAME
 from runtime.signature import SIGNATURE_NAME
 
 _SHOWN = 3  # names in a message
 _TOKEN_BYTES = 4  # random, in the name of a hidden folder
-# Hidden folders, `.NAME.KIND-TOKEN`: a folder in the making; one that is whole, or the one that it has replaced; and
+# Hidden folders, `.NAME.ROLE-TOKEN`: a folder in the making; one that is whole, or the one that it has replaced; and
 # one that was moved aside where two folders cannot change places.
 _DRAFT, _SWAP, _OLD = "draft", "swap", "old"
 
@@ -65,9 +65,9 @@ def publishing(output: Path, *, force: bool, kind: Kind = BUNDLE) -> Iterator[Pa
     file of the new bundle. Removes what a killed export left. Raises ExportError before the block where `output` holds
     other files or another process is writing it, and where writing fails.
     """
-    place = output.resolve()
     made: list[Path] = []  # parents that were missing, to be removed again where nothing is published
     try:
+        place = follow(output)
         _make_parents(place, made)
         with owning(output, lock_beside(place)):
             _clear(place, kind)
@@ -99,7 +99,7 @@ def _make_parents(place: Path, made: list[Path]) -> None:
 
 def check_place(output: Path, *, kind: Kind = BUNDLE) -> None:
     """Raise ExportError, as `publishing` would, where `output` is or holds something that is not ours."""
-    _check(output, output.resolve(), kind, force=False)
+    _check(output, follow(output), kind, force=False)
 
 
 def _check(output: Path, place: Path, kind: Kind, *, force: bool) -> None:
@@ -115,6 +115,7 @@ def _check(output: Path, place: Path, kind: Kind, *, force: bool) -> None:
 
 
 def _publish(place: Path, draft: Path, kind: Kind) -> None:
+    """Put the finished `draft` at `place`; what was there is then in a hidden folder, for `_clear` to remove."""
     for path in draft.rglob("*"):
         if path.is_file():
             flush_to_disk(path)
@@ -149,18 +150,18 @@ def _clear(place: Path, kind: Kind) -> None:
             _discard(folder, place, kind)
 
 
-def _leftovers(place: Path, kind: str) -> list[Path]:
-    """Hidden folders of exports to this place, the newest last."""
-    name = re.compile(rf"\.{re.escape(place.name)}\.{kind}-[0-9a-f]{{{2 * _TOKEN_BYTES}}}")
+def _leftovers(place: Path, role: str) -> list[Path]:
+    """Hidden folders of exports to this place, the newest last. role: _DRAFT, _SWAP or _OLD."""
+    name = re.compile(rf"\.{re.escape(place.name)}\.{role}-[0-9a-f]{{{2 * _TOKEN_BYTES}}}")
     found = [path for path in place.parent.iterdir() if name.fullmatch(path.name)]
     folders = [path for path in found if path.is_dir() and not path.is_symlink()]
     return sorted(folders, key=lambda path: path.stat().st_mtime)
 
 
 def _discard(folder: Path, place: Path, kind: Kind) -> None:
-    """Remove a folder that was published, but no file that is a user's alone: that is moved to `place`.
+    """Remove a folder that was published before; a user's own files in it are moved to `place` first.
 
-    What has the name of a file of ours in `place` was given up for it.
+    A user's file with the name of a file that is now published in `place` is removed too, as `publishing` says.
     """
     kept = {path.name for path in _foreign(folder, kind)} - kind.files(place)
     # The record goes last: if a kill comes before, it still says which files are ours.
@@ -175,7 +176,7 @@ def _discard(folder: Path, place: Path, kind: Kind) -> None:
 
 
 def _give_back(path: Path, target: Path) -> None:
-    """Let a user's file lie at `target` only, where it usually lies already; of two versions the newer one stays."""
+    """Move a user's file to `target`, where a hard link to it usually is already; of two versions the newer stays."""
     if not os.path.lexists(target):
         path.rename(target)
     elif path.is_dir() and not path.is_symlink() and target.is_dir():
@@ -199,12 +200,13 @@ def _link(path: Path, target: Path) -> None:
         os.link(path, target, follow_symlinks=False)
 
 
-def _hidden(place: Path, kind: str) -> Path:
-    return place.with_name(f".{place.name}.{kind}-{secrets.token_hex(_TOKEN_BYTES)}")
+def _hidden(place: Path, role: str) -> Path:
+    """A new name beside `place`. role: _DRAFT, _SWAP or _OLD."""
+    return place.with_name(f".{place.name}.{role}-{secrets.token_hex(_TOKEN_BYTES)}")
 
 
 def _foreign(folder: Path, kind: Kind) -> list[Path]:
-    """What lies in `folder` and is not part of what was published there, if anything was."""
+    """Files and folders in `folder` that are not part of what was published there, if anything was."""
     if not folder.is_dir():
         return []
     ours = kind.files(folder)

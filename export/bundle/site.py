@@ -8,6 +8,7 @@ from pathlib import Path
 
 from export.bundle.publish import Kind, check_place, publishing
 from runtime.bundle import Bundle
+from runtime.files.regular import read_text
 from runtime.manifest import MANIFEST_NAME
 from runtime.signature import SIGNATURE_NAME
 from runtime.web import find_site
@@ -25,12 +26,13 @@ def write_site(bundle: Path, output: Path, *, page: Path | None = None) -> None:
     """
     page = find_site(page)
     opened = Bundle.open(bundle)
-    signature = [SIGNATURE_NAME] if (bundle / SIGNATURE_NAME).is_file() else []
-    names = [MANIFEST_NAME, *opened.manifest.files, *signature]
+    beside = [name for name in (MANIFEST_NAME, SIGNATURE_NAME) if (bundle / name).is_file()]
     with publishing(output, force=False, kind=_SITE) as folder:
         shutil.copytree(page, folder, copy_function=shutil.copyfile, dirs_exist_ok=True)
         (folder / _BUNDLE).mkdir()
-        for name in names:
+        for name in opened.manifest.files:
+            (folder / _BUNDLE / name).write_bytes(opened.read(name))
+        for name in beside:
             shutil.copyfile(bundle / name, folder / _BUNDLE / name)
         files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         record = {"made_by": "vae-export --site", "files": files}
@@ -46,7 +48,7 @@ def check_site(output: Path) -> None:
 def _site_files(folder: Path) -> set[str]:
     """Files that the record lists, and folders in which there is nothing else: what a user put there is not ours."""
     try:
-        listed = set(json.loads((folder / _RECORD).read_text(encoding="utf-8"))["files"])
+        listed = set(json.loads(read_text(folder / _RECORD))["files"])
     except (OSError, ValueError, TypeError, KeyError):
         return set()
 

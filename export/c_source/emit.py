@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from export.c_source.compact import stored
 from export.c_source.memory import lay_out
-from export.c_source.network import Activation, Add, Convolution, Floats, Linear, Network, Reorder, Scale, Step
+from export.c_source.network import Activation, Add, Convolution, Floats, Linear, Network, Reorder, Scale, Step, Storage
 from export.c_source.self_test import Expected
 from runtime.manifest import Metadata
 from runtime.noise import normal_table
@@ -23,6 +24,12 @@ PANEL = 16
 _LARGEST_BLOCK = 16
 _BLOCK_BYTES = 128 * 1024  # of working memory; what a thread's stack holds without a thought
 _CALL_BYTES = 4096  # of stack beside the working memory
+_OLDEST_GCC = {"float32": 4, "int8": 9, "fp16": 9}  # with the vector extensions that the widening of weights needs
+_WEIGHTS = {
+    "float32": "",
+    "int8": " Its weights are rounded to 8 bits.",
+    "fp16": " Its weights are rounded to 16 bits.",
+}
 _TEXT = Path(__file__).parent / "text"
 
 
@@ -32,13 +39,19 @@ class Sources:
 
     header: str
     source: str
+    constant_bytes: int
+    """Of the weights and tables in the compiled file."""
 
 
 def emit(
     decoder: Network, encoder: Network | None, metadata: Metadata, expected: Expected, prior: Prior | None = None
 ) -> Sources:
-    """Both files. expected: what the self-test must find. prior: None is N(0, I)."""
+    """Both files. expected: what the self-test must find. prior: None is N(0, I).
+
+    The header is the same for every storage of the weights, which both networks share.
+    """
     networks = [network for network in (decoder, encoder) if network is not None]
+    storage = decoder.storage
     sizes = _Sizes.of(networks, metadata)
     title = f"A generator of vae-toolchain: {_comment(metadata.provenance.get('architecture', 'a decoder'))}."
     data = [_Array("vae_scores", normal_table()[len(normal_table()) // 2 :].view(np.uint32))]
@@ -49,12 +62,13 @@ def emit(
     encoder_data: list[_Array] = []
     encoder_parts = [_function(encoder, encoder_data), _text("encoder_doors")] if encoder else []
     parts = [
-        f"/* {title} generator.h says what it does. */",
+        f"/* {title} generator.h says what it does.{_WEIGHTS[storage]} */",
         '#include "generator.h"\n',
-        _text("guards", "vectors"),
+        _text("guards"),
+        _fill("vectors.c", oldest_gcc=_OLDEST_GCC[storage]),
         _constants(sizes, expected, prior),
         _declarations(data, encoder_data, max((step.weight.shape[2] for step in _convolutions(networks)), default=0)),
-        _text(*_kernels(networks)),
+        _text(*_kernels(networks, storage)),
         decoder_part,
         _text("noise", "mixture_prior" if prior else "normal_prior", "pixels", "decoder_doors"),
         *_guarded(encoder_parts),
@@ -63,7 +77,8 @@ def emit(
         *(array.definition for array in data),
         *_guarded([array.definition for array in encoder_data]),
     ]
-    return Sources(_header(title, metadata, sizes, prior), "\n".join(parts))
+    constant_bytes = sum(array.stored.nbytes for array in (*data, *encoder_data))
+    return Sources(_header(title, metadata, sizes, prior), "\n".join(parts), constant_bytes)
 
 
 @dataclass(frozen=True)
@@ -159,7 +174,7 @@ def _comment(text: object) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in plain).replace("/", "|")
 
 
-def _kernels(networks: Sequence[Network]) -> list[str]:
+def _kernels(networks: Sequence[Network], storage: Storage) -> list[str]:
     """The files of `text/` that the steps need, each after what it needs itself."""
     names = ["numbers"]
     activations = {step.name for step in _steps(networks, Activation)}
@@ -173,7 +188,10 @@ def _kernels(networks: Sequence[Network]) -> list[str]:
     products = [
         name for kind, name in ((Linear, "linear"), (Convolution, "convolution")) if any(_steps(networks, kind))
     ]
-    return [*names, *(["tiles"] if products else []), *products]
+    return [*names, *([f"{storage}_weights", "tiles"] if products else []), *products]
+
+
+_INTEGERS = tuple(map(np.dtype, ("int8", "uint16", "uint32")))
 
 
 @dataclass(frozen=True)
@@ -182,28 +200,34 @@ class _Array:
 
     name: str
     values: npt.NDArray[Any]
-    """uint32, or numbers that are written as the bits of float32."""
+    """Of a type in _INTEGERS, or numbers that are written as the bits of float32."""
 
     @property
-    def kind(self) -> str:
-        return "uint32_t" if self.values.dtype == np.uint32 else f"vae_floats_{self.values.size}"
+    def stored(self) -> npt.NDArray[Any]:
+        """The values as they lie in memory, floats as their bits."""
+        if self.values.dtype in _INTEGERS:
+            return self.values.ravel()
+        return np.ascontiguousarray(self.values, np.float32).view(np.uint32).ravel()
+
+    @property
+    def holds_floats(self) -> bool:
+        return self.values.dtype not in _INTEGERS
 
     @property
     def declaration(self) -> str:
-        size = f"[{self.values.size}]" if self.kind == "uint32_t" else ""
-        return f"static const {self.kind} VAE_ALIGNED {self.name}{size}"
+        if self.holds_floats:
+            return f"static const vae_floats_{self.values.size} VAE_ALIGNED {self.name}"
+        return f"static const {self.values.dtype}_t VAE_ALIGNED {self.name}[{self.values.size}]"
 
     @property
     def definition(self) -> str:
-        if self.kind == "uint32_t":
-            return f"{self.declaration} = {{\n{_lines(self.values)}}};\n"
-        bits = np.ascontiguousarray(self.values, np.float32).view(np.uint32).ravel()
-        return f"{self.declaration} = {{{{\n{_lines(bits)}}}}};\n"
+        opening, closing = ("{{", "}}") if self.holds_floats else ("{", "}")
+        return f"{self.declaration} = {opening}\n{_lines(self.stored)}{closing};\n"
 
 
 def _declarations(arrays: Sequence[_Array], encoder_arrays: Sequence[_Array], inputs: int) -> str:
     both = (*arrays, *encoder_arrays)
-    sizes = sorted({array.values.size for array in both if array.kind != "uint32_t"})
+    sizes = sorted({array.values.size for array in both if array.holds_floats})
     lines = ["/* Bits and the numbers that they are; the values stand at the end of the file. */"]
     lines += [f"typedef union {{ uint32_t bits[{size}]; float numbers[{size}]; }} vae_floats_{size};" for size in sizes]
     lines += [f"{array.declaration};" for array in arrays]
@@ -219,12 +243,11 @@ def _function(network: Network, data: list[_Array]) -> str:
     for number, step in enumerate(network.steps):
         name = f"vae_{network.name}_{number}"
         match step:
-            case Linear():
-                data += [_Array(f"{name}_weight", _panels(step.weight)), _Array(f"{name}_bias", step.bias)]
-            case Convolution():
-                rows = step.weight.reshape(-1, step.weight.shape[-1])
-                data += [_Array(f"{name}_weight", _panels(rows)), _Array(f"{name}_bias", step.bias)]
-                geometries.append(_geometry(name, step))
+            case Linear() | Convolution():
+                rows = stored(_panels(step.weight.reshape(-1, step.weight.shape[-1])), network.storage)
+                data += [_Array(f"{name}_weight", rows), _Array(f"{name}_bias", step.bias)]
+                if isinstance(step, Convolution):
+                    geometries.append(_geometry(name, step))
             case Scale():
                 data += [_Array(f"{name}_scale", step.scale), _Array(f"{name}_shift", step.shift)]
             case Reorder():
@@ -238,7 +261,7 @@ def _function(network: Network, data: list[_Array]) -> str:
             *geometries,
             f"static void vae_{network.name}(int count, const float *{network.input}, float *work, {outputs}) {{",
             "    const size_t images = (size_t)count;",
-            "    (void)work;",
+            "    (void)work, (void)images;",
             body,
             "}\n",
         ]
@@ -264,7 +287,7 @@ def _calls(network: Network) -> list[str]:
         size = f"images * {network.sizes[step.target]}"
         if isinstance(step, Activation | Scale | Add) and source != target:
             lines.append(f"vae_copy({source}, {size}, {target});")
-        weights = f"{name}_weight.numbers, {name}_bias.numbers"
+        weights = f"{name}_weight{'.numbers' if network.storage == 'float32' else ''}, {name}_bias.numbers"
         match step:
             case Linear():
                 inputs, outputs = step.weight.shape
@@ -307,11 +330,16 @@ def _panels(weight: npt.NDArray[np.float64]) -> Floats:
     return np.ascontiguousarray(padded.reshape(rows, panels, PANEL).transpose(1, 0, 2))
 
 
-def _lines(bits: npt.NDArray[np.uint32]) -> str:
-    """Hexadecimal words, ten in a line."""
-    digits = bits.astype(">u4").tobytes().hex()
-    words = [f"0x{digits[start : start + 8]}," for start in range(0, len(digits), 8)]
-    return "".join("".join(words[start : start + 10]) + "\n" for start in range(0, len(words), 10))
+def _lines(values: npt.NDArray[Any]) -> str:
+    """Words in hexadecimal, ten in a line; signed bytes in decimal, thirty in a line."""
+    if values.dtype == np.int8:
+        words, wide = [f"{value}," for value in values.tolist()], 30
+    else:
+        width = 2 * values.itemsize
+        digits = values.astype(values.dtype.newbyteorder(">")).tobytes().hex()
+        words = [f"0x{digits[start : start + width]}," for start in range(0, len(digits), width)]
+        wide = 10
+    return "".join("".join(words[start : start + wide]) + "\n" for start in range(0, len(words), wide))
 
 
 def _number(value: float) -> str:

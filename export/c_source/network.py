@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
+Storage = Literal["float32", "int8", "fp16"]
+"""How the weights of a network lie in memory; `export.c_source.compact` makes the smaller ones."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,8 @@ class Network:
     steps: tuple[Step, ...]
     sizes: dict[str, int]
     """Numbers of one image in each tensor."""
+    storage: Storage = "float32"
+    """Of the weights, which are exact in it."""
 
 
 def sources(step: Step) -> tuple[str, ...]:

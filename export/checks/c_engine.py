@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from export.c_source.emit import Sources
 from export.c_source.network import Network
 from export.c_source.self_test import floats_of, pixels_of
 from export.c_source.simulate import simulate
 from export.checks.engines import Arrays, Engine
+from export.checks.variants import Runnable
 from export.errors import ExportError
 from export.specs import GraphSpec
 from runtime.c_library import Library, find_compiler
@@ -26,21 +27,32 @@ NO_COMPILER = "the NumPy model of its arithmetic, since this machine has no C co
 
 @dataclass(frozen=True)
 class Generator:
-    """`generator.c`, ready to run."""
+    """`generator.c`, or a variant of it with smaller weights, ready to run."""
 
     networks: tuple[Network, Network | None]
     prior: Prior | None
     """None: N(0, I)."""
     library: Library | None
     """None where there is no compiler."""
+    constant_bytes: int
+    """Of the weights and tables in the compiled file."""
 
     @classmethod
-    def of_files(cls, folder: Path, networks: tuple[Network, Network | None], prior: Prior | None) -> Generator:
-        """Compile the files in `folder`, if a compiler is there. Raises ExportError where it or the self-test fails."""
+    def of_sources(
+        cls,
+        sources: Sources,
+        networks: tuple[Network, Network | None],
+        prior: Prior | None,
+        name: str = C_SOURCE_NAME,
+    ) -> Generator:
+        """Compile both files, if a compiler is there. name: of the source in the bundle. Raises ExportError where
+        compiler or self-test fail.
+        """
         compiler = find_compiler()
-        files = {name: (folder / name).read_bytes() for name in (C_HEADER_NAME, C_SOURCE_NAME)}
+        files = {C_HEADER_NAME: sources.header.encode(), name: sources.source.encode()}
         try:
-            return cls(networks, prior, Library(files, compiler) if compiler else None)
+            library = Library(files, compiler, source=name) if compiler else None
+            return cls(networks, prior, library, sources.constant_bytes)
         except EngineError as error:
             raise ExportError(f"{error}; nothing was published") from error
 
@@ -50,12 +62,23 @@ class Generator:
         return self.library.compiler if self.library else NO_COMPILER
 
     def engine(self, spec: GraphSpec) -> Engine:
-        """One graph of the four."""
+        """The engine for one of the four graphs: the compiled source, or its NumPy model without a compiler."""
         if self.library is None:
             return Engine("C source, in NumPy", _simulated(spec, *self.networks, self.prior))
         decoder = self.networks[0]
         latents = _latents(self.library, decoder.sizes[decoder.input]) if spec.name == "sampler" else None
         return Engine("C source", _compiled(self.library, spec), latents)
+
+    def runnable(self, specs: Sequence[GraphSpec]) -> Runnable:
+        """For the comparison of a variant with float32."""
+        engines = {spec.name: self.engine(spec) for spec in specs}
+        latents = engines["sampler"].latents
+        return Runnable(
+            bytes=self.constant_bytes,
+            decoder=lambda z: list(engines["decoder"].run([z])),
+            encoder=(lambda image: list(engines["encoder"].run([image]))) if "encoder" in engines else None,
+            latents=None if latents is None else lambda *inputs: latents(list(inputs)),
+        )
 
 
 def _latents(library: Library, latent_dim: int) -> Callable[[Arrays], npt.NDArray[Any]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import onnx
 import torch
 from torch import Tensor, nn
@@ -69,13 +67,13 @@ def check_traced(spec: GraphSpec) -> None:
         name = getattr(getattr(node.target, "overloadpacket", None), "__name__", "")
         parts = name.strip("_").split("_")
         draws = any(part in _RANDOM_CALLS for part in parts)
-        if draws and not (name == "dropout" and node.args[2] is False):
+        if draws and not (name == "dropout" and node.args[2] is False):  # dropout(input, p, train=False) does nothing
             raise ModelError(f"{spec.name}: its graph holds the random call {name}; its outputs would vary")
 
 
 def check_onnx(spec: GraphSpec, model: onnx.ModelProto) -> None:
     """Check that no node is random or in training mode, and that batch dimensions are dynamic. Raises ModelError."""
-    for node in _all_nodes(model.graph.node, model):
+    for node in _all_nodes(model):
         training = any(attribute.name == "training_mode" and attribute.i for attribute in node.attribute)
         if node.op_type in _RANDOM_NODES or training:
             raise ModelError(f"{spec.name}: its ONNX node {node.op_type} is random or in training mode")
@@ -85,5 +83,6 @@ def check_onnx(spec: GraphSpec, model: onnx.ModelProto) -> None:
                 raise ModelError(f"{spec.name}: the batch dimension of its input {port.name!r} is fixed")
 
 
-def _all_nodes(nodes: Sequence[onnx.NodeProto], model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    return [*nodes, *(node for function in model.functions for node in function.node)]
+def _all_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The nodes of the graph and of the functions that it calls."""
+    return [*model.graph.node, *(node for function in model.functions for node in function.node)]

@@ -5,11 +5,11 @@ values is the model in float64 with noise from NumPy (`export.checks.reference`)
 
 - Images, means and log-variances: the error is |x − reference| / max(1, |reference|), the maximum over values, inputs
   and batch sizes. The tolerance is 4 times what float32 can do for this graph: the larger of the error of eager PyTorch
-  and the one that `export.checks.rounding` derives for sums with one accumulator. It is at least 1e-6; for images and
-  means at most 1e-5, for graphs of more than 8 matrix products and convolutions, and those that normalise, 1e-3 and
-  1e-2.
-- Pixels: within one grey level; reconstructions for which float32 errs by more than a quarter of one, within 4 times
-  that error, and never over DEEP_LEVEL_LIMIT.
+  and the one that `export.checks.rounding` derives for sums with one accumulator. It is at least 1e-6. For images and
+  means it is at most 1e-5; in deep graphs, those with more than 8 matrix products and convolutions or with a
+  normalisation, at most 1e-3 for images and 1e-2 for means.
+- Pixels: within one grey level. Where float32 itself errs by more than a quarter of a level on a reconstruction, within
+  4 times that error, but never over DEEP_LEVEL_LIMIT.
 - Latents of the sampler: bit-identical, for enough latents that every entry of the normal table is used, and every
   component of a mixture.
 - Components of a mixture: identical, on both sides of the threshold of every slot of every table.
@@ -46,8 +46,8 @@ _SEED = 0
 _LARGE_SEED = 2**62 + 12_345  # with _LARGE_INDEX: the high words of key and counter are used too
 _LARGE_INDEX = 2**40
 _LOOKUPS_PER_ENTRY = 18  # so many random look-ups per entry miss any of the 65,536 entries with probability 0.001
-
-_ROUNDING_ROWS = 4  # a tail of 4 rows of an image is as long as one of 64
+# Images of each kind whose rounding errors are derived. Over their many values the largest is about that of 64 images.
+_ROUNDING_ROWS = 4
 Limits = dict[str, float]
 
 
@@ -269,13 +269,17 @@ def _measure_components(spec: GraphSpec, engine: Engine, reference: Reference) -
 
 
 def _words_at_thresholds(prior: Prior) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
-    """Words uint32 (N,) with their labels int64 (N,), four for each slot of each table."""
+    """Words uint32 (N,) with their labels int64 (N,), four for each slot of each table.
+
+    The low 16 bits of a word are compared with the threshold of its slot. Here they are one below it, equal to it, the
+    lowest and the highest.
+    """
     rows, slots = prior.thresholds.shape
     threshold = prior.thresholds.astype(np.int64)
     low = np.stack(
         [np.maximum(threshold - 1, 0), np.minimum(threshold, FULL - 1), 0 * threshold, 0 * threshold + FULL - 1]
     )
-    between = 0xFFFF0000 >> (slots.bit_length() - 1) & 0xFFFF0000  # bits that say nothing are set in every other word
+    between = 0xFFFF0000 >> (slots.bit_length() - 1) & 0xFFFF0000  # unused bits; set in every other slot
     slot = np.arange(slots) << prior.slot_shift | np.where(np.arange(slots) % 2, between, 0)
     label = np.broadcast_to(np.arange(rows)[:, None] + ANY_CLASS, low.shape)
     return (low | slot).astype(np.uint32).ravel(), label.ravel()

@@ -1,10 +1,11 @@
-"""Smaller variants of the ONNX files, int8 and fp16: made, measured against float32, and refused if too inaccurate."""
+"""Smaller variants, int8 and fp16: made of ONNX files, measured against float32, and refused if too inaccurate."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -40,11 +41,24 @@ Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
+class Runnable:
+    """The graphs in one precision, ready to run; arrays in, arrays out, as the graphs have them."""
+
+    bytes: int
+    """As in `VariantReport`."""
+    decoder: Callable[[npt.NDArray[Any]], list[npt.NDArray[Any]]]
+    encoder: Callable[[npt.NDArray[Any]], list[npt.NDArray[Any]]] | None
+    """None for a generator without an encoder."""
+    latents: Callable[..., npt.NDArray[Any]] | None
+    """(seed, index, label) → latents; label only where the sampler takes one. None where NumPy draws them anyway."""
+
+
+@dataclass(frozen=True)
 class VariantReport:
     """Size, quality and speed of a variant of all four graphs. PSNR and speed are those of the decoder."""
 
     bytes: int
-    """Total size of the four files."""
+    """Total size of the four ONNX files; of C source, of the weights and tables in the compiled file."""
     float_bytes: int
     psnr_db: float
     """Peak signal-to-noise ratio of 1,000 decoded images w.r.t. the float32 file: full range over RMS error."""
@@ -94,10 +108,23 @@ def make_variant(
     return {graph: to_int8(content, calibration[graph]) for graph, content in files.items()}
 
 
+def onnx_runnable(files: Mapping[str, bytes]) -> Runnable:
+    """Graphs in onnxruntime, with as many threads as there are usable CPUs. files: graph → content of its ONNX file."""
+    part = latents_part(onnx.load_from_string(files["sampler"]))
+    assert part is not None
+    latents = _session(part.SerializeToString())
+    return Runnable(
+        bytes=sum(map(len, files.values())),
+        decoder=partial(_run, _session(files["decoder"])),
+        encoder=partial(_run, _session(files["encoder"])) if "encoder" in files else None,
+        latents=lambda *inputs: _run(latents, *inputs)[0],
+    )
+
+
 def measure_variant(
     file_format: str,
-    files: Mapping[str, bytes],
-    variants: Mapping[str, bytes],
+    full: Runnable,
+    small: Runnable,
     reference_images: Pixels,
     latent_dim: int,
     prior: Prior | None = None,
@@ -107,18 +134,17 @@ def measure_variant(
     force: bool = False,
     rows: int = _ROWS,
 ) -> VariantReport:
-    """Compare a variant with the float32 files in onnxruntime, with as many threads as there are usable CPUs.
+    """Compare a variant with float32 in the same engine.
 
-    files, variants: graph → content of its ONNX file. likelihood, log_variance: those the model was trained with, see
+    full, small: float32 and the variant. likelihood, log_variance: those the model was trained with, see
     `trainer.objective.likelihood.nll_of`; without a likelihood no ELBO is measured. rows: images that are compared and
     timed. Raises ValuesError where an image depends on its batch or a latent differs, and ExportError where PSNR is
     below SMALLEST_PSNR_DB, unless force is set.
     """
-    _check_latents(file_format, variants["sampler"], latent_dim, prior)
-    decoder, small_decoder = _session(files["decoder"]), _session(variants["decoder"])
+    _check_latents(file_format, small, latent_dim, prior)
     z = prior_latents(prior, _TEST_SEED, np.arange(rows), latent_dim)
-    image, small_image = _run(decoder, z)[0], _run(small_decoder, z)[0]
-    _check_batch_independence(file_format, small_decoder, z, small_image)
+    image, small_image = full.decoder(z)[0], small.decoder(z)[0]
+    _check_batch_independence(file_format, small, z, small_image)
     psnr = -10 * np.log10(np.square(image.astype(np.float64) - small_image).mean())
     if not psnr >= SMALLEST_PSNR_DB and not force:
         raise ExportError(
@@ -126,15 +152,15 @@ def measure_variant(
             "allowed; leave the variant out, or --force it; nothing was published"
         )
     elbo_loss = None
-    if likelihood is not None:
+    if likelihood is not None and full.encoder is not None:
         elbo, small_elbo = (
-            _elbo(content, reference_images, latent_dim, likelihood, log_variance) for content in (files, variants)
+            _elbo(runnable, reference_images, latent_dim, likelihood, log_variance) for runnable in (full, small)
         )
         elbo_loss = elbo - small_elbo
-    seconds = _seconds({"float": lambda: _run(decoder, z), "small": lambda: _run(small_decoder, z)})
+    seconds = _seconds({"float": lambda: full.decoder(z), "small": lambda: small.decoder(z)})
     return VariantReport(
-        bytes=sum(map(len, variants.values())),
-        float_bytes=sum(map(len, files.values())),
+        bytes=small.bytes,
+        float_bytes=full.bytes,
         psnr_db=float(psnr),
         likelihood=likelihood,
         elbo_loss_nats=elbo_loss,
@@ -163,26 +189,26 @@ def _calibration(
     }
 
 
-def _check_latents(file_format: str, sampler: bytes, latent_dim: int, prior: Prior | None) -> None:
-    part = latents_part(onnx.load_from_string(sampler))
-    assert part is not None
+def _check_latents(file_format: str, small: Runnable, latent_dim: int, prior: Prior | None) -> None:
+    if small.latents is None:
+        return
     index = np.arange(_ROWS)
     labels: list[npt.NDArray[Any]] = []
     label: npt.NDArray[Any] | int = ANY_CLASS
     if prior is not None and prior.classes:
         label = index % (len(prior.classes) + 1) + ANY_CLASS
         labels = [label]
-    latents = _run(_session(part.SerializeToString()), np.array(_TEST_SEED), index, *labels)[0]
+    latents = small.latents(np.array(_TEST_SEED), index, *labels)
     if (latents != prior_latents(prior, _TEST_SEED, index, latent_dim, label)).any():
         raise ValuesError(f"sampler as {file_format}: its latents differ from those of float32; nothing was published")
 
 
 def _check_batch_independence(
-    file_format: str, session: onnxruntime.InferenceSession, z: npt.NDArray[Any], together: npt.NDArray[Any]
+    file_format: str, small: Runnable, z: npt.NDArray[Any], together: npt.NDArray[Any]
 ) -> None:
     """Static scales cannot depend on the batch: an image decoded alone must not differ from the one in a batch."""
     for row in (0, len(z) // 2):
-        difference = float(np.abs(_run(session, z[row : row + 1])[0] - together[row : row + 1]).max())
+        difference = float(np.abs(small.decoder(z[row : row + 1])[0] - together[row : row + 1]).max())
         if not difference <= np.finfo(np.float32).eps:
             raise ValuesError(
                 f"decoder as {file_format}: an image changes by {difference:.3g} with its batch; nothing was published"
@@ -190,18 +216,19 @@ def _check_batch_independence(
 
 
 def _elbo(
-    files: Mapping[str, bytes],
+    runnable: Runnable,
     reference_images: Pixels,
     latent_dim: int,
     likelihood: str,
     log_variance: torch.Tensor | None,
 ) -> float:
     """Evidence lower bound in nats, mean over the reference images, with one posterior draw each."""
+    assert runnable.encoder is not None
     image = to_float(reference_images)
-    mean, log_var = (output.astype(np.float64) for output in _run(_session(files["encoder"]), image))
+    mean, log_var = (output.astype(np.float64) for output in runnable.encoder(image))
     noise = standard_normal(_TEST_SEED, np.arange(len(image)), latent_dim, stream=POSTERIOR_STREAM)
     z = (mean + np.exp(log_var / 2) * noise).astype(np.float32)
-    decoded = _run(_session(files["decoder"]), z)[0].astype(np.float64)
+    decoded = runnable.decoder(z)[0].astype(np.float64)
     p = np.clip(decoded, _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
     logits = np.log(p) - np.log1p(-p)
     loss = negative_elbo(

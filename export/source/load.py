@@ -15,11 +15,12 @@ import torch
 from export.errors import ExportError
 from export.source.source import Source
 from export.source.state_dicts import model_of_state_dict
-from runtime.files.atomic import open_regular
+from runtime.files.regular import open_regular
 from runtime.images.pixels import to_uint8
 from runtime.noise import standard_normal
-from trainer.checkpoint import checkpoint_of, read_plain
+from trainer.checkpoint import checkpoint_of
 from trainer.model.vae import VAE
+from trainer.torch_file import read_plain
 
 _CHECKPOINT_KEY = "format_version"  # every checkpoint of vae-train has it, and no state dict
 _REFERENCE_IMAGES = 256

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from runtime.cli.command import (
-    RuntimeCommand,
+    Command,
     bundle_argument,
     json_option,
     precision_option,
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from runtime.bench import Bench
 
 
-@click.command(cls=RuntimeCommand)
+@click.command(cls=Command)
 @bundle_argument
 @precision_option
 @threads_option

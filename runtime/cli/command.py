@@ -16,20 +16,22 @@ from runtime.extras import how_to_install
 from runtime.lazy import DISTRIBUTION
 from runtime.text import printable
 
-_OF_CLICK = (click.ClickException, click.Abort, click.exceptions.Exit)
+_HANDLED_BY_CLICK = (click.ClickException, click.Abort, click.exceptions.Exit)
 _DEBUG, _STDOUT = "debug", "stdout was open"
 DEFAULT_BUNDLE = Path("runs/latest/bundle")
 
 
 class Command(click.Command):
-    """What every command of this project shares: `--version` and `--debug`, and ends in one sentence, whatever happens.
+    """Base of every command of this project: adds `--version` and `--debug`, and turns every error into one sentence.
 
-    Mistakes of a user end with exit code 1 or 2. SIGTERM and SIGHUP end a command as Ctrl-C does. A subclass names the
-    exceptions that it expects, each of which is a sentence for the user, and what an interrupted command leaves.
+    Mistakes of a user end with exit code 1 or 2. SIGTERM and SIGHUP end a command as Ctrl-C does. The commands of the
+    runtime use this class itself; those of the other packages override the attributes below.
     """
 
     expected: ClassVar[tuple[type[Exception], ...]] = (VaeRuntimeError,)
+    """Exceptions whose message is a sentence for the user."""
     interrupted: ClassVar[str] = "stopped; nothing was written"
+    """Message after Ctrl-C: what the command leaves."""
     out_of_memory: ClassVar[str] = (
         "not enough memory; ask for fewer images, or write to a .npy, which needs no more for more of them"
     )
@@ -49,7 +51,7 @@ class Command(click.Command):
         """Parse the command line."""
         try:
             return super().make_context(*args, **kwargs)
-        except _OF_CLICK as error:
+        except _HANDLED_BY_CLICK as error:
             _escape(error)
             raise
         except Exception as error:
@@ -59,7 +61,7 @@ class Command(click.Command):
         debug = ctx.params.pop(_DEBUG, False)
         try:
             return super().invoke(ctx)
-        except _OF_CLICK as error:
+        except _HANDLED_BY_CLICK as error:
             _show_traceback(error, debug)
             _escape(error)
             raise
@@ -93,7 +95,7 @@ class Command(click.Command):
         )
 
     def is_out_of_memory(self, error: Exception) -> bool:
-        """Whether this is the system's word that there is no more memory."""
+        """Whether the error means that memory has run out."""
         return isinstance(error, MemoryError)
 
 
@@ -102,12 +104,8 @@ def stdout_was_open() -> bool:
     return bool((click.get_current_context().obj or {}).get(_STDOUT, True))
 
 
-class RuntimeCommand(Command):
-    """A command of the runtime."""
-
-
 def _escape(error: BaseException) -> None:
-    """A shell may have taken an argument from the name of a stranger's file."""
+    """Escape control characters in the message: an argument may be the name of somebody else's file, by a wildcard."""
     if isinstance(error, click.ClickException):
         error.message = printable(error.message, keep="\n")  # type: ignore[misc] # final, says click
 

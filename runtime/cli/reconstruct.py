@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runtime.cli.command import DEFAULT_BUNDLE, RuntimeCommand, precision_option, scale_option, threads_option
+from runtime.cli.command import DEFAULT_BUNDLE, Command, precision_option, scale_option, threads_option
 from runtime.errors import InputError
 from runtime.text import printable
 
@@ -27,7 +27,7 @@ _LATENTS = ("mean", "log_var")  # arrays of --latents
 _path = click.Path(path_type=Path)
 
 
-@click.command(cls=RuntimeCommand)
+@click.command(cls=Command)
 @click.argument("images", type=_path, nargs=-1)
 @click.option("--bundle", type=_path, default=DEFAULT_BUNDLE, show_default=True, help="A folder made by vae-export.")
 @click.option(
@@ -35,7 +35,8 @@ _path = click.Path(path_type=Path)
     type=_path,
     default=Path("reconstruction.png"),
     show_default=True,
-    help="PNG: each image above its reconstruction, with the mean absolute error in grey levels of 255; or the path.",
+    help="PNG to write: each image above its reconstruction and their mean absolute error in grey levels (0-255), or "
+    "the rows that one of the options below draws instead.",
 )
 @click.option(
     "--latents", type=_path, help="Also write the posterior's mean and log_var, float32 (N, L), to this .npz."
@@ -73,18 +74,25 @@ _path = click.Path(path_type=Path)
     type=click.FloatRange(0, 100),
     default=1.0,
     show_default=True,
-    help="With --variations: how far they may lie from the image.",
+    help="With --variations: factor on the standard deviation of the encoder's distribution.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="With --variations: of the draws."
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    show_default=True,
+    help="With --variations: seed of the draws.",
 )
-@click.option("--toward", metavar="CLASS", help="Move each of IMAGES step by step into this class instead.")
+@click.option(
+    "--toward", metavar="CLASS", help="Move each of IMAGES step by step to this class, by name or number, instead."
+)
 @click.option(
     "--direction",
     type=_path,
     nargs=2,
     metavar="A B",
-    help="Move each of IMAGES step by step from what the images in folder B have in common to what those in A have.",
+    help="Move each of IMAGES step by step along the way from the mean latent of the images in folder B to that of "
+    "those in folder A instead.",
 )
 @click.option(
     "--amount",
@@ -124,18 +132,8 @@ def reconstruct(
     threads: int | None,
 ) -> None:
     """Send IMAGES (files, folders, or a uint8 .npy) through the encoder and the decoder and show both."""
-    if bool(images) + bool(interpolate) + bool(traverse) != 1:
-        raise click.UsageError("name images, or --interpolate two of them, or --traverse one: exactly one of these.")
-    if output.suffix != ".png":
-        raise click.BadParameter(f"{output} should end in .png", param_hint="--output")
-    if latents is not None and (not images or latents.suffix != ".npz"):
-        raise click.BadParameter("should be a .npz, and goes with IMAGES", param_hint="--latents")
     moves = {"--variations": variations, "--toward": toward, "--direction": direction}
-    given = [name for name, value in moves.items() if value]
-    if len(given) > 1 or (given and (not images or latents)):
-        raise click.UsageError(f"{' and '.join(given)}: give one of these, with IMAGES and without --latents.")
-    if top is not None and traverse is None:
-        raise click.BadParameter("goes with --traverse", param_hint="--top")
+    _check(images, output, latents, interpolate, traverse, top, [name for name, value in moves.items() if value])
     from runtime.outputs.foreign import is_archive_of, is_our_picture, replacing_ours
     from runtime.reconstructor import Reconstructor
 
@@ -164,8 +162,30 @@ def reconstruct(
         click.echo(f"{output}: {summary}")
 
 
+def _check(
+    images: tuple[Path, ...],
+    output: Path,
+    latents: Path | None,
+    interpolate: tuple[Path, Path] | None,
+    traverse: Path | None,
+    top: int | None,
+    moves: list[str],
+) -> None:
+    """Refuse options that do not go together, before the bundle is opened. moves: those given that move IMAGES."""
+    if bool(images) + bool(interpolate) + bool(traverse) != 1:
+        raise click.UsageError("name images, or --interpolate two of them, or --traverse one: exactly one of these.")
+    if output.suffix != ".png":
+        raise click.BadParameter(f"{output} should end in .png", param_hint="--output")
+    if latents is not None and (not images or latents.suffix != ".npz"):
+        raise click.BadParameter("should be a .npz, and goes with IMAGES", param_hint="--latents")
+    if len(moves) > 1 or (moves and (not images or latents)):
+        raise click.UsageError(f"{' and '.join(moves)}: give one of these, with IMAGES and without --latents.")
+    if top is not None and traverse is None:
+        raise click.BadParameter("goes with --traverse", param_hint="--top")
+
+
 def _save(reconstructor: Reconstructor, output: Path, picture: npt.NDArray[np.uint8]) -> None:
-    """Write the picture, with a note of the model that made it: by this a later call knows that the file is ours."""
+    """Write the picture with a note of the model that made it, which tells a later call that it may be replaced."""
     from runtime.images.png import save_png
     from runtime.manifest import METADATA_KEY
 
@@ -209,6 +229,15 @@ def _load(reconstructor: Reconstructor, paths: tuple[Path, ...], strict: bool) -
     return loaded.pixels
 
 
+def _load_one(reconstructor: Reconstructor, path: Path, strict: bool) -> npt.NDArray[np.uint8]:
+    """The one image of a path, uint8 (H, W, C)."""
+    pixels = _load(reconstructor, (path,), strict)
+    if len(pixels) != 1:
+        raise InputError(f"{path}: holds {len(pixels)} images, but one is needed here; name a file")
+    image: npt.NDArray[np.uint8] = pixels[0]
+    return image
+
+
 def _save_latents(reconstructor: Reconstructor, images: npt.NDArray[np.uint8], path: Path) -> None:
     import numpy as np
 
@@ -222,7 +251,7 @@ def _save_latents(reconstructor: Reconstructor, images: npt.NDArray[np.uint8], p
 def _interpolation(
     reconstructor: Reconstructor, ends: tuple[Path, Path], steps: int, spherical: bool, strict: bool
 ) -> tuple[npt.NDArray[np.uint8], str]:
-    a, b = _load(reconstructor, ends, strict)
+    a, b = (_load_one(reconstructor, end, strict) for end in ends)
     pixels = reconstructor.interpolate(a, b, steps, spherical=spherical)
     return pixels, f"{steps} images from {ends[0].name} to {ends[1].name}"
 
@@ -279,7 +308,7 @@ def _traversal(
 
     from runtime.images.sheet import labelled_rows
 
-    (image,) = _load(reconstructor, (path,), strict)
+    image = _load_one(reconstructor, path, strict)
     effects = reconstructor.effects(image)
     active = np.argsort(-effects, kind="stable")[: np.count_nonzero(effects >= _SMALLEST_EFFECT)]
     if not len(active):

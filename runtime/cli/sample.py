@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from runtime.cli.command import (
-    RuntimeCommand,
+    Command,
     bundle_argument,
     precision_option,
     provider_option,
@@ -41,7 +42,7 @@ def _parse_shard(ctx: click.Context, param: click.Parameter, value: str) -> tupl
     return int(which), int(parts)
 
 
-@click.command(cls=RuntimeCommand)
+@click.command(cls=Command)
 @bundle_argument
 @click.option("--num", type=click.IntRange(min=1), help="Number of images.  [default: 64; 10 in a row with --by-class]")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the noise.")
@@ -54,14 +55,14 @@ def _parse_shard(ctx: click.Context, param: click.Parameter, value: str) -> tupl
     callback=_parse_shard,
     default="0/1",
     show_default=True,
-    help="Draw only part I (from 0) of N equal parts; the parts in order make the whole range.",
+    help="Draw only part I of N equal parts, I from 0 to N - 1; the parts in order make the whole range.",
 )
 @click.option(
     "--temperature",
     type=click.FloatRange(0, 100),
     default=1.0,
     show_default=True,
-    help="Standard deviation of the latents: lower is more typical, higher more unusual.",
+    help="Factor on the noise: below 1 gives more typical images, above 1 more unusual ones.",
 )
 @click.option(
     "--output",
@@ -76,10 +77,10 @@ def _parse_shard(ctx: click.Context, param: click.Parameter, value: str) -> tupl
     "labels",
     multiple=True,
     metavar="CLASS",
-    help="Draw this class, by name or number; given several times, the images are of these classes in turn.",
+    help="Draw only this class, by name or number; repeat it for several classes in turn.",
 )
-@click.option("--by-class", is_flag=True, help="A .png with one row for each class, --num images in each.")
-@click.option("--resume", is_flag=True, help="Continue an interrupted .npy or folder, or start where there is none.")
+@click.option("--by-class", is_flag=True, help="Draw a .png with one row for each class, --num images in a row.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted .npy or folder; without one, start anew.")
 @click.option("--force", is_flag=True, help="Replace a file that vae-sample did not write.")
 @precision_option
 @provider_option
@@ -88,15 +89,15 @@ def _parse_shard(ctx: click.Context, param: click.Parameter, value: str) -> tupl
 @click.option(
     "--batch-size",
     type=click.IntRange(1, 2**24),
-    help="Images written at a time, or in a Parquet file.  [default: about a thousand small ones; 100 MB of pixels]",
+    help="Images written at a time, or per Parquet file.  [default: about a thousand small ones; 100 MB in Parquet]",
 )
 @click.option(
     "--engine",
     type=click.Choice(["threads", "ray"]),
     default="threads",
     show_default=True,
-    help="ray: Ray Data on this machine, or on the cluster that RAY_ADDRESS names, into a folder of Parquet files; "
-    "--threads are then the CPUs of each worker  [default: 1]. Needs the extra `ray`.",
+    help="threads: this process. ray: Ray Data on this machine, or on the cluster that RAY_ADDRESS names, into a "
+    "folder of Parquet files; --threads is then the number of CPUs per worker, 1 by default. Needs the extra `ray`.",
 )
 def sample(
     bundle: Path,
@@ -165,6 +166,7 @@ def sample(
 
 
 def _check(output: Path, num: int, first: int, resume: bool, engine: str) -> None:
+    """Refuse options that do not go together, before the bundle is opened."""
     if first + num > 2**63:
         raise click.BadParameter(f"--first + --num should be at most 2**63 but is {first + num}", param_hint="--num")
     if output == _STDOUT and not stdout_was_open():
@@ -191,6 +193,7 @@ def _check(output: Path, num: int, first: int, resume: bool, engine: str) -> Non
 def _write(
     sampler: Sampler, job: SampleJob, output: Path, *, resume: bool, force: bool, scale: int, batch_size: int | None
 ) -> int:
+    """Write the images with a progress bar. Returns how many were drawn: fewer than `job.num` after a --resume."""
     done = 0
     with progress(job.num) as show:
 
@@ -200,35 +203,50 @@ def _write(
             show(count)
 
         try:
-            if output == _STDOUT:
-                from runtime.outputs.raw import write_raw
-
-                try:
-                    return write_raw(sampler, job, sys.stdout.buffer, batch_size=batch_size, advance=advance)
-                except OutputError:
-                    give_up_stdout()
-                    raise
-            if output.suffix == ".npy":
-                from runtime.outputs.npy import write_npy
-
-                return write_npy(
-                    sampler, job, output, resume=resume, force=force, batch_size=batch_size, advance=advance
-                )
-            if output.suffix == ".npz":
-                from runtime.outputs.npz import write_npz
-
-                return write_npz(sampler, job, output, force=force, batch_size=batch_size, advance=advance)
-            if output.suffix == ".png":
-                from runtime.images.sheet import columns_for
-                from runtime.outputs.picture import write_picture
-
-                return write_picture(sampler, job, output, columns=columns_for(job.num), scale=scale, force=force)
-            from runtime.outputs.folder import write_folder
-
-            return write_folder(sampler, job, output, resume=resume, batch_size=batch_size, advance=advance)
+            return _write_as(
+                sampler, job, output, resume=resume, force=force, scale=scale, batch_size=batch_size, advance=advance
+            )
         except KeyboardInterrupt as interrupt:
             if output == _STDOUT or output.suffix not in _RESUMABLE:
                 raise
             raise click.ClickException(
                 f"{output}: stopped at {done:,} of {job.num:,} images; the same command with --resume goes on"
             ) from interrupt
+
+
+def _write_as(
+    sampler: Sampler,
+    job: SampleJob,
+    output: Path,
+    *,
+    resume: bool,
+    force: bool,
+    scale: int,
+    batch_size: int | None,
+    advance: Callable[[int], None],
+) -> int:
+    """Write the images in the format that the ending of `output` names."""
+    if output == _STDOUT:
+        from runtime.outputs.raw import write_raw
+
+        try:
+            return write_raw(sampler, job, sys.stdout.buffer, batch_size=batch_size, advance=advance)
+        except OutputError:
+            give_up_stdout()
+            raise
+    if output.suffix == ".npy":
+        from runtime.outputs.npy import write_npy
+
+        return write_npy(sampler, job, output, resume=resume, force=force, batch_size=batch_size, advance=advance)
+    if output.suffix == ".npz":
+        from runtime.outputs.npz import write_npz
+
+        return write_npz(sampler, job, output, force=force, batch_size=batch_size, advance=advance)
+    if output.suffix == ".png":
+        from runtime.images.sheet import columns_for
+        from runtime.outputs.picture import write_picture
+
+        return write_picture(sampler, job, output, columns=columns_for(job.num), scale=scale, force=force)
+    from runtime.outputs.folder import write_folder
+
+    return write_folder(sampler, job, output, resume=resume, batch_size=batch_size, advance=advance)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import click
 
-from runtime.cli.command import RuntimeCommand, bundle_argument, json_option, provider_option
+from runtime.cli.command import Command, bundle_argument, json_option, provider_option
 from runtime.text import wrapped
 
 
-@click.command(cls=RuntimeCommand)
+@click.command(cls=Command)
 @bundle_argument
 @click.option("-v", "--verbose", is_flag=True, help="Also print every check that passed.")
 @click.option(
@@ -25,7 +25,8 @@ from runtime.text import wrapped
 @click.option(
     "--compiler",
     metavar="COMMAND",
-    help="C compiler, such as cc, to check the bundle's C source with: it runs that code, so trust who made it.",
+    help="C compiler, such as cc, to check the bundle's C source with. The compiled code is run, so use it only for "
+    "bundles whose maker you trust.",
 )
 @provider_option
 @json_option

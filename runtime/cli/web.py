@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from runtime.cli.command import RuntimeCommand, bundle_argument
+from runtime.cli.command import Command, bundle_argument
 from runtime.text import printable
 
 
-@click.command(cls=RuntimeCommand)
+@click.command(cls=Command)
 @bundle_argument
 @click.option(
     "--port",

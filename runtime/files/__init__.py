@@ -1,1 +1,1 @@
-"""Files that are whole or absent, folders that change places, and locks on what is written over time."""
+"""Files of others, files that are whole or absent, folders that change places, and locks on outputs."""

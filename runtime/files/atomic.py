@@ -1,9 +1,6 @@
 """Writing files so that nothing is ever left half-written."""
 
-import errno
-import io
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,7 +8,6 @@ from pathlib import Path
 from runtime.errors import OutputError
 
 _SUFFIX_BYTES = 4  # random, in the name of a temporary file
-_MOST_TEXT = 2**20  # bytes
 _RANDOM = "[0-9a-f]" * 2 * _SUFFIX_BYTES
 
 
@@ -64,28 +60,3 @@ def flush_to_disk(path: Path) -> None:
     """Wait until what was written to `path` would survive a power cut."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-def read_text(path: Path) -> str:
-    """UTF-8 text of a small file. Raises OSError unless it is a regular one of up to 1 MiB, or UnicodeDecodeError."""
-    with open_regular(path) as file:
-        content = file.read(_MOST_TEXT + 1)
-    if len(content) > _MOST_TEXT:
-        raise OSError(errno.EFBIG, f"is larger than {_MOST_TEXT:,} bytes", str(path))
-    return content.decode("utf-8")
-
-
-def open_regular(path: Path) -> io.BufferedReader:
-    """Open a regular file for reading. Raises OSError for anything else: a pipe or a device might never end."""
-    # A pipe without a writer would block already here.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    try:
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
-        if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "is no regular file", str(path))
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return io.BufferedReader(io.FileIO(descriptor, "rb"))

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.errors import InputError
-from runtime.files.atomic import open_regular
+from runtime.files.regular import open_regular
 
 if TYPE_CHECKING:
     from PIL.Image import Image, Transpose
@@ -35,6 +35,9 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 """File name extensions that count as images when a folder is read, in lower case."""
 
 _MOST_PIXELS = 2**26  # a quarter of a gigabyte once decoded as RGBA
+_STRIP_PIXELS = 2**20
+# As Pillow calls them. It reads more, some by other programs: what claims to be a picture could be PostScript.
+_FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 _ORIENTATION = 0x0112  # the EXIF tag
 _GRAY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 _ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
@@ -72,25 +75,23 @@ def load_image(path: Path, image_shape: tuple[int, int, int]) -> tuple[npt.NDArr
     2**26 pixels, or has 32-bit pixels. Wrap many calls in `pillow_warnings_ignored`.
     """
     with _opened(path) as file:
-        image, changes = _flatten(file, path)
-    pixels, fitted = _fit(image, image_shape)
-    return pixels, ", ".join(changes + fitted)
+        pixels, changes = _convert(file, path, image_shape)
+    return pixels, ", ".join(changes)
 
 
 def fit_image(image: Image, image_shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
     """A Pillow image as uint8 (H, W, C), converted as a file would be. image_shape: (C, H, W) of the model.
 
-    Raises InputError for 32-bit pixels.
+    Raises InputError for 32-bit pixels, and for an image without pixels.
     """
-    flat, _ = _flatten(image, Path("image"))
-    return _fit(flat, image_shape)[0]
+    return _convert(image, Path("image"), image_shape)[0]
 
 
 def fit_pixels(pixels: npt.NDArray[np.uint8], image_shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
     """An array uint8 (H', W', 1 or 3) as uint8 (H, W, C): steps 4 and 5 above. image_shape: (C, H, W)."""
     from PIL import Image
 
-    return _fit(Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels), image_shape)[0]
+    return fit_image(Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels), image_shape)
 
 
 def middle_crop(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, float, float, float]:
@@ -130,6 +131,8 @@ def _opened(path: Path) -> Iterator[Image]:
         # Opened here and not by Pillow, which memory-maps what it opens itself: Pillow 13 maps an uncompressed TIFF of
         # orientation 5 to 8 with width and height exchanged.
         with open_regular(path) as stream, Image.open(stream) as file:
+            if file.format not in _FORMATS:
+                raise UnidentifiedImageError
             if file.width * file.height > _MOST_PIXELS:
                 raise InputError(f"{path}: {file.width}×{file.height} is over {_MOST_PIXELS:,} pixels; shrink it")
             yield file
@@ -146,29 +149,67 @@ def _opened(path: Path) -> Iterator[Image]:
         raise InputError(f"{path}: cannot be read as an image ({type(error).__name__}: {reason})") from error
 
 
-def _flatten(file: Image, path: Path) -> tuple[Image, list[str]]:
-    """Steps 1 to 3: upright, 8 bits, opaque. Returns the image and a list of the conversions made."""
+def _convert(image: Image, path: Path, image_shape: tuple[int, int, int]) -> tuple[npt.NDArray[np.uint8], list[str]]:
+    """All steps. Returns uint8 (H, W, C) and a list of the conversions made.
+
+    They are made in strips of rows, so that of a large file only what Pillow has decoded is in memory as a whole.
+    """
     from PIL import Image
 
-    changes = []
-    file.load()
-    image = file
-    if file.mode == "F" or (file.mode == "I" and file.format not in _SIXTEEN_BIT_FORMATS):
+    image.load()
+    if image.mode == "F" or (image.mode == "I" and image.format not in _SIXTEEN_BIT_FORMATS):
         raise InputError(f"{path}: has 32-bit pixels, whose black and white are unknown; make them 8-bit")
-    if image.mode.startswith("I"):
-        changes.append("16 bits to 8")
-        image = _to_eight_bits(image, file.info.get("transparency"))
-    elif "transparency" in file.info or image.mode in _ALPHA_MODES:
-        changes.append(f"{image.mode} with transparency laid on black")
-        gray = image.mode in _GRAY_MODES
-        image = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-        image = image.convert("L" if gray else "RGB")
-    turn = _upright().get(file.getexif().get(_ORIENTATION, 1))
-    if turn is not None:
+    if 0 in image.size:
+        raise InputError(f"{path}: has no pixels")
+    channels, height, width = image_shape
+    orientation = image.getexif().get(_ORIENTATION, 1)
+    turned = orientation in _upright()
+    size = image.size[::-1] if turned and orientation >= 5 else image.size
+    left, top, right, bottom = middle_crop(size, (width, height))
+    mode, lanczos = "L" if channels == 1 else "RGB", Image.Resampling.LANCZOS
+    fitted = Image.new(mode, (width, size[1]))
+    rows = max(1, _STRIP_PIXELS // size[0])
+    for start in range(0, size[1], rows):
+        stop = min(start + rows, size[1])
+        strip, changes = _flatten(_upright_rows(image, orientation, start, stop))
+        if strip.mode != mode:
+            changes.append(f"{strip.mode} to {mode}")
+            strip = strip.convert(mode)
+        if size != (width, height):
+            strip = strip.resize((width, stop - start), lanczos, box=(left, 0, right, stop - start))
+        fitted.paste(strip, (0, start))
+    if turned:
         changes.append("turned upright")
-        image = image.transpose(turn)
-    return image, changes
+    if size != (width, height):
+        changes.append(f"{size[0]}×{size[1]} to {width}×{height}")
+        fitted = fitted.resize((width, height), lanczos, box=(0, top, width, bottom))
+    return np.asarray(fitted, np.uint8).reshape(height, width, channels), changes
+
+
+def _upright_rows(image: Image, orientation: int, start: int, stop: int) -> Image:
+    """Rows `start` … `stop - 1` of the image when it is shown upright, which may be columns of it as it is stored."""
+    width, height = image.size
+    sideways, reverse = orientation in (5, 6, 7, 8), orientation in (3, 4, 7, 8)
+    length = width if sideways else height
+    if stop - start < length:
+        first, last = (length - stop, length - start) if reverse else (start, stop)
+        image = image.crop((first, 0, last, height) if sideways else (0, first, width, last))
+    turn = _upright().get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _flatten(image: Image) -> tuple[Image, list[str]]:
+    """Steps 2 and 3: 8 bits, opaque. Returns the image and a list of the conversions made."""
+    from PIL import Image
+
+    if image.mode.startswith("I"):
+        return _to_eight_bits(image, image.info.get("transparency")), ["16 bits to 8"]
+    if "transparency" not in image.info and image.mode not in _ALPHA_MODES:
+        return image, []
+    changes, gray = [f"{image.mode} with transparency laid on black"], image.mode in _GRAY_MODES
+    image = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
+    image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+    return image.convert("L" if gray else "RGB"), changes
 
 
 def _to_eight_bits(image: Image, transparent: int | None) -> Image:
@@ -180,25 +221,6 @@ def _to_eight_bits(image: Image, transparent: int | None) -> Image:
     if transparent is not None:
         gray[values == transparent] = 0
     return Image.fromarray(gray)
-
-
-def _fit(image: Image, image_shape: tuple[int, int, int]) -> tuple[npt.NDArray[np.uint8], list[str]]:
-    """Steps 4 and 5. Returns uint8 (H, W, C) and a list of the conversions made."""
-    from PIL import Image
-
-    channels, height, width = image_shape
-    changes = []
-    mode = "L" if channels == 1 else "RGB"
-    if image.mode != mode:
-        changes.append(f"{image.mode} to {mode}")
-        image = image.convert(mode)
-    if image.size != (width, height):
-        changes.append(f"{image.width}×{image.height} to {width}×{height}")
-        left, top, right, bottom = middle_crop(image.size, (width, height))
-        lanczos = Image.Resampling.LANCZOS
-        image = image.resize((width, image.height), lanczos, box=(left, 0, right, image.height))
-        image = image.resize((width, height), lanczos, box=(0, top, width, bottom))
-    return np.asarray(image, np.uint8).reshape(height, width, channels), changes
 
 
 def _upright() -> dict[int, Transpose]:

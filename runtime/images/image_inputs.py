@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.errors import InputError
-from runtime.files.atomic import open_regular
+from runtime.files.regular import read_start
 from runtime.images.decode import SUFFIXES, fit_image, images_in, load_image, pillow_warnings_ignored
 
 _MOST_BYTES = 2**30  # total size of all images after conversion to the model's shape
@@ -108,8 +108,7 @@ def _images(
 def _load_array(path: Path, image_shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
     channels, height, width = image_shape
     try:
-        with open_regular(path) as file:
-            start = file.read(len(np.lib.format.MAGIC_PREFIX))
+        start = read_start(path, len(np.lib.format.MAGIC_PREFIX))
         if start != np.lib.format.MAGIC_PREFIX:  # NumPy would take it for a pickle, and recommend to load that
             raise ValueError("it is no .npy file")
         # Memory-mapped, so that a header that claims terabytes gives an error instead of an allocation.

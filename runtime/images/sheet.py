@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.errors import InputError
-from runtime.machine.memory import available_bytes, readable
+from runtime.machine.memory import shortage
 
 _GAP = 2
 _LABEL_HEIGHT = 14
@@ -110,9 +110,8 @@ def comparison(
 def _require_memory(shape: tuple[int, int, int]) -> None:
     height, width, channels = shape
     size = height * width * channels
-    available = available_bytes() if size > _WORTH_ASKING else None
-    if available is not None and _COPIES * size > available:
+    lack = shortage(_COPIES * size) if size > _WORTH_ASKING else None
+    if lack is not None:
         raise InputError(
-            f"a picture of {width:,}×{height:,} pixels needs about {readable(_COPIES * size)} of memory, but "
-            f"{readable(available)} are available here; choose a smaller --scale, or fewer images"
+            f"a picture of {width:,}×{height:,} pixels needs {lack}; choose a smaller --scale, or fewer images"
         )

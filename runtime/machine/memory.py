@@ -15,6 +15,14 @@ def available_bytes() -> int | None:
     return min(known) if known else None
 
 
+def shortage(needed: float) -> str | None:
+    """None where `needed` bytes can be had; otherwise how much that is and how much there is, for a message."""
+    available = available_bytes()
+    if available is None or needed <= available:
+        return None
+    return f"about {readable(needed)} of memory, but {readable(available)} are available here"
+
+
 def readable(size: float) -> str:
     """Bytes as in 3.4 GB."""
     for unit in _UNITS:

@@ -27,7 +27,10 @@
       "files": {"onnx": "decoder.onnx", "torchscript": "decoder.pt"}
     }                                  formats: onnx, torchscript, pt2; and smaller ONNX files of the same graph:
   },                                   onnx-int8 (8-bit weights and activations), onnx-fp16 (16-bit weights)
-  "c": {"header": "generator.h", "source": "generator.c"},    only where the bundle holds C source
+  "c": {                               only where the bundle holds C source
+    "header": "generator.h", "source": "generator.c",
+    "variants": {"c-int8": "generator.int8.c"}    with smaller weights, for the same header; absent where there are none
+  },
   "executorch": {                      only where the bundle holds programs of ExecuTorch
     "version": "1.5.1", "backend": "XNNPACK", "largest_batch": 64, "files": {"decoder": "decoder.pte"}
   },
@@ -36,8 +39,11 @@
 """
 
 from runtime.manifest.contract import (
+    C_FP16,
     C_HEADER_NAME,
+    C_INT8,
     C_SOURCE_NAME,
+    C_VARIANTS,
     CONTRACTIONS_OF_SHALLOW,
     DEEP_LEVEL_LIMIT,
     DEEP_LIMITS,
@@ -74,8 +80,11 @@ __all__ = [
     "CONTRACTIONS_OF_SHALLOW",
     "C",
     "CSource",
+    "C_FP16",
     "C_HEADER_NAME",
+    "C_INT8",
     "C_SOURCE_NAME",
+    "C_VARIANTS",
     "DEEP_LEVEL_LIMIT",
     "DEEP_LIMITS",
     "DTYPES",

@@ -32,6 +32,9 @@ SUFFIXES = {
 C = "c"
 """Format of the whole generator as C source, two files for all graphs together."""
 C_HEADER_NAME, C_SOURCE_NAME = "generator.h", "generator.c"
+C_INT8, C_FP16 = "c-int8", "c-fp16"
+"""The same source with weights in 8 or 16 bits: one file more, for the same header."""
+C_VARIANTS = {C_INT8: "generator.int8.c", C_FP16: "generator.fp16.c"}
 PTE = "pte"
 """Format of the graphs as programs of ExecuTorch."""
 FORMATS = (ONNX, TORCHSCRIPT, PT2)

@@ -11,6 +11,7 @@ from typing import Any
 
 from runtime.errors import BundleError
 from runtime.manifest.contract import (
+    C_VARIANTS,
     DTYPES,
     FORMAT_VERSIONS,
     MANIFEST_NAME,
@@ -55,6 +56,8 @@ class Manifest:
         for optional in ("prior", "pixels", "c", "executorch", "latent_shape", "largest_batch"):
             if content[optional] is None:
                 del content[optional]
+        if self.c is not None and not self.c.variants:
+            del content["c"]["variants"]
         return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
@@ -97,7 +100,7 @@ class Manifest:
                 raise BundleError(f"{MANIFEST_NAME}: executorch names {file_name}, which files leaves out")
             if graph_name not in manifest.graphs:
                 raise BundleError(f"{MANIFEST_NAME}: executorch names {graph_name}, which graphs leaves out")
-        for file_name in (manifest.c.header, manifest.c.source) if manifest.c else ():
+        for file_name in (manifest.c.header, manifest.c.source, *manifest.c.variants.values()) if manifest.c else ():
             if file_name not in manifest.files:
                 raise BundleError(f"{MANIFEST_NAME}: c names {file_name}, which files leaves out")
         if manifest.prior is not None:
@@ -186,7 +189,15 @@ def _read_onnx(content: dict[str, Any]) -> OnnxVersions:
 
 
 def _read_c(content: dict[str, Any]) -> CSource:
-    return CSource(plain_name(content.get("header"), "c.header"), plain_name(content.get("source"), "c.source"))
+    variants = take(content, "variants", dict, where="c.variants") if "variants" in content else {}
+    for variant in variants:
+        if variant not in C_VARIANTS:
+            raise BundleError(f"{MANIFEST_NAME}: c.variants has the unknown format {variant!r}")
+    return CSource(
+        plain_name(content.get("header"), "c.header"),
+        plain_name(content.get("source"), "c.source"),
+        {variant: plain_name(name, "c.variants") for variant, name in variants.items()},
+    )
 
 
 def _read_executorch(content: dict[str, Any]) -> Executorch:

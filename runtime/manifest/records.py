@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -32,10 +32,12 @@ class Graph:
 
 @dataclass(frozen=True)
 class CSource:
-    """The generator as C source: names of the two files in the bundle's folder."""
+    """The generator as C source: names of the files in the bundle's folder."""
 
     header: str
     source: str
+    variants: dict[str, str] = field(default_factory=dict)
+    """c-int8, c-fp16 → a source with smaller weights, for the same header."""
 
 
 @dataclass(frozen=True)

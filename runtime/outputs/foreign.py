@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from runtime.errors import OutputError
-from runtime.files.atomic import open_regular, remove_unfinished
+from runtime.files.atomic import remove_unfinished
 from runtime.files.owner import lock_beside, owning
+from runtime.files.regular import open_regular, read_start
 from runtime.manifest import METADATA_KEY
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -61,8 +62,8 @@ def is_archive_of(path: Path, names: Sequence[str]) -> bool:
 
 def is_our_picture(path: Path) -> bool:
     """Whether the file at `path` is a PNG that notes what drew it."""
-    if not path.is_file():
+    try:
+        start = read_start(path, _PNG_NOTE_WITHIN)
+    except OSError:
         return False
-    with path.open("rb") as file:
-        start = file.read(_PNG_NOTE_WITHIN)
     return start.startswith(_PNG_START) and METADATA_KEY.encode() in start

@@ -46,9 +46,9 @@ class ParquetJob(SampleJob):
         labels: Sequence[Label] = (),
         images_per_file: int | None = None,
     ) -> ParquetJob:
-        """The job of all shards together. images_per_file: None means about 100 MB of pixels.
+        """The job of all shards together; arguments as for `SampleJob.of`, but of `shard` only the count matters.
 
-        Raises InputError where there are more parts than images, or a class is unknown.
+        images_per_file: None means about 100 MB of pixels. Raises InputError where a class is unknown.
         """
         whole = SampleJob.of(sampler, num, seed=seed, first=first, temperature=temperature, labels=labels)
         return cls(
@@ -60,7 +60,7 @@ class ParquetJob(SampleJob):
         )
 
     def files(self, part: SampleJob) -> Ranges:
-        """The range of images in each file of one shard."""
+        """The range of images in each file of one shard. part: the shard, from `SampleJob.of`."""
         return Ranges.of(part.first, part.num, self.images_per_file)
 
 

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import onnx
 import pytest
 
+from export.checks.parts import latents_part
 from tests.hosts.helpers import NODE_EXAMPLE, ROOT, WEB, Served, missing, run
 
 if TYPE_CHECKING:
@@ -39,6 +41,19 @@ def host_bundle(request: pytest.FixtureRequest) -> Path:
     if "VAE_BUNDLE" in os.environ:
         return Path(os.environ["VAE_BUNDLE"]).resolve()
     return Path(request.getfixturevalue(_BUNDLES[request.param]))
+
+
+@pytest.fixture(scope="session")
+def open_sampler(host_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The bundle's sampler.onnx with its latents as a second output, and their name."""
+    model = onnx.load(host_bundle / "sampler.onnx")
+    part = latents_part(model)
+    assert part is not None
+    (latents,) = (port.name for port in part.graph.output)
+    model.graph.output.append(onnx.helper.make_tensor_value_info(latents, onnx.TensorProto.FLOAT, None))
+    path = tmp_path_factory.mktemp("open") / "sampler.onnx"
+    onnx.save(model, path)
+    return path, latents
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from export.bundle.build import export_bundle
 from export.c_source.write import READ_FOR_C, read_networks, write_c
 from runtime import Bundle, Sampler
 from tests.hosts.helpers import ROOT, missing, run
-from tests.hosts.test_conformance import INDICES, SEEDS, Drawn, check
+from tests.hosts.test_conformance import INDICES, SEEDS, Drawn, check, drawn_by, labels_of
 from trainer.checkpoint import load_checkpoint
 from trainer.training.run_folder import Run
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 HERE = Path(__file__).parent
+ONNXRUNTIME_EXAMPLE = ROOT / "examples" / "onnxruntime-c"
 # name in the table → compiler, flags, and what runs the program
 NATIVE = {
     "C, gcc": (["gcc", "-O3", "-march=native"], []),
@@ -40,6 +41,26 @@ NATIVE = {
     "C, 32-bit ARM": (["arm-linux-gnueabihf-gcc", "-O2", "-static"], ["qemu-arm"]),
 }
 WASM_FLAGS = ["-O3", "-msimd128", "-ffreestanding", "-nostdlib", "-Wl,--no-entry,--export-all,-z,stack-size=1048576"]
+# language → the programs it needs, its files, what builds the probe in a folder that holds these and the C source, and
+# what prints its version
+BOUND = {
+    "Go": (
+        ["go", "cc"],
+        ["examples/go/go.mod", "examples/go/generator.go", "tests/hosts/probes/probe.go"],
+        [["go", "build", "-o", "probe", "."]],
+        ["go", "version"],
+    ),
+    "Rust": (
+        ["rustc", "cc", "ar"],
+        ["examples/rust/generator.rs", "examples/rust/shape.c", "tests/hosts/probes/probe.rs"],
+        [
+            ["cc", "-O2", "-c", "generator.c", "shape.c"],
+            ["ar", "rcs", "libgenerator.a", "generator.o", "shape.o"],
+            ["rustc", "-O", "--edition", "2021", "-L", ".", "probe.rs"],
+        ],
+        ["rustc", "--version"],
+    ),
+}
 # example → the programs it needs, and the pictures that its commands draw
 EXAMPLES = {
     "c": (["cc", "python3"], ["digit.pgm", "digit_python.pgm"]),
@@ -72,7 +93,9 @@ def test_c_draws_what_every_host_draws(
         if shutil.which(needed) is None:
             missing(f"{needed} is not installed")
     program = tmp_path / "probe"
-    run(compiler, *flags, "-I", c_source, HERE / "probe_generator.c", c_source / "generator.c", "-o", program)
+    run(
+        compiler, *flags, "-I", c_source, HERE / "probes" / "probe_generator.c", c_source / "generator.c", "-o", program
+    )
     files = tmp_path / "latents", tmp_path / "images"
     answer = json.loads(run(*emulator, program, *files, *SEEDS, "--", *INDICES))
     version = run(compiler, "--version").splitlines()[0] + (f", {emulator[0]}" if emulator else "")
@@ -93,10 +116,30 @@ def test_webassembly_draws_what_every_host_draws(
     metadata = Bundle.open(host_bundle).manifest.metadata
     classes = len(Sampler(host_bundle).classes)
     sizes = metadata.latent_dim, int(np.prod(metadata.image_shape)), classes
-    answer = json.loads(run("node", HERE / "probe_generator.mjs", module, *sizes, *files, *SEEDS, "--", *INDICES))
+    answer = json.loads(
+        run("node", HERE / "probes" / "probe_generator.mjs", module, *sizes, *files, *SEEDS, "--", *INDICES)
+    )
     drawn = Drawn(answer["version"], files[0].read_bytes(), files[1].read_bytes(), answer["ms"])
     check("C, WebAssembly", drawn, host_bundle, conformance_table)
     same_as_the_others(host_bundle, "C, WebAssembly", drawn.images)
+
+
+@pytest.mark.parametrize("host", BOUND)
+def test_go_and_rust_draw_what_every_host_draws(
+    host: str, c_source: Path, host_bundle: Path, tmp_path: Path, conformance_table: list[str]
+) -> None:
+    """Through the files of the examples that a reader would copy."""
+    programs, files, commands, version = BOUND[host]
+    for program in programs:
+        if shutil.which(program) is None:
+            missing(f"{program} is not installed")
+    for path in (*(ROOT / name for name in files), *c_source.iterdir()):
+        shutil.copy(path, tmp_path)
+    for command in commands:
+        run(*command, cwd=tmp_path)
+    drawn = drawn_by([tmp_path / "probe"], tmp_path, labels_of(host_bundle), run(*version).strip())
+    check(f"{host}, C source", drawn, host_bundle, conformance_table)
+    same_as_the_others(host_bundle, host, drawn.images)
 
 
 def same_as_the_others(bundle: Path, host: str, images: bytes) -> None:
@@ -143,9 +186,8 @@ def test_an_example_runs_in_a_folder_of_its_own(own_folder: Path, bundle_with_c:
 def test_onnxruntime_from_c_draws_every_class(compiler: str, host_bundle: Path, tmp_path: Path) -> None:
     if shutil.which(compiler) is None:
         missing(f"{compiler} is not installed")
-    example, program = ROOT / "examples" / "onnxruntime-c", tmp_path / "sample"
-    run(compiler, "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", example / "sample.c", "-ldl", "-o", program)
-    (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
+    program = _linked_with_onnxruntime(compiler, ONNXRUNTIME_EXAMPLE / "sample.c", tmp_path)
+    library = _onnxruntime_library()
     sampler = Sampler(host_bundle)
     for label in (None, *range(len(sampler.classes))):
         picture = tmp_path / "picture.pgm"
@@ -155,6 +197,30 @@ def test_onnxruntime_from_c_draws_every_class(compiler: str, host_bundle: Path, 
             assert np.abs(np.asarray(image).astype(int) - expected).max() <= 1
     with pytest.raises(AssertionError, match=r"onnxruntime: Load model from nowhere\.onnx failed"):
         run(program, library, "nowhere.onnx", 7, 0, tmp_path / "none.pgm")
+
+
+def test_onnxruntime_from_c_draws_what_every_host_draws(
+    host_bundle: Path, open_sampler: tuple[Path, str], tmp_path: Path, conformance_table: list[str]
+) -> None:
+    if shutil.which("cc") is None:
+        missing("cc is not installed")
+    program = _linked_with_onnxruntime("cc", HERE / "probes" / "probe_onnxruntime.c", tmp_path)
+    version = f"onnxruntime {onnxruntime.__version__}, {run('cc', '--version').splitlines()[0]}"
+    command = [program, _onnxruntime_library(), *open_sampler]
+    drawn = drawn_by(command, tmp_path, labels_of(host_bundle), version)
+    check("C, onnxruntime's C API", drawn, host_bundle, conformance_table)
+
+
+def _linked_with_onnxruntime(compiler: str, source: Path, folder: Path) -> Path:
+    program = folder / "linked"
+    flags = ["-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", "-I", ONNXRUNTIME_EXAMPLE]
+    run(compiler, *flags, source, ONNXRUNTIME_EXAMPLE / "sampler.c", "-ldl", "-o", program)
+    return program
+
+
+def _onnxruntime_library() -> Path:
+    (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
+    return library
 
 
 @pytest.fixture

@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 
-from export.checks.parts import latents_part
 from runtime import Bundle, Sampler
 from tests.hosts.helpers import NODE_EXAMPLE, ROOT, WEB, missing, run
 
@@ -39,19 +37,6 @@ class Drawn:
     images: bytes
     ms: float
     """Median time from seed and index to the pixels of one image."""
-
-
-@pytest.fixture(scope="session")
-def open_sampler(host_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The bundle's sampler.onnx with its latents as a second output, and their name."""
-    model = onnx.load(host_bundle / "sampler.onnx")
-    part = latents_part(model)
-    assert part is not None
-    (latents,) = (port.name for port in part.graph.output)
-    model.graph.output.append(onnx.helper.make_tensor_value_info(latents, onnx.TensorProto.FLOAT, None))
-    path = tmp_path_factory.mktemp("open") / "sampler.onnx"
-    onnx.save(model, path)
-    return path, latents
 
 
 def labels_of(folder: Path) -> list[int] | None:
@@ -130,7 +115,7 @@ def test_python_with_onnxruntime_alone(
 
 
 def test_node(node: str, host_bundle: Path, request_file: Path, conformance_table: list[str]) -> None:
-    answer = json.loads(run(node, HERE / "probe.mjs", NODE_EXAMPLE, WEB / "src", request_file))
+    answer = json.loads(run(node, HERE / "probes" / "probe.mjs", NODE_EXAMPLE, WEB / "src", request_file))
     assert answer["own"] == answer["graph"], "noise.js and the graph's own noise differ in Node"
     drawn = Drawn(answer["version"], bytes.fromhex(answer["graph"]), bytes.fromhex(answer["images"]), answer["ms"])
     check("Node", drawn, host_bundle, conformance_table)
@@ -150,7 +135,7 @@ def test_chromium(
     page.wait_for_selector("#badge[data-state=passed]")
     request = json.loads(request_file.read_text())
     request["bytes"] = base64.b64encode(open_sampler[0].read_bytes()).decode()
-    answer = page.evaluate((HERE / "probe_page.js").read_text(), request)
+    answer = page.evaluate((HERE / "probes" / "probe_page.js").read_text(), request)
     page.close()
     assert answer["own"] == answer["graph"], "noise.js and the graph's own noise differ in Chromium"
     version = f"onnxruntime-web {answer['version']}, Chromium {browser.version.split('.')[0]}"
@@ -163,7 +148,7 @@ def test_chromium(
 
 def test_cpp_with_libtorch(cpp_build: Path, host_bundle: Path, tmp_path: Path, conformance_table: list[str]) -> None:
     program = cpp_build / "probe_libtorch"
-    drawn = draw_in_cpp([program, host_bundle / "sampler.pt"], tmp_path, labels_of(host_bundle))
+    drawn = drawn_by([program, host_bundle / "sampler.pt"], tmp_path, labels_of(host_bundle))
     check("C++", drawn, host_bundle, conformance_table)
 
 
@@ -174,7 +159,7 @@ def test_cpp_with_opencv(cpp_build: Path, host_bundle: Path, tmp_path: Path, con
     if Bundle.open(host_bundle).manifest.latent_shape:
         pytest.skip("OpenCV 4.6 cannot read Clip, which ends the decoders of foreign modules")
     latent_dim = Bundle.open(host_bundle).manifest.metadata.latent_dim
-    drawn = draw_in_cpp([program, host_bundle, TABLE, latent_dim], tmp_path, labels_of(host_bundle))
+    drawn = drawn_by([program, host_bundle, TABLE, latent_dim], tmp_path, labels_of(host_bundle))
     check("C++", drawn, host_bundle, conformance_table)
 
 
@@ -182,7 +167,11 @@ def test_the_noise_in_cpp_gives_its_known_answers(cpp_build: Path) -> None:
     assert "to the bit" in run(cpp_build / "examples" / "noise_test", TABLE)
 
 
-def draw_in_cpp(command: list[object], folder: Path, labels: list[int] | None) -> Drawn:
+def drawn_by(command: list[object], folder: Path, labels: list[int] | None, version: str | None = None) -> Drawn:
+    """What a probe draws: COMMAND LATENTS IMAGES SEED... -- INDEX... -- LABEL... writes both files and prints JSON.
+
+    version: None takes the one that the probe prints.
+    """
     files = folder / "latents", folder / "images"
     answer = json.loads(run(*command, *files, *SEEDS, "--", *INDICES, "--", *(labels or [])))
-    return Drawn(answer["version"], files[0].read_bytes(), files[1].read_bytes(), answer["ms"])
+    return Drawn(version or answer["version"], files[0].read_bytes(), files[1].read_bytes(), answer["ms"])

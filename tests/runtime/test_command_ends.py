@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from runtime.cli import reconstruct, sample, verify
-from runtime.cli.command import RuntimeCommand
+from runtime.cli.command import Command
 from runtime.errors import BundleError
 from runtime.text import printable
 
@@ -112,7 +112,7 @@ def test_a_stdout_that_cannot_be_written_to_is_one_sentence(
 
 
 def test_what_nobody_has_foreseen_is_a_sentence_with_its_type_and_debug_shows_the_rest() -> None:
-    @click.command(cls=RuntimeCommand)
+    @click.command(cls=Command)
     def fail() -> None:
         raise LookupError("\x1b[31mred\nherring")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +232,45 @@ def test_an_image_over_the_limit_is_refused_before_it_is_decoded(
     monkeypatch.setattr("runtime.images.decode._MOST_PIXELS", 4095)
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
     with pytest.raises(InputError, match="64×64 is over 4,095 pixels"):
+        load_image(tmp_path / "a.png", (1, 8, 8))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pixels_do_not_depend_on_the_strips_that_a_large_file_is_converted_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    for orientation in ORIENTATIONS:
+        for width, height in ((31, 47), (100, 60)):
+            path = save(tmp_path, "a", kind, scene(width, height), orientation)
+            for shape in ((1, 28, 28), (3, 9, 5), (3, height, width)):
+                monkeypatch.setattr("runtime.images.decode._STRIP_PIXELS", 2**20)
+                whole, said = load_image(path, shape)
+                monkeypatch.setattr("runtime.images.decode._STRIP_PIXELS", 700)
+                in_strips, said_then = load_image(path, shape)
+                assert (whole == in_strips).all(), (orientation, width, shape)
+                assert said == said_then
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "I;16", "LA", "P"])
+def test_the_largest_image_takes_half_a_gigabyte_at_most(tmp_path: Path, mode: str) -> None:
+    """Measured in a process of its own: a quarter of a megabyte of file, 2**26 pixels."""
+    options: dict[str, Any] = {"transparency": 3} if mode == "P" else {}
+    Image.new(mode, (8192, 8192)).save(tmp_path / "a.png", **options)
+    program = (
+        "import sys; from pathlib import Path; from runtime.images.decode import load_image\n"
+        "load_image(Path(sys.argv[1]), (3, 28, 28))\n"
+        "print(*(line.split()[1] for line in Path('/proc/self/status').open() if line.startswith('VmHWM')))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, tmp_path / "a.png"], capture_output=True, check=True)
+    assert int(done.stdout) * 1024 < 500e6
+
+
+@pytest.mark.parametrize(
+    "content", [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", b"8BPS\0\1" + bytes(99)]
+)
+def test_what_pillow_would_hand_to_another_program_is_no_image(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(InputError, match="its format is unknown or not supported"):
         load_image(tmp_path / "a.png", (1, 8, 8))
 
 

@@ -14,9 +14,10 @@ import onnx
 import pytest
 
 from runtime.golden import ENCODER_ARRAYS, SAMPLE_ARRAYS
+from tests.fuzzing import replaced
 from tests.runtime import test_hostile_golden as golden
 from tests.runtime.forked_commands import Commands
-from tests.runtime.test_hostile import relist, replaced
+from tests.runtime.test_hostile import relist
 from tests.runtime.test_hostile_graphs import ATTACKS, Body, attack
 
 MOST_MB, MOST_SECONDS = 500, 5

@@ -15,8 +15,8 @@ from click.testing import CliRunner
 
 from runtime.cli import reconstruct, sample
 from runtime.errors import OutputError
-from runtime.images import sheet
 from runtime.job import SampleJob
+from runtime.machine import memory
 from runtime.outputs.npy import write_npy
 from runtime.sampler import Sampler
 
@@ -87,7 +87,7 @@ def test_a_second_writer_of_one_array_is_refused_and_the_first_completes(bundle:
 def test_a_picture_larger_than_the_memory_is_refused_before_it_is_made(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: click.Command
 ) -> None:
-    monkeypatch.setattr(sheet, "available_bytes", lambda: 2 * 10**8)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2 * 10**8)
     np.save(tmp_path / "a.npy", np.zeros((1000, 12, 12, 1), np.uint8))
     arguments = [str(bundle), "--num", "1000"] if command is sample else [str(tmp_path / "a.npy"), "--bundle", bundle]
     result = CliRunner().invoke(command, [*map(str, arguments), "--scale", "32", "--output", str(tmp_path / "x.png")])

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from runtime.onnx_guard.graph import ForbiddenError, read_graph
 from runtime.onnx_guard.shapes import Sizes, infer_sizes
-from tests.runtime.test_hostile import fuzz
+from tests.fuzzing import fuzz
 
 Array = npt.NDArray[np.float32]
 

@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import SparseTensorProto, TensorProto, helper
 from PIL import Image
@@ -32,16 +32,7 @@ from runtime.onnx_guard.external_data import dense_weights, refuse_external_data
 from runtime.sampler import Sampler
 from runtime.session import GraphSession
 from runtime.verify import verify_bundle
-
-# VAE_FUZZ multiplies the number of inputs, for a longer search than a test suite has time for.
-EXAMPLES = 60 * int(os.environ.get("VAE_FUZZ", "1"))
-fuzz = settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize="VAE_FUZZ" not in os.environ,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+from tests.fuzzing import damaged, fuzz, places, replaced
 
 json_values = st.recursive(
     st.none()
@@ -53,30 +44,6 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=5,
 )
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Paths of all values in a JSON tree."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path, *(place for key, inner in items for place in places(inner, (*path, key)))]
-
-
-def replaced(root: Any, path: tuple[Any, ...], value: Any) -> Any:
-    if not path:
-        return value
-    copy = dict(root) if isinstance(root, dict) else list(root)
-    copy[path[0]] = replaced(copy[path[0]], path[1:], value)
-    return copy
-
-
-def damaged(data: st.DataObject, content: bytes) -> bytes:
-    """Flip, remove, insert or repeat a few bytes."""
-    for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, max(0, len(content) - 1)))
-        size = data.draw(st.integers(0, 40))
-        new = data.draw(st.binary(max_size=8) | st.just(content[at : at + size]))
-        content = content[:at] + new + content[at + data.draw(st.sampled_from([0, len(new), size, len(content)])) :]
-    return content
 
 
 def relist(folder: Path, name: str, content: bytes) -> None:
@@ -182,6 +149,16 @@ def test_a_link_that_leads_out_of_the_folder_is_not_followed(bundle: Path, tmp_p
     (bundle / "decoder.onnx").symlink_to(tmp_path / "decoder.onnx")
     with pytest.raises(BundleError, match="leads out"):
         Sampler(bundle)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "decoder.onnx"])
+def test_a_link_that_leads_to_itself_is_no_file(bundle: Path, name: str) -> None:
+    (bundle / name).unlink()
+    (bundle / name).symlink_to(name)
+    with pytest.raises(BundleError, match=f"{name}: Too many levels of symbolic links"):
+        Sampler(bundle)
+    result = CliRunner().invoke(sample, [str(bundle), "--output", str(bundle.parent / "x.png")])
+    assert (result.exit_code, "please report" in result.output) == (1, False)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")

@@ -20,7 +20,8 @@ from runtime.onnx_guard.graph import read_graph
 from runtime.onnx_guard.limits import check_graph
 from runtime.onnx_guard.shapes import OPERATORS, infer_sizes
 from runtime.session import GraphSession
-from tests.runtime.test_hostile import fuzz, relist
+from tests.fuzzing import fuzz
+from tests.runtime.test_hostile import relist
 
 LATENTS, SIDE = 5, 12  # of the bundle of the tests
 

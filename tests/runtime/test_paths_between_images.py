@@ -134,6 +134,19 @@ def test_sixteen_bits_keep_their_brightness(bundle: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("option", ["--interpolate", "--traverse"])
+def test_a_folder_of_several_images_in_place_of_one_is_refused(bundle: Path, tmp_path: Path, option: str) -> None:
+    (tmp_path / "many").mkdir()
+    for name in ("a.png", "many/a.png", "many/b.png"):
+        Image.new("L", (12, 12)).save(tmp_path / name)
+    ends = [tmp_path / "a.png", tmp_path / "many"] if option == "--interpolate" else [tmp_path / "many"]
+    arguments = ["--bundle", bundle, option, *ends, "--output", tmp_path / "x.png"]
+    result = CliRunner().invoke(reconstruct, list(map(str, arguments)))
+    assert result.exit_code == 1
+    assert "many: holds 2 images, but one is needed here" in result.output
+    assert not (tmp_path / "x.png").exists()
+
+
+@pytest.mark.parametrize("option", ["--interpolate", "--traverse"])
 def test_paths_are_drawn(bundle: Path, tmp_path: Path, blobs: ImageData, option: str) -> None:
     Image.fromarray(blobs.test_images[0, :, :, 0]).save(tmp_path / "a.png")
     images = [tmp_path / "a.png"] * (2 if option == "--interpolate" else 1)

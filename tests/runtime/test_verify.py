@@ -14,6 +14,7 @@ from export.c_source.write import read_networks, write_c
 from runtime.bundle import Bundle
 from runtime.c_library import find_compiler
 from runtime.cli import bench, verify
+from runtime.session import GraphSession
 from runtime.verify import verify_bundle
 
 
@@ -170,3 +171,19 @@ class TestTheCompilerOption:
         assert (result.exit_code, "holds no C source to compile" in result.output) == (1, True)
         result = CliRunner().invoke(verify, [str(bundle), "--compiler", "no-such-compiler"])
         assert (result.exit_code, "is no program here" in result.output) == (2, True)
+
+
+def test_an_engine_whose_int64_has_32_bits_is_named_as_such(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO draws every picture of `sampler.onnx` black; here a session that does the same stands in for it."""
+    run = GraphSession.run
+
+    def black(session: GraphSession, *inputs: np.ndarray) -> list[np.ndarray]:
+        outputs = run(session, *inputs)
+        return [
+            np.zeros_like(output) if output.dtype == np.uint8 and inputs[0].ndim == 0 else output for output in outputs
+        ]
+
+    monkeypatch.setattr(GraphSession, "run", black)
+    (failed,) = (check for check in verify_bundle(bundle).checks if not check.passed)
+    assert failed.name == "golden sampler"
+    assert failed.detail.startswith("black: this engine computes int64 in 32 bits and cannot draw latents")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import zipfile
 from collections.abc import Callable
@@ -15,10 +16,12 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-import trainer.data.numpy_files
 from export.cli import export
+from runtime.machine import memory
+from tests.fuzzing import contained
 from trainer.checkpoint import load_checkpoint
 from trainer.cli.train import train
+from trainer.data import image_folder
 from trainer.data.idx import read_idx
 from trainer.data.image_folder import load_folder
 from trainer.data.numpy_files import load_arrays
@@ -88,6 +91,13 @@ def test_a_pipe_or_a_device_in_place_of_a_file_is_refused(
             reader(path)
 
 
+def own_vae() -> torch.nn.Module:
+    """Somebody else's model, for `vae-export --module`."""
+    module = torch.nn.Linear(2, 16)
+    module.decode = lambda z: module(z)  # type: ignore[assignment]
+    return module
+
+
 def endless_text(path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(2**40)
@@ -95,7 +105,15 @@ def endless_text(path: Path) -> None:
 
 @pytest.mark.parametrize("make", [folder, pipe, endless_device, endless_text])
 @pytest.mark.parametrize(
-    ("command", "name"), [(train, "--config"), (export, "--checkpoint"), (export, "--sign"), (train, "--resume")]
+    ("command", "name"),
+    [
+        (train, "--config"),
+        (export, "--checkpoint"),
+        (export, "--sign"),
+        (export, "--weights"),
+        (export, "--labels"),
+        (train, "--resume"),
+    ],
 )
 def test_whatever_a_command_is_given_to_read_it_does_not_hang(
     tiny_run: Run, tmp_path: Path, make: Callable[[Path], None], command: click.Command, name: str
@@ -104,6 +122,8 @@ def test_whatever_a_command_is_given_to_read_it_does_not_hang(
         (tmp_path / "a").mkdir()
     make(tmp_path / "a" / "config.toml" if name == "--resume" else tmp_path / "a")
     more = ["--checkpoint", str(tiny_run.best), "--output", str(tmp_path / "b")] if name == "--sign" else []
+    if name in ("--weights", "--labels"):
+        more = ["--module", f"{__file__}:own_vae", "--latent-shape", "2", "--image-shape", "1,4,4"]
     result = CliRunner().invoke(command, [name, str(tmp_path / "a"), *more])
     assert result.exit_code in (1, 2), result.output
     assert isinstance(result.exception, SystemExit)
@@ -115,11 +135,35 @@ def test_arrays_larger_than_the_memory_are_refused_by_their_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     np.savez_compressed(tmp_path / "a.npz", images=np.zeros((2**20, 4, 4), np.uint8))
-    monkeypatch.setattr(trainer.data.numpy_files, "available_bytes", lambda: 30_000_000)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 30_000_000)
     monkeypatch.setattr(np, "load", lambda *arguments, **options: pytest.fail("loaded"))
     assert (tmp_path / "a.npz").stat().st_size < 10**5
     with pytest.raises(DataError, match=r"its arrays are 16\.8 MB and need about 36\.9 MB of memory, but 30\.0 MB"):
         load_arrays(tmp_path / "a.npz")
+
+
+def test_a_gzipped_file_is_unpacked_no_further_than_its_header_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A megabyte that unpacks to a gigabyte."""
+    header = bytes([0, 0, 8, 3]) + np.array([12, 4, 4], ">i4").tobytes()
+    (tmp_path / "a.gz").write_bytes(gzip.compress(header) + 64 * gzip.compress(bytes(2**24)))
+    with contained(), pytest.raises(DataError, match=r"should hold 208 bytes .* but holds 209 or more"):
+        read_idx(tmp_path / "a.gz")
+    monkeypatch.setattr(memory, "available_bytes", lambda: 10_000_000)
+    many = bytes([0, 0, 8, 3]) + np.array([2**20, 4, 4], ">i4").tobytes()
+    (tmp_path / "a.gz").write_bytes(gzip.compress(many + bytes(2**24)))
+    with pytest.raises(DataError, match=r"needs about 36\.9 MB of memory, but 10\.0 MB are available"):
+        read_idx(tmp_path / "a.gz")
+
+
+def test_images_that_would_not_fit_are_refused_before_they_are_decoded(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: 10**9)
+    monkeypatch.setattr(image_folder, "load_image", lambda *arguments: pytest.fail("decoded"))
+    with pytest.raises(DataError, match=r"30 images of 10000×10000×1 need about 6\.6 GB of memory, but 1\.0 GB"):
+        load_folder(pictures, image_size=10_000)
 
 
 def test_an_array_that_claims_more_than_it_holds_is_refused(tmp_path: Path) -> None:
@@ -190,6 +234,37 @@ def with_images_that_repeat(content: Content) -> None:
     content["reference_images"] = content["reference_images"][:1].expand(10**8, -1, -1, -1)
 
 
+def with_weights_that_repeat(content: Content) -> None:
+    """A kilobyte of file, and a model of 58 GB that its shapes fit."""
+    size = 10**8
+    content["config"]["model"]["hidden"] = [size, 16]
+    for name, shape in {"encoder.1": (size, 144), "encoder.3": (16, size), "decoder.2": (size, 16)}.items():
+        content["model_state_dict"][f"{name}.weight"] = torch.zeros(1).expand(shape)
+        content["model_state_dict"][f"{name}.bias"] = torch.zeros(1).expand(shape[:1])
+    content["model_state_dict"]["decoder.4.weight"] = torch.zeros(1).expand(144, size)
+
+
+def with_layers_that_share_memory(content: Content) -> None:
+    """A megabyte of file, and a model of 3 GB that its shapes fit."""
+    weight, bias, layers = torch.zeros(500, 500), torch.zeros(500), 1500
+    content["config"]["model"]["hidden"] = [500] * layers
+    state = content["model_state_dict"] = {"encoder.1.weight": torch.zeros(500, 144), "encoder.1.bias": bias}
+    for layer in range(1, layers):
+        state[f"encoder.{2 * layer + 1}.weight"] = state[f"decoder.{2 * layer}.weight"] = weight
+        state[f"encoder.{2 * layer + 1}.bias"] = state[f"decoder.{2 * layer}.bias"] = bias
+    for name, shape in {
+        "mean": (5, 500),
+        "log_var": (5, 500),
+        "decoder.0": (500, 5),
+        f"decoder.{2 * layers}": (144, 500),
+    }.items():
+        state[f"{name}.weight"], state[f"{name}.bias"] = torch.zeros(shape), torch.zeros(shape[0])
+
+
+def with_a_sparse_weight(content: Content) -> None:
+    content["model_state_dict"]["mean.weight"] = content["model_state_dict"]["mean.weight"].to_sparse()
+
+
 def with_text_for_weights(content: Content) -> None:
     content["model_state_dict"] = dict.fromkeys(content["model_state_dict"], "x")
 
@@ -208,6 +283,9 @@ def with_lists_everywhere(content: Content) -> None:
         with_another_size,
         with_many_layers,
         with_images_that_repeat,
+        with_weights_that_repeat,
+        with_layers_that_share_memory,
+        with_a_sparse_weight,
         with_text_for_weights,
         with_lists_everywhere,
     ],
@@ -218,8 +296,17 @@ def test_a_checkpoint_with_anything_anywhere_is_refused(
     content = torch.load(tiny_run.best, weights_only=True)
     tamper(content)
     torch.save(content, tmp_path / "a.pt")
-    with pytest.raises(CheckpointError, match=r"a\.pt: "):
+    with contained(tmp_path), pytest.raises(CheckpointError, match=r"a\.pt: "):
         load_checkpoint(tmp_path / "a.pt")
+
+
+def test_a_checkpoint_larger_than_the_memory_is_refused_by_its_size(
+    tiny_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(torch, "load", lambda *arguments, **options: pytest.fail("loaded"))
+    with pytest.raises(CheckpointError, match=r"of memory, but 1\.0 kB are available"):
+        load_checkpoint(tiny_run.best)
 
 
 def test_a_checkpoint_that_unpacks_to_more_than_it_holds_is_refused(tiny_run: Run, tmp_path: Path) -> None:

@@ -17,12 +17,12 @@ from trainer.cli.train import train
 from trainer.data.dataset import ImageData
 from trainer.data.pixels import to_float
 from trainer.errors import CheckpointError
-from trainer.prior import fit_prior
+from trainer.prior import POSTERIOR_SHARE, fit_prior
 from trainer.training.run_folder import Run
 
 
 def mean_log_density(prior: Prior, z: npt.NDArray[np.float64]) -> float:
-    """Of points under the mixture that the tables draw from, by the formula."""
+    """Mean log-density of points (N, L) under the mixture that the alias tables draw from, by its definition."""
     mean, scale = prior.shift.astype(float) * prior.scale, prior.scale.astype(float)
     p = prior.probabilities()
     log_normal = (-0.5 * ((z[:, None] - mean) / scale) ** 2 - np.log(scale) - 0.5 * np.log(2 * np.pi)).sum(2)
@@ -40,9 +40,24 @@ def test_mixture_describes_unseen_images_better_than_the_standard_normal(best: C
     with torch.no_grad():
         mean, log_var = model.encode(to_float(torch.tensor(blobs.test_images)))
     noise = np.random.default_rng(0).standard_normal(mean.shape)
-    z = mean.numpy() + np.exp(log_var.numpy() / 2) * noise
+    z = mean.numpy() + np.sqrt(POSTERIOR_SHARE) * np.exp(log_var.numpy() / 2) * noise
     standard = float((-0.5 * z**2 - 0.5 * np.log(2 * np.pi)).sum(1).mean())
     assert mean_log_density(prior, z) > standard + 0.05
+
+
+def test_the_prior_has_the_spread_of_the_means_and_a_tenth_of_the_posteriors_variance(
+    best: Checkpoint, blobs: ImageData
+) -> None:
+    few = blobs.train_images[:11]  # too few to hold some out: one component
+    model = best.build_model()
+    with torch.no_grad():
+        mean, log_var = (output.double() for output in model.encode(to_float(torch.tensor(few))))
+    spread, noise = mean.var(0, correction=0).numpy(), log_var.exp().mean(0).numpy()
+    for fitted, share in (
+        (fit_prior(model, few, None, seed=0), 0.1),
+        (fit_prior(model, few, None, seed=0, share=1), 1),
+    ):
+        assert fitted.prior.scale[0].astype(float) ** 2 == pytest.approx(spread + share * noise, rel=1e-5)
 
 
 def test_classes_are_drawn_as_often_as_they_occur(best: Checkpoint, blobs: ImageData) -> None:
@@ -59,9 +74,8 @@ def test_class_means_are_those_of_the_posterior_means(best: Checkpoint, blobs: I
     prior = fit_prior(model, blobs.train_images, blobs.train_labels, seed=0).prior
     with torch.no_grad():
         mean = model.encode(to_float(torch.tensor(blobs.train_images)))[0].double().numpy()
-    for number in range(
-        4
-    ):  # expectation maximisation keeps the mean; the tables round weights to 1 in 65,536 of a slot
+    # Expectation maximisation keeps the mean; the tables round weights to 1 in 65,536 of a slot.
+    for number in range(4):
         assert prior.class_mean(number) == pytest.approx(mean[blobs.train_labels == number].mean(0), abs=1e-3)
 
 
@@ -173,5 +187,5 @@ def test_a_run_ends_with_a_prior_in_both_checkpoints_and_resume_gives_one_to_a_r
         assert fitted.to_npz() == refitted.to_npz()
 
 
-def test_picture_of_samples_is_what_the_prior_draws(best: Checkpoint) -> None:
+def test_without_a_mixture_latents_are_standard_normal_noise() -> None:
     assert (prior_latents(None, 0, np.arange(3), 5) == standard_normal(0, np.arange(3), 5)).all()

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from runtime.files.atomic import read_text
+from runtime.files.regular import read_text
 from trainer.errors import SettingsError
 
 Value = str | int | float | bool

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runtime.files.atomic import open_regular, write_atomically
+from runtime.files.atomic import write_atomically
+from runtime.files.regular import read_text
 from trainer.cli.command import TrainerCommand
 from trainer.cli.config_file import read_toml
 from trainer.cli.data_options import data_options, load_data
@@ -35,7 +36,7 @@ _RECORD = "evaluation.json"
     type=click.IntRange(2),
     default=1000,
     show_default=True,
-    help="Test images, evenly spaced, that get all k samples; the others get 50, corrected by the mean gain of these.",
+    help="Test images, evenly spaced, that get --k samples; the others get 50, corrected by the mean gain of these.",
 )
 @click.option(
     "--samples",
@@ -45,14 +46,20 @@ _RECORD = "evaluation.json"
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of all random draws."
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Device to evaluate on; auto takes a GPU if there is one.",
+)
 @click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads.  [default: torch's choice]")
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
     help="Folder for evaluation.json and pictures.  [default: evaluation, next to the checkpoint]",
 )
-@click.option("--force", is_flag=True, help="Replace files of these names that vae-evaluate did not write.")
+@click.option("--force", is_flag=True, help="Replace files in --output that vae-evaluate did not write.")
 def evaluate(
     target: Path,
     dataset: str | None,
@@ -68,7 +75,7 @@ def evaluate(
 ) -> None:
     """Evaluate a trained model: bounds on its likelihood, active latents, sample quality.
 
-    RUN is the folder of a run, of which best.pt is evaluated; the default is runs/latest.
+    RUN is the folder of a run, whose best.pt is evaluated  [default: runs/latest].
     """
     import torch
 
@@ -98,14 +105,17 @@ def evaluate(
 def is_evaluation(path: Path) -> bool:
     """Whether the file at `path` is an `evaluation.json` of this command."""
     try:
-        with open_regular(path) as file:
-            return "protocols" in json.load(file)
+        return "protocols" in json.loads(read_text(path))
     except (OSError, ValueError, TypeError, RecursionError):
         return False
 
 
 def _load_same(checkpoint: Checkpoint, config: Path, dataset: str | None, data_dir: Path | None) -> ImageData:
-    """The data set of the checkpoint, with its image size and channels; found where `config` of the run says it is."""
+    """The data set of the checkpoint, with its image size and channels.
+
+    config: the config.toml of the run, which says where the data set is unless `dataset` does. Raises DataError where
+    it cannot be found.
+    """
     from trainer.data.load import NAMES
 
     record = checkpoint.data

@@ -32,7 +32,7 @@ def given(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _options() -> list[Callable[[Callable[..., Any]], Callable[..., Any]]]:
-    """In the order in which `--help` lists them."""
+    """The options, in the order in which `--help` lists them."""
     size = click.IntRange(min=1)
     positive, not_negative = click.FloatRange(min=0, min_open=True), click.FloatRange(min=0)
     return [
@@ -50,7 +50,7 @@ def _options() -> list[Callable[[Callable[..., Any]], Callable[..., Any]]]:
         click.option(
             "--network",
             type=click.Choice(CHOICES["network"]),
-            help="Fully connected layers, or residual convolutions.  [default: the preset's]",
+            help="Fully connected layers, or convolutions.  [default: the preset's]",
         ),
         click.option(
             "--batch-norm/--no-batch-norm",
@@ -58,7 +58,9 @@ def _options() -> list[Callable[[Callable[..., Any]], Callable[..., Any]]]:
             help="Batch normalisation before each activation.  [default: the preset's]",
         ),
         click.option(
-            "--activation", type=click.Choice(CHOICES["activation"]), help="Activation function.  [default: relu]"
+            "--activation",
+            type=click.Choice(CHOICES["activation"]),
+            help="Activation function.  [default: the preset's]",
         ),
         click.option(
             "--likelihood", type=click.Choice(CHOICES["likelihood"]), help="Pixel likelihood.  [default: bernoulli]"

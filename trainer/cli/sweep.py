@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from runtime.files.atomic import open_regular, write_atomically
+from runtime.files.atomic import write_atomically
+from runtime.files.regular import read_start
 from trainer.cli.command import TrainerCommand
 from trainer.cli.data_options import DEFAULT_WORDS, data_options, load_data, shape_options
 from trainer.errors import SettingsError
@@ -27,6 +28,7 @@ _HEADER = "latent  hidden    norm    loss      KL  active     NLL     FID   sure
 
 
 def _parse_numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> list[int]:
+    """Sizes as in 2,8,32."""
     return [sizes[0] if len(sizes) == 1 else _refuse(value) for sizes in _parse_layers(ctx, param, value)]
 
 
@@ -41,11 +43,12 @@ def _parse_layers(ctx: click.Context, param: click.Parameter, value: str | None)
     return found
 
 
-def _refuse(value: str | None) -> int:
+def _refuse(value: str | None) -> NoReturn:
     raise click.BadParameter(f"{value!r} should be sizes of at least 1 with commas between, as in 8,32")
 
 
 def _parse_switches(ctx: click.Context, param: click.Parameter, value: str | None) -> list[bool]:
+    """off, on, or off,on."""
     words = value.split(",") if value else []
     if any(word not in ("off", "on") for word in words):
         raise click.BadParameter(f"{value!r} should be off, on, or off,on")
@@ -75,12 +78,24 @@ def _parse_switches(ctx: click.Context, param: click.Parameter, value: str | Non
     metavar="SWITCHES",
     help="off, on, or off,on for both.  [default: the preset's]",
 )
-@click.option("--preset", type=click.Choice(list(PRESETS)), default="tutorial", show_default=True)
+@click.option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    default="tutorial",
+    show_default=True,
+    help="Settings that all cells share, see vae-train --help.",
+)
 @data_options(DEFAULT_WORDS)
 @shape_options
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training images.  [default: the preset's]")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of every cell.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Device to train on; auto takes a GPU if there is one.",
+)
 @click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads.  [default: torch's choice]")
 @click.option(
     "--runs",
@@ -112,8 +127,8 @@ def sweep(
 ) -> None:
     """Train a grid of models and compare them in one table and one picture.
 
-    Every combination of the sizes given is a cell with a folder of its own. Repeating the command continues a sweep
-    that was stopped: finished cells are not trained again.
+    Every combination of the given --latent-dim, --hidden and --batch-norm is a cell, a model with a folder of its own.
+    Repeating the command continues a sweep that was stopped: finished cells are not trained again.
     """
     import torch
 
@@ -149,8 +164,7 @@ def sweep(
 def _is_table(path: Path) -> bool:
     """Whether the file at `path` is a `sweep.csv` of this command."""
     try:
-        with open_regular(path) as file:
-            return file.read(len(_TABLE_START)) == _TABLE_START
+        return read_start(path, len(_TABLE_START)) == _TABLE_START
     except OSError:
         return False
 

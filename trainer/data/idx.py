@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import struct
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from runtime.files.atomic import open_regular
+from runtime.files.regular import open_regular
+from runtime.machine.memory import shortage
 from trainer.data.dataset import ImageData, as_uint8_images
 from trainer.errors import DataError
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 _UNSIGNED_BYTE = 0x08
 _MOST_DIMENSIONS = 4
+_COPIES = 2.2  # as of NumPy files: the array, and the splits taken from it
 _FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 _FAMILY = {
     "mnist": ("MNIST", None),
@@ -91,30 +94,45 @@ def load_idx_file(path: Path) -> ImageData:
 def read_idx(path: Path) -> npt.NDArray[np.uint8]:
     """An IDX file of unsigned bytes, plain or gzipped (`.gz`), as the array that its header describes.
 
-    Raises DataError if the file is missing, is not an IDX file of unsigned bytes, or its length does not match its
-    header.
+    Raises DataError if the file is missing, is not an IDX file of unsigned bytes, its length does not match its
+    header, or it does not fit into memory; of a gzipped file no more is unpacked than the header says.
     """
     try:
         with open_regular(path) as file:
-            content = gzip.decompress(file.read()) if path.suffix == ".gz" else file.read()
+            if path.suffix == ".gz":
+                with gzip.GzipFile(fileobj=file) as unpacked:
+                    return _read_array(path, unpacked, None)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            return _read_array(path, file, size)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _UNSIGNED_BYTE:
+
+
+def _read_array(path: Path, file: BinaryIO | gzip.GzipFile, size: int | None) -> npt.NDArray[np.uint8]:
+    """size: bytes of the file; None where it has to be unpacked to know."""
+    start = file.read(4)
+    if len(start) < 4 or start[:2] != b"\0\0" or start[2] != _UNSIGNED_BYTE:
         raise DataError(f"{path}: not an IDX file of unsigned bytes")
-    dimensions = content[3]
+    dimensions = start[3]
     if not 1 <= dimensions <= _MOST_DIMENSIONS:
         raise DataError(f"{path}: has {dimensions} dimensions; images have 3 or 4, and labels 1")
-    header = 4 + 4 * dimensions
-    if len(content) < header:
-        raise DataError(f"{path}: truncated within its header, at {len(content)} bytes")
-    shape = struct.unpack(f">{dimensions}I", content[4:header])
-    expected = header + math.prod(shape)
-    if len(content) != expected:
-        raise DataError(
-            f"{path}: should hold {expected:,} bytes for its shape {shape} but holds {len(content):,}; "
-            "delete it, then download or copy it again"
-        )
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    sizes = file.read(4 * dimensions)
+    if len(sizes) < 4 * dimensions:
+        raise DataError(f"{path}: truncated within its header, at {len(start + sizes)} bytes")
+    shape = struct.unpack(f">{dimensions}I", sizes)
+    claimed = len(start + sizes) + math.prod(shape)
+    if size is None or size == claimed:
+        if lack := shortage(_COPIES * claimed):
+            raise DataError(f"{path}: its array {shape} needs {lack}; train on fewer images, or smaller ones")
+        content = file.read(math.prod(shape) + 1)
+        if len(start + sizes) + len(content) == claimed:
+            return np.frombuffer(content, np.uint8).reshape(shape)
+        size = len(start + sizes) + len(content)  # of a longer one a byte was unpacked, and no more
+    raise DataError(
+        f"{path}: should hold {claimed:,} bytes for its shape {shape} but holds {size:,}"
+        f"{' or more' if path.suffix == '.gz' and size > claimed else ''}; delete it, then download or copy it again"
+    )
 
 
 def _find(path: Path) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +16,12 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from runtime.errors import InputError
-from runtime.files.atomic import open_regular, replacing
+from runtime.files.arrays import ArrayHeader, read_headers
+from runtime.files.atomic import replacing
+from runtime.files.regular import open_regular
 from runtime.images.decode import SUFFIXES, images_in, load_image, pillow_warnings_ignored, read_header
 from runtime.machine.cpus import usable_cpus
+from runtime.machine.memory import shortage
 from runtime.manifest import PIXELS_VERSION
 from trainer.data.cache import cache_folder
 from trainer.data.dataset import ImageData
@@ -28,6 +32,7 @@ UNREADABLE_SHARE = 0.05
 _LARGEST_OWN_SIDE = 128  # pixels; larger images must be resized, or a fully connected layer has too many inputs
 _SMALL_SHARE = 0.1  # of the files may be smaller than the side without a warning
 _NAMED = 5  # number of unreadable files listed in an error
+_COPIES = 2.2  # of NumPy files, too: the images, and the splits taken from them
 _CACHE_VERSION = 2, PIXELS_VERSION  # versions of the cache file and of the decoding
 
 _Item = TypeVar("_Item")
@@ -183,11 +188,18 @@ def _key(folder: Path, files: Sequence[Path], sources: Sequence[_Source], shape:
 def _decode_cached(
     path: Path, files: Sequence[Path], shape: tuple[int, int, int]
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.str_]]:
-    """Images uint8 (N, H, W, C), and for each the reason why it could not be read, or ""."""
-    if path.exists():
-        with np.load(path, allow_pickle=False) as cached:
-            return cached["images"], cached["reasons"]
+    """Images uint8 (N, H, W, C), and for each the reason why it could not be read, or "".
+
+    A file in the cache that is not what was put there is made again.
+    """
+    cached = _read_cache(path, (len(files), *shape))
+    if cached is not None:
+        return cached
     height, width, channels = shape
+    if lack := shortage(_COPIES * len(files) * math.prod(shape)):
+        raise DataError(
+            f"{len(files):,} images of {height}×{width}×{channels} need {lack}; choose a smaller --image-size"
+        )
     images = np.zeros((len(files), *shape), np.uint8)
 
     def decode(i: int) -> str:
@@ -201,6 +213,25 @@ def _decode_cached(
     with replacing(path) as file:
         np.savez(file, images=images, reasons=reasons)
     return images, reasons
+
+
+def _read_cache(
+    path: Path, shape: tuple[int, int, int, int]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.str_]] | None:
+    """What `_decode_cached` has kept; None where there is nothing, or something else."""
+    if not path.exists():
+        return None
+    try:
+        with open_regular(path) as file:
+            headers = read_headers(file)
+            images, reasons = headers["images"], headers["reasons"]
+            if images != ArrayHeader(shape, np.dtype(np.uint8)) or reasons.dtype.kind != "U":
+                return None
+            with np.load(file, allow_pickle=False) as arrays:
+                found = arrays["images"], arrays["reasons"]
+    except Exception:  # zipfile and NumPy raise whatever damaged bytes cause
+        return None
+    return found if found[1].shape == shape[:1] else None
 
 
 def _in_parallel(what: str, function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:

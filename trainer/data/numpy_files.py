@@ -1,16 +1,15 @@
 """Data sets from NumPy files: `.npy` with images, `.npz` with images, labels and splits."""
 
-import math
-import os
-import zipfile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from runtime.files.atomic import open_regular, replacing
-from runtime.machine.memory import available_bytes, readable
+from runtime.files.arrays import read_headers
+from runtime.files.atomic import replacing
+from runtime.files.regular import open_regular
+from runtime.machine.memory import readable, shortage
 from trainer.data.dataset import ImageData, as_uint8_images
 from trainer.errors import DataError
 
@@ -56,7 +55,7 @@ def save_arrays(data: ImageData, path: Path) -> None:
 def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
         with open_regular(path) as file:
-            _check_fits(path, _unpacked_size(file))
+            _check_fits(path, sum(header.nbytes for header in read_headers(file).values()))
             loaded = np.load(file, allow_pickle=False)
             return {"images": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
     except DataError:
@@ -74,30 +73,11 @@ def _class_names(arrays: dict[str, npt.NDArray[Any]]) -> tuple[str, ...] | None:
     return tuple(arrays["class_names"].tolist())
 
 
-def _unpacked_size(file: BinaryIO) -> int:
-    """Bytes of the arrays in a `.npy` or `.npz` file, which is left at its start."""
-    if zipfile.is_zipfile(file):
-        with zipfile.ZipFile(file) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-    else:
-        size = file.seek(0, os.SEEK_END)  # NumPy takes memory for what the header claims: compare
-        file.seek(0)
-        version = np.lib.format.read_magic(file)
-        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        shape, _, dtype = read_header[version](file)
-        if not dtype.hasobject and math.prod(shape) * dtype.itemsize > size:
-            raise ValueError(f"its header claims {dtype} {shape}, but it holds {size:,} bytes")
-    file.seek(0)
-    return size
-
-
 def _check_fits(path: Path, size: int) -> None:
     """The arrays, and the images of the training split and of the test split, taken from them."""
-    needed, available = _COPIES * size, available_bytes()
-    if available is not None and needed > available:
+    if lack := shortage(_COPIES * size):
         raise DataError(
-            f"{path}: its arrays are {readable(size)} and need about {readable(needed)} of memory, but "
-            f"{readable(available)} are available here; train on fewer images, or smaller ones"
+            f"{path}: its arrays are {readable(size)} and need {lack}; train on fewer images, or smaller ones"
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,8 +18,9 @@ from runtime.files.atomic import write_atomically
 from trainer.data.cache import cache_folder
 from trainer.data.dataset import ImageData
 from trainer.data.pixels import to_float
-from trainer.errors import DataError
+from trainer.errors import CheckpointError, DataError
 from trainer.seeds import derive_seed, generator
+from trainer.torch_file import read_plain
 
 FEATURES = 64
 _BATCH, _EVALUATION_BATCH = 128, 1000
@@ -101,7 +101,7 @@ def train_judge(
     network = Classifier(data.image_shape[0], len(classes))
     started = time.perf_counter()
     if path.exists():
-        network.load_state_dict(_load(path))
+        _load_into(network, path)
         seconds = 0.0
     else:
         network = _train(data, torch.from_numpy(targets), len(classes), device, advance)
@@ -142,9 +142,12 @@ def _train(
     return network
 
 
-def _load(path: Path) -> dict[str, Tensor]:
+def _load_into(network: Classifier, path: Path) -> None:
+    """Raises DataError where the file is not of the weights of such a network."""
     try:
-        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        state = read_plain(path)
+        if not isinstance(state, dict) or not all(isinstance(weight, Tensor) for weight in state.values()):
+            raise ValueError("it holds no weights")
+        network.load_state_dict(state)
+    except (CheckpointError, RuntimeError, ValueError) as error:
         raise DataError(f"{path}: the cached classifier cannot be read; delete it ({type(error).__name__})") from error
-    return state

@@ -91,16 +91,16 @@ def evaluate_checkpoint(
 ) -> Evaluation:
     """Measure bounds on all test images, and the quality of samples from the prior.
 
-    k, images_with_k: samples of the NLL, see `importance_nll`. samples: images drawn from the prior,
-    None for `default_samples`. seed: of all
-    random draws. Raises DataError if `data` is not the data set of the checkpoint.
+    k, images_with_k: samples of the NLL, see `importance_nll`. samples: number of images drawn from the prior; None
+    means `default_samples`. seed: of all random draws. progress: called with the name of the current task, the work
+    done since the last call, and the total. Raises DataError if `data` is not the data set of the checkpoint.
     """
     check_data(checkpoint, data)
     model = checkpoint.build_model().to(device)
     settings = checkpoint.settings
     pixels = torch.tensor(data.test_images, device=device)
     forms = {_kind(checkpoint): pixels}
-    if settings.likelihood == "bernoulli":  # the others are densities on [0, 1], of which black and white are the ends
+    if settings.likelihood == "bernoulli":  # the others are densities of gray values, no probabilities of two values
         forms["binarised"] = binarize(pixels, "dynamic", generator(seed, "binarize", device=device))
     total = sample_count(len(pixels), k, images_with_k)
     protocols = {}
@@ -145,7 +145,7 @@ def evaluate_checkpoint(
 
 
 def default_samples(checkpoint: Checkpoint) -> int:
-    """10,000, which FID needs to be steady, or 1,000 where drawing and judging so many would take over a minute."""
+    """10,000, which makes FID steady, or 1,000 where drawing and judging so many would take over a minute."""
     return _MANY_SAMPLES if checkpoint.model_config.pixels <= _SMALL_IMAGE else _FEW_SAMPLES
 
 

@@ -19,7 +19,7 @@ from trainer.model.vae import VAE
 _TRAIN_CHUNK = 5000  # training images compared at once
 _DECODED_AT_ONCE = 1000
 _COMPARED = 1000  # samples whose nearest training image is looked for
-_SURELY_NEARER = 0.9
+_SURELY_NEARER = 0.9  # copy_distance / reconstruction_distance below which the two are told apart
 _REFERENCES = 10_000  # training images, chosen at random, that represent the training set in FID
 
 
@@ -60,17 +60,17 @@ class SampleQuality:
     nearest: float
     """The smallest distance of all samples."""
     reconstruction_distance: float
-    """The same for reconstructions of test images: what samples are expected to have that are no copies."""
+    """The same for reconstructions of test images: what samples that are no copies are expected to have."""
     copy_distance: float
-    """The same for reconstructions of training images: what copies of training images would have."""
+    """The same for reconstructions of training images: what samples that are copies would have."""
     verdict: Verdict | None
     """None where the data has no labels."""
 
     @property
     def copies(self) -> bool:
-        """Whether samples lie as near to training images as reconstructions of those do, and not as those of others.
+        """Whether most samples are copies: `distance` is nearer to `copy_distance` than to `reconstruction_distance`.
 
-        False where the two kinds of reconstructions cannot be told apart, which holds for large training sets.
+        False where these two are too close to tell copies apart, which holds for large training sets.
         """
         apart = self.copy_distance < _SURELY_NEARER * self.reconstruction_distance
         return apart and self.distance < (self.copy_distance + self.reconstruction_distance) / 2
@@ -101,7 +101,7 @@ def draw_samples(model: VAE, prior: Prior | None, num: int, seed: int) -> Tensor
 
 
 def samples_of(model: VAE, prior: Prior | None, data: ImageData, num: int, seed: int) -> Samples:
-    """`num` samples with all that they are held against; fewer reconstructions where there are fewer images."""
+    """`num` samples and what they are compared with; fewer reconstructions where there are fewer images."""
     return Samples(
         images=draw_samples(model, prior, num, seed),
         classes=prior.labels(seed, np.arange(num)) if prior is not None and prior.classes else None,
@@ -143,7 +143,7 @@ def _decode(model: VAE, z: npt.NDArray[np.float32]) -> Tensor:
 
 @torch.no_grad()
 def _reconstruct(model: VAE, images: npt.NDArray[np.uint8], num: int) -> Tensor:
-    """Up to `num` of the images, evenly chosen, through the posterior mean."""
+    """Reconstructions of up to `num` of the images through the posterior mean: float32 (n, C, H, W)."""
     device = model.mean.weight.device
     chosen = torch.tensor(images[_choose(min(num, len(images)), len(images))])
     parts = [model(to_float(part.to(device)))[0] for part in chosen.split(_DECODED_AT_ONCE)]
@@ -201,8 +201,11 @@ def _judge(samples: Samples, real: Tensor, data: ImageData, judge: Judge) -> Ver
 
 
 def _choose(count: int, total: int) -> npt.NDArray[np.int64]:
-    """`count` of `total` numbers, always the same. Random, since every sixth image of MNIST's training set is not like
-    the others: its two groups of writers alternate, and FID of real images rises from 4 to 10."""
+    """`count` of the indices 0 … total - 1, ascending; chosen at random, but always the same.
+
+    Evenly spaced ones would not represent MNIST's training set, in which two groups of writers alternate: with every
+    sixth image, the FID of real images rises from 4 to 10.
+    """
     return np.sort(np.random.default_rng(0).permutation(total)[:count])
 
 

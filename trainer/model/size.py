@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from runtime.machine.memory import available_bytes, readable
+from runtime.machine.memory import shortage
 from trainer.errors import SettingsError
 from trainer.model.vae import VAE, ModelConfig
 
@@ -31,10 +31,9 @@ def count_weights(config: ModelConfig) -> int:
 def check_fits(config: ModelConfig, bytes_per_weight: int) -> None:
     """Raise SettingsError, with the estimate, where the model does not fit into the memory that is available here."""
     weights = count_weights(config)
-    needed, available = weights * bytes_per_weight, available_bytes()
-    if available is not None and needed > available:
+    lack = shortage(weights * bytes_per_weight)
+    if lack is not None:
         raise SettingsError(
             f"a model with hidden {','.join(map(str, config.hidden))} and latent_dim {config.latent_dim} has "
-            f"{weights:,} weights, which need about {readable(needed)} of memory, but {readable(available)} are "
-            "available here; choose smaller --hidden or --latent-dim"
+            f"{weights:,} weights, which need {lack}; choose smaller --hidden or --latent-dim"
         )

@@ -31,11 +31,11 @@ class ModelConfig:
     latent_dim: int
     network: str = "mlp"
     """mlp: fully connected. conv: residual convolutions; each stage halves height and width. resize-conv: the same, but
-    the decoder resizes and convolves."""
+    the decoder resizes and convolves. conv4x4: one convolution of 4×4 a stage, and no residual blocks."""
     batch_norm: bool = False
     """Batch normalisation before every activation."""
     activation: str = "relu"
-    """relu or tanh."""
+    """relu, tanh or silu."""
     pixel_variance: bool = False
     """Whether the model has a pixel variance of its own, see `VAE.log_variance`."""
 
@@ -92,22 +92,23 @@ class VAE(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        shape, hidden = config.image_shape, config.hidden
-        conv = config.is_convolutional
-        encoder = conv_encoder if conv else mlp_encoder
-        features = feature_count(shape, hidden, conv)
+        shape, hidden, network = config.image_shape, config.hidden, config.network
+        style = (config.activation, config.batch_norm)
+        features = feature_count(shape, hidden, network)
         # (N, C, H, W) → (N, features), the input of both heads.
-        self.encoder = encoder(shape, hidden, config.activation, config.batch_norm)
+        self.encoder = (
+            conv_encoder(shape, hidden, *style, network)
+            if config.is_convolutional
+            else mlp_encoder(shape, hidden, *style)
+        )
         self.mean = nn.Linear(features, config.latent_dim)
         self.log_var = nn.Linear(features, config.latent_dim)
         # (N, latent_dim) → (N, C, H, W): logits.
-        if conv:
-            resize = config.network == "resize-conv"
-            self.decoder = conv_decoder(
-                config.latent_dim, hidden, shape, config.activation, config.batch_norm, resize=resize
-            )
-        else:
-            self.decoder = mlp_decoder(config.latent_dim, hidden, shape, config.activation, config.batch_norm)
+        self.decoder = (
+            conv_decoder(config.latent_dim, hidden, shape, *style, network)
+            if config.is_convolutional
+            else mlp_decoder(config.latent_dim, hidden, shape, *style)
+        )
         # (1,): the learned number behind `log_variance`; only a model that was trained with one has it.
         self.variance = nn.Parameter(torch.zeros(1)) if config.pixel_variance else None
 

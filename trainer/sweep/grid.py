@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from runtime.errors import OutputError
-from runtime.files.atomic import read_text, write_atomically
+from runtime.files.atomic import write_atomically
+from runtime.files.regular import read_text
 from trainer.checkpoint import load_checkpoint
 from trainer.data.dataset import ImageData
 from trainer.errors import SettingsError

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import fields, replace
@@ -28,6 +27,7 @@ from trainer.training.config import config_text
 from trainer.training.console import EPOCH_HEAD, anatomy, epoch_line, introduction
 from trainer.training.execution import Execution
 from trainer.training.loop import fit
+from trainer.training.progress import TrainingBar
 from trainer.training.resume import check_resumable
 from trainer.training.run_folder import Run
 from trainer.training.settle_prior import settle_prior
@@ -36,13 +36,10 @@ from trainer.training.tensorboard import Events, check_tensorboard
 from trainer.training.trained import TrainedRun
 from trainer.training.warnings import few_steps_warning, same_image_warning
 
-_SECONDS_MEASURED = 3.0  # of training, before the time to the end is estimated
-_SECONDS_WORTH_SAYING = 20.0
-
 OnEpoch = Callable[[EpochMetrics, VAE], object]
 """Called after each epoch with its figures and the model, a copy on the CPU in evaluation mode."""
 OpenRun = Callable[[ExitStack], tuple[Run, Checkpoint | None]]
-"""Gives the folder of a run, whose lock the stack holds, and the checkpoint to resume from."""
+"""Opens the folder of a run, puts its lock on the stack, and returns it with the checkpoint to resume from, if any."""
 
 
 def train(
@@ -135,9 +132,9 @@ def create_run(
     prior: str,
     held: ExitStack,
 ) -> Run:
-    """A new folder with its `config.toml`; data that was not loaded from anywhere is saved in it.
+    """A new folder with its `config.toml`; data that was not loaded from a file or by name is saved in it.
 
-    held: takes the lock of the run.
+    held: keeps the lock of the run. Raises SettingsError if `name` is taken, and OutputError if writing fails.
     """
     run = Run.create(runs, name, f"{Path(data.name).stem}-{settings.preset}")
     held.enter_context(run.owned())
@@ -156,8 +153,10 @@ def create_run(
 
 
 def reopen_run(folder: Path, settings: Settings, data: ImageData, held: ExitStack) -> tuple[Run, Checkpoint | None]:
-    """The run in `folder`, and its newest checkpoint if an epoch was finished. Raises SettingsError, see
-    `check_resumable`. held: takes the lock of the run.
+    """The run in `folder`, and its newest checkpoint if an epoch was finished.
+
+    held: keeps the lock of the run. Raises SettingsError if `folder` is no run or the run had other settings or data,
+    and CheckpointError if the checkpoint cannot be read or continued, see `check_resumable`.
     """
     run = Run.open(folder)
     held.enter_context(run.owned())  # before the newest checkpoint is read, and until the pictures are drawn
@@ -213,7 +212,7 @@ def _train_run(
     events = Events(run.folder, checkpoint.history if checkpoint else ()) if writes_events else None
     say(EPOCH_HEAD)
     try:
-        with _Bar(settings, len(data.train_images), checkpoint, say, shown=bar) as progress:
+        with TrainingBar(settings, len(data.train_images), checkpoint, say, shown=bar) as progress:
             epochs = fit(
                 settings, data, run, execution=execution, model=model, checkpoint=checkpoint, advance=progress.update
             )
@@ -245,7 +244,14 @@ def _train_run(
     if not team.leads:
         return TrainedRun(run)
 
-    # ---- fit the prior ----
+    _finish(run, data, checkpoint, prior, execution, say)
+    return TrainedRun(run)
+
+
+def _finish(
+    run: Run, data: ImageData, checkpoint: Checkpoint, prior: str, execution: Execution, say: Callable[[str], object]
+) -> None:
+    """Fit the prior, and draw the pictures. checkpoint: of the last epoch."""
     say(f"\n{anatomy(checkpoint)}")
     try:
         best, fitted = settle_prior(run, data, prior, execution.device)
@@ -263,19 +269,10 @@ def _train_run(
     say(wrapped(f"wrote   {run.best}, {run.last.name}, history.csv, history.jsonl, config.toml"))
     say(wrapped(f"        {run.pictures}/ {', '.join(path.stem for path in drawn)}"))
     say(f"        {images}/ a few test images, to try vae-reconstruct on")
-    return TrainedRun(run)
-
-
-def minutes_and_seconds(seconds: float) -> str:
-    """A duration in words of the size that matters: 40 s, 12 min, 3 h 20 min."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _stopped(settings: Settings, checkpoint: Checkpoint | None) -> str:
-    """What is said where patience ended the run early."""
+    """The message where patience ended the run early, otherwise empty."""
     if checkpoint is None or checkpoint.epoch >= settings.epochs:
         return ""
     return f"stopped early: no lower test loss in {settings.patience} epochs (--patience)"
@@ -294,56 +291,6 @@ def _load_last(run: Run) -> Checkpoint:
             f"{error}; {run.best.name} is whole: to continue after its epoch {best.epoch}, "
             f"copy it over {run.last.name} and resume again"
         ) from error
-
-
-class _Bar:
-    """One progress bar over all epochs; text is printed above it, and after the first steps the time to the end."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        images: int,
-        checkpoint: Checkpoint | None,
-        say: Callable[[str], object],
-        *,
-        shown: bool,
-    ) -> None:
-        from tqdm.auto import tqdm
-
-        start = checkpoint.epoch if checkpoint else 0
-        self._say, self._left, self._batch = say, (settings.epochs - start) * images, settings.batch_size
-        self._done, self._started = 0, 0.0
-        self._bar = tqdm(
-            total=settings.epochs * images, initial=start * images, unit=" images", unit_scale=True,
-            disable=None if shown else True, leave=False, mininterval=0.2,
-        )  # fmt: skip
-
-    def update(self, images: int) -> None:
-        """Advance by so many images."""
-        self._bar.update(images)
-        if self._left == 0:
-            return
-        if self._done == 0:
-            self._started = time.perf_counter()  # the first step also loads kernels
-        elif time.perf_counter() - self._started >= _SECONDS_MEASURED:
-            seconds = (time.perf_counter() - self._started) / self._done * (self._left - self._done)
-            if seconds >= _SECONDS_WORTH_SAYING:
-                self.say(f"about {minutes_and_seconds(seconds)} to the end, evaluation not counted")
-            self._left = 0
-            return
-        self._done += images
-
-    def say(self, text: str) -> None:
-        """Say `text`, if it is not empty, without tearing the bar."""
-        if text:
-            with self._bar.external_write_mode():
-                self._say(text)
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.close()
 
 
 def _settings_of_run(run: Run, changes: dict[str, Any]) -> Settings:

@@ -12,17 +12,18 @@ from torch import Tensor
 class Average:
     """Follows the flat vector of weights: average ← d · average + (1 − d) · weights after each step.
 
-    d is min(decay, (1 + n) / (10 + n)) in step n, so that the first steps are forgotten soon.
+    d is min(decay, (1 + n) / (10 + n)) in step n, so that the first steps are forgotten soon: the rule
+    of TensorFlow's ExponentialMovingAverage.
     """
 
     def __init__(self, weights: Tensor, decay: float) -> None:
-        """weights: float32 (P,), see `flatten_parameters`; the average starts as a copy of them."""
+        """weights: float32 (P,), see `flatten_parameters`; the average starts as a copy. decay: from 0, below 1."""
         self.weights, self.decay = weights, decay
         self.values = weights.clone()
         self.steps = 0
 
     def update(self) -> None:
-        """Take one step's weights in."""
+        """Average in the weights, after a training step."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         self.values.lerp_(self.weights, 1 - decay)

@@ -14,9 +14,8 @@ from trainer.seeds import generator
 from trainer.settings import Settings
 from trainer.training.state import TrainingState
 
-_NOISE_AT_ONCE = (
-    2**22
-)  # numbers, 16 MB: the noise of an epoch of 60,000 images with one draw of 32 latents, in two blocks at most
+# Numbers, 16 MB. The noise of 60,000 images with one draw of 32 latents takes one block.
+_NOISE_AT_ONCE = 2**22
 
 
 @dataclass(frozen=True)
@@ -35,10 +34,11 @@ def train_epoch(
     epoch: int,
     advance: Callable[[int], object] = lambda images: None,
 ) -> EpochTotals:
-    """One pass over `images`, uint8 (N, H, W, C). The order of the images, their binarisation, their flips and the
-    noise depend only on (seed, epoch). They are the same on every rank, and each rank takes its part of every batch.
+    """One pass over `images`, uint8 (N, H, W, C) on the device of `state`. epoch: from 1.
 
-    advance: called every few steps with the number of images done since.
+    The order of the images, their binarisation, their flips and the noise depend only on (seed, epoch). They are the
+    same on every rank, and each rank takes its part of every batch. advance: called every few steps with the
+    number of images done since.
     """
     device, size = images.device, settings.batch_size
     state.model.train()

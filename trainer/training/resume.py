@@ -12,11 +12,11 @@ from trainer.settings import Settings
 
 
 def check_resumable(settings: Settings, data_sha256: str, checkpoint: Checkpoint) -> None:
-    """Raises SettingsError, naming every difference, unless `settings` and data are those of `checkpoint`, and
+    """Raise SettingsError, naming every difference, unless `settings` and data are those of `checkpoint`, and
     CheckpointError if the checkpoint lacks Adam's moments.
 
-    The number of epochs may grow, and the patience may change. A cosine schedule then falls over the new number: the
-    remaining epochs train as in a run of that length, `introduction` says at which rate.
+    The number of epochs may grow, and the patience may change. A cosine schedule then falls over the new number of
+    epochs: the remaining ones train at the rates of a run of that length.
     """
     before = checkpoint.settings
     if settings.epochs >= checkpoint.epoch:
@@ -35,8 +35,11 @@ def check_resumable(settings: Settings, data_sha256: str, checkpoint: Checkpoint
 
 
 def check_optimizer_state(checkpoint: Checkpoint, weights: int) -> None:
-    """Raise CheckpointError unless the checkpoint has Adam's step count and two moments for a vector of `weights`, and
-    the weights in training where the model is their average."""
+    """Raise CheckpointError unless the checkpoint has all that training continues from.
+
+    That is Adam's step count and its two moments for a vector of `weights` numbers and, where the model is an average
+    of weights, the weights in training.
+    """
     expected = {"step": (), "exp_avg": (weights,), "exp_avg_sq": (weights,)}
     state = checkpoint.optimizer_state.get("state")
     memory = state.get(0) if isinstance(state, dict) else None

@@ -29,8 +29,8 @@ class Run:
     def create(cls, parent: str | Path, name: str | None, default_name: str) -> Run:
         """Create a folder under `parent` and link `latest` to it.
 
-        name: must not exist yet, but for an empty folder, such as a command leaves that is killed as it begins; None
-        means `default_name` with the first free number. Raises SettingsError if the name is taken or is not a plain
+        name: must not exist yet, or be empty, as a command that is killed at its start leaves it; None means
+        `default_name` with the first free number. Raises SettingsError if the name is taken or is not a plain
         folder name, OutputError if the folder cannot be written.
         """
         if name is not None and (Path(name).name != name or name in ("", "latest")):

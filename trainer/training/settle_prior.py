@@ -13,10 +13,11 @@ from trainer.training.run_folder import Run
 
 
 def settle_prior(run: Run, data: ImageData, kind: str, device: torch.device) -> tuple[Checkpoint, FittedPrior | None]:
-    """Give `best.pt` and `last.pt` a mixture, each fitted to its own weights, or take theirs away (kind: normal).
+    """Give `best.pt` and `last.pt` their prior, each for its own weights.
 
-    A mixture that is there already stays: the fit is a function of weights, data and the run's seed. Returns the best
-    checkpoint, and what was fitted to it just now.
+    kind: mixture, or normal for N(0, I), which removes a mixture that was fitted before. A mixture that is already
+    there stays, because the fit is a function of weights, data and the run's seed. Returns the best checkpoint, and
+    what was fitted to it now, if anything was.
     """
     best, fitted = _settle(load_checkpoint(run.best), data, kind, device)
     best.save(run.best)

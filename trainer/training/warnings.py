@@ -13,7 +13,7 @@ from trainer.settings import Settings
 
 FEWEST_STEPS = 1000
 """With fewer training steps than this, samples and reconstructions are usually blurs."""
-_SAME_IMAGE_SHARE = 0.05  # of the variance over test images; below it, reconstructions are one image
+_SAME_IMAGE_SHARE = 0.05  # of the variance over test images; below it, all reconstructions are about one image
 _IMAGES = 256
 
 
@@ -33,8 +33,8 @@ def few_steps_warning(settings: Settings, images: int) -> str | None:
 def same_image_warning(model: VAE, data: ImageData, settings: Settings, epoch: int) -> str | None:
     """A warning where the model gives nearly the same image for every test image, once a tenth of the run is done.
 
-    Compares the variance over images of reconstructions and of the images themselves, summed over pixels. model: on the
-    CPU, in evaluation mode. Returns None at other epochs than the first of the second tenth, and the last.
+    Compares the variance over images of reconstructions and of the images themselves, summed over pixels. Only epoch
+    ceil(epochs / 10) and the last one are looked at; None for the others. model: on the CPU, in evaluation mode.
     """
     if epoch not in (math.ceil(settings.epochs / 10), settings.epochs):
         return None

@@ -19,7 +19,7 @@ static int vae_source(const vae_geometry *g, int axis, int at, int tap, int *sou
 
 /* The taps of the outputs (at_y, at_x), which share them. Beyond its edges the input is 0. Returns how many. */
 static int vae_gather(
-    const vae_geometry *g, const float *x, const float *weight, const int *at_y, const int *at_x, vae_tap *taps
+    const vae_geometry *g, const float *x, const vae_weight *weight, const int *at_y, const int *at_x, vae_tap *taps
 ) {
     int count = 0, tap, r;
     for (tap = 0; tap < g->kernel[0] * g->kernel[1]; ++tap) {
@@ -46,7 +46,7 @@ static int vae_gather(
 /* A convolution, or a transposed one, of `count` images: x (height, width, inputs), y (height, width, outputs), w panels
    of (kernel height, kernel width, inputs, VAE_PANEL). */
 static void vae_convolution(
-    int count, const float *x, const float *weight, const float *bias, const vae_geometry *g, float *y
+    int count, const float *x, const vae_weight *weight, const float *bias, const vae_geometry *g, float *y
 ) {
     const int step_y = g->transposed ? g->stride[0] : 1, step_x = g->transposed ? g->stride[1] : 1;
     const size_t panel = (size_t)(g->kernel[0] * g->kernel[1] * g->inputs) * VAE_PANEL;

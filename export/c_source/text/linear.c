@@ -1,6 +1,6 @@
 /* y = x w + bias: x (count, inputs), y (count, outputs), w panels of (inputs, VAE_PANEL). */
 static void vae_linear(
-    int count, const float *x, const float *weight, const float *bias, int inputs, int outputs, float *y
+    int count, const float *x, const vae_weight *weight, const float *bias, int inputs, int outputs, float *y
 ) {
     int column, first, r;
     for (column = 0; column < outputs; column += 2 * VAE_LANES) {

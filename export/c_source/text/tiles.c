@@ -8,7 +8,7 @@ enum { VAE_PIECE = 64, VAE_PANEL = 16 };
 
 /* The weights of one multiple, (depth, VAE_PANEL) in every panel, and the input of each row that meets them. */
 typedef struct {
-    const float *weight;
+    const vae_weight *weight;
     const float *input[VAE_ROWS];
 } vae_tap;
 
@@ -28,12 +28,12 @@ typedef struct {
         for (; taps > 0; --taps, ++tap) {                                                                             \
             for (start = 0; start < depth; start += VAE_PIECE) {                                                      \
                 const int length = depth - start < VAE_PIECE ? depth - start : VAE_PIECE;                             \
-                const float *weight = tap->weight + first + (size_t)start * VAE_PANEL;                                \
+                const vae_weight *weight = tap->weight + first + (size_t)start * VAE_PANEL;                           \
                 EACH_ROW(VAE_INPUT)                                                                                   \
                 EACH_ROW(VAE_CLEAR)                                                                                   \
                 for (k = 0; k < length; ++k, weight += VAE_PANEL) {                                                   \
-                    const vae_vector left = *(const vae_loose *)weight;                                               \
-                    const vae_vector right = *(const vae_loose *)(weight + second);                                   \
+                    const vae_vector left = vae_widened(weight);                                                      \
+                    const vae_vector right = vae_widened(weight + second);                                            \
                     EACH_ROW(VAE_MULTIPLY)                                                                            \
                 }                                                                                                     \
                 EACH_ROW(VAE_ADD_PIECE)                                                                               \

@@ -1,13 +1,16 @@
 /* Vectors where the compiler has them, and how many inputs a tile takes at once. Neither changes a bit of a result. The
    NEON of 32-bit ARM stays out: it flushes subnormal numbers to zero. */
-#if defined(__GNUC__) && defined(__AVX512F__)
+#if defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= @oldest_gcc@)
+#define VAE_HAS_VECTORS
+#endif
+#if defined(VAE_HAS_VECTORS) && defined(__AVX512F__)
 #define VAE_LANES 16
 #define VAE_ROWS 8
 #define VAE_EACH_ROW(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
 #else
-#if defined(__GNUC__) && defined(__AVX__)
+#if defined(VAE_HAS_VECTORS) && defined(__AVX__)
 #define VAE_LANES 8
-#elif defined(__GNUC__) && (defined(__SSE2__) || defined(__aarch64__) || defined(__wasm_simd128__))
+#elif defined(VAE_HAS_VECTORS) && (defined(__SSE2__) || defined(__aarch64__) || defined(__wasm_simd128__))
 #define VAE_LANES 4
 #else
 #define VAE_LANES 1

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from export.bundle.build import export_bundle
+from runtime.manifest import FORMATS, C
 from runtime.sampler import Sampler
 from trainer.data.dataset import ImageData
 from trainer.settings import PRESETS
@@ -25,7 +26,7 @@ def test_photo_model_is_exported_and_the_sampler_draws_what_the_model_decodes(tm
     checkpoint = run.best
     assert checkpoint.build_model().log_variance is not None
 
-    measurements = export_bundle(checkpoint, tmp_path / "bundle")
+    measurements = export_bundle(checkpoint, tmp_path / "bundle", formats=(*FORMATS, C))
     assert {measurement.graph for measurement in measurements} == {"decoder", "encoder", "sampler", "reconstructor"}
     sampler = Sampler(tmp_path / "bundle")
     z = sampler.latents(range(5), seed=3)

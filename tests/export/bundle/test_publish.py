@@ -122,6 +122,14 @@ def test_a_failure_before_or_in_the_middle_of_the_change_leaves_the_old_bundle(
     assert names(bundle.parent) == ["bundle"]
 
 
+def test_a_link_that_leads_to_itself_is_no_place(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(ExportError, match="cannot write"):
+        fill(tmp_path / "a", force=True)
+    assert names(tmp_path) == ["a", "b"]
+
+
 def test_parents_that_were_made_for_nothing_go_again(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), publishing(tmp_path / "some" / "where" / "bundle", force=False):
         raise KeyboardInterrupt

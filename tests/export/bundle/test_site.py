@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from export.bundle.site import write_site
 from export.cli import export
 from export.errors import ExportError
 from runtime.bundle import Bundle
-from runtime.errors import InputError
+from runtime.errors import BundleError, InputError
 from trainer.training.run_folder import Run
 
 
@@ -62,9 +63,12 @@ def test_a_file_in_the_way_is_refused(bundle: Path, page: Path, tmp_path: Path) 
         write_site(bundle, tmp_path / "site", page=page)
 
 
-def test_nothing_is_written_where_copying_fails(bundle: Path, page: Path, tmp_path: Path) -> None:
-    (bundle / "decoder.onnx").unlink()
-    with pytest.raises(ExportError, match="cannot write"):
+@pytest.mark.parametrize("change", [lambda path: path.unlink(), lambda path: path.write_bytes(b"other")])
+def test_nothing_is_written_of_a_bundle_that_is_not_whole(
+    bundle: Path, page: Path, tmp_path: Path, change: Callable[[Path], object]
+) -> None:
+    change(bundle / "decoder.onnx")
+    with pytest.raises(BundleError, match=r"decoder\.onnx"):
         write_site(bundle, tmp_path / "site", page=page)
     assert not (tmp_path / "site").exists()
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from export.c_source.compact import compact
 from export.c_source.emit import Sources
-from export.c_source.network import Network
+from export.c_source.network import Network, Storage
 from export.c_source.write import read_networks, write_c
 from export.formats.to_onnx import onnx_bytes, to_onnx
 from export.specs import graphs_of
@@ -49,13 +50,16 @@ class Written:
 
 
 @cache
-def write(name: str) -> Written:
-    """The C source of a model of CONFIGS."""
+def write(name: str, storage: Storage = "float32") -> Written:
+    """The C source of a model of CONFIGS, its networks with weights in that storage."""
     config = CONFIGS[name]
     model = random_model(config)
     metadata = Metadata("0" * 16, NOISE_VERSION, config.latent_dim, config.image_shape, {"architecture": name})
     decoder, encoder = (onnx_bytes(to_onnx(spec, metadata)) for spec in graphs_of(model)[:2])
     networks = read_networks(decoder, encoder)
+    assert networks[1] is not None
+    if storage != "float32":
+        networks = compact(networks[0], storage), compact(networks[1], storage)
     assert networks[1] is not None
     return Written(model, metadata, networks[0], networks[1], write_c(networks, metadata))
 
@@ -77,6 +81,6 @@ def random_model(config: ModelConfig) -> VAE:
 
 
 @pytest.fixture(scope="session")
-def written() -> Callable[[str], Written]:
-    """A function from a name in CONFIGS to its C source, made once."""
+def written() -> Callable[..., Written]:
+    """A function from a name in CONFIGS, and a storage of the weights, to its C source, made once."""
     return write

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,13 +18,13 @@ from export import Source
 from export.bundle import build
 from export.bundle.build import export_bundle
 from export.c_source.read_onnx import read_network
-from export.checks import c_engine
+from export.checks import c_engine, variants
 from export.cli import export
 from export.errors import ExportError, ValuesError
 from runtime import Bundle, Sampler
 from runtime.c_library import Library, find_compiler
 from runtime.errors import BundleError
-from runtime.manifest import Manifest
+from runtime.manifest import C_FP16, C_INT8, Manifest
 from runtime.verify import verify_bundle
 from tests.hosts.helpers import missing
 from trainer.checkpoint import Checkpoint, load_checkpoint
@@ -81,6 +83,114 @@ def test_a_bundle_without_c_source_says_nothing_of_it(bundle: Path) -> None:
     assert "c" not in json.loads((bundle / "manifest.json").read_text())
     assert Bundle.open(bundle).manifest.c is None
     assert "generator.c" not in (bundle / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def c_bundle_with_variants(mixture_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("variants") / "bundle"
+    export_bundle(mixture_checkpoint, folder, formats=("onnx", "c"), variants=(C_INT8, C_FP16))
+    return folder
+
+
+def test_variants_are_one_file_each_and_the_certificate_says_what_they_lose(c_bundle_with_variants: Path) -> None:
+    folder = c_bundle_with_variants
+    manifest, parity = (json.loads((folder / name).read_text()) for name in ("manifest.json", "parity.json"))
+    assert manifest["c"]["variants"] == {"c-int8": "generator.int8.c", "c-fp16": "generator.fp16.c"}
+    assert "onnx-int8" not in manifest["graphs"]["decoder"]["files"]
+    for variant, least_db in (("c-int8", 35), ("c-fp16", 60)):
+        record = parity["variants"][variant]
+        assert record["bytes"] < record["float32_bytes"]
+        assert record["psnr_db"] > least_db
+        assert f"PSNR {record['psnr_db']:.1f} dB" in (folder / "README.md").read_text()
+
+
+def test_images_of_a_variant_are_as_far_off_as_the_certificate_says(c_bundle_with_variants: Path) -> None:
+    compiler = find_compiler()
+    if compiler is None:
+        missing("cc is not installed")
+    bundle = Bundle.open(c_bundle_with_variants)
+    z = bundle.prior().latents(1, np.arange(1000))  # type: ignore[union-attr]
+    shape = bundle.manifest.metadata.image_shape
+    images = {}
+    for name in ("generator.c", "generator.int8.c"):
+        files = {file: bundle.read(file) for file in ("generator.h", name)}
+        images[name] = Library(files, compiler, source=name).decode(z, shape).astype(np.float64)
+    error = np.square(images["generator.c"] - images["generator.int8.c"]).mean()
+    parity = json.loads(bundle.read("parity.json"))
+    assert parity["variants"]["c-int8"]["psnr_db"] == pytest.approx(-10 * np.log10(error), abs=0.1)
+
+
+def test_vae_verify_compiles_variants_and_notices_a_changed_weight(
+    c_bundle_with_variants: Path, tmp_path: Path
+) -> None:
+    compiler = find_compiler()
+    if compiler is None:
+        missing("cc is not installed")
+    report = verify_bundle(c_bundle_with_variants, compiler=compiler)
+    assert report.passed
+    assert {"C source as c-int8", "C source as c-fp16"} <= {check.name for check in report.checks}
+    folder = shutil.copytree(c_bundle_with_variants, tmp_path / "bundle")
+    text = (folder / "generator.int8.c").read_text()
+    start = text.index("vae_decoder_0_weight[", text.index("/* ---- Tables and weights"))
+    end = text.index("\n", start) + 1
+    number = text[end : text.index(",", end)]
+    changed = text[:end] + str(-int(number) or 1) + text[end + len(number) :]
+    (folder / "generator.int8.c").write_text(changed)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    record = {"bytes": len(changed), "sha256": hashlib.sha256(changed.encode()).hexdigest()}
+    manifest["files"]["generator.int8.c"] = record
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    failed = [check for check in verify_bundle(folder, compiler=compiler).checks if not check.passed]
+    assert [check.name for check in failed] == ["C source as c-int8"]
+    assert "vae_self_test returns -1" in failed[0].detail
+
+
+def test_a_variant_that_loses_too_much_is_not_published(
+    tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(variants, "SMALLEST_PSNR_DB", 200.0)
+    with pytest.raises(ExportError, match=r"c-int8: PSNR against float32 is .* dB, below the 200 dB"):
+        export_bundle(load_checkpoint(tiny_run.best), tmp_path / "b", formats=("c",), variants=C_INT8)
+    assert not (tmp_path / "b").exists()
+
+
+def test_without_a_compiler_a_variant_is_measured_in_numpy(
+    tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(c_engine, "find_compiler", lambda: None)
+    export_bundle(load_checkpoint(tiny_run.best), tmp_path / "b", formats=("c",), variants=(C_FP16,))
+    assert json.loads((tmp_path / "b" / "parity.json").read_text())["variants"]["c-fp16"]["psnr_db"] > 60
+
+
+def test_a_variant_of_c_source_needs_the_format_c(tiny_run: Run, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="c-int8 is a variant of the format c; add that format"):
+        export_bundle(load_checkpoint(tiny_run.best), tmp_path / "b", formats=("onnx",), variants=(C_INT8,))
+
+
+def test_int8_on_the_command_line_is_for_every_format_that_has_it(tiny_run: Run, tmp_path: Path) -> None:
+    common = ["--checkpoint", str(tiny_run.best), "--output", str(tmp_path / "b"), "--int8"]
+    assert CliRunner().invoke(export, [*common, "--format", "c"]).exit_code == 0
+    assert (tmp_path / "b" / "generator.int8.c").exists()
+    assert not list((tmp_path / "b").glob("*.onnx"))
+    refused = CliRunner().invoke(export, [*common, "--format", "torchscript"])
+    assert refused.exit_code == 1
+    assert "onnx-int8 is a variant of the format onnx; add that format" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"c-int4": "generator.int8.c"}, r"c\.variants has the unknown format 'c-int4'"),
+        ({"c-int8": "other.c"}, r"c names other\.c, which files leaves out"),
+        ({"c-int8": "../other.c"}, r"c\.variants"),
+        (["generator.int8.c"], r"c\.variants should be an object"),
+    ],
+)
+def test_a_manifest_with_wrong_variants_is_refused(given: object, reason: str, c_bundle_with_variants: Path) -> None:
+    manifest = json.loads((c_bundle_with_variants / "manifest.json").read_text())
+    manifest["c"]["variants"] = given
+    with pytest.raises(BundleError, match=reason):
+        Manifest.from_json(json.dumps(manifest).encode())
 
 
 def test_a_manifest_whose_c_source_is_not_listed_is_refused(c_bundle: Path) -> None:

@@ -57,9 +57,16 @@ BUILDS = [
 WASM = [(), ("-msimd128",)]
 
 
-@pytest.fixture(params=CONFIGS)
-def model(request: pytest.FixtureRequest, written: Callable[[str], Written]) -> Written:
-    return written(request.param)
+# Every model, and two of them with smaller weights: odd sizes, several channels, both kinds of layer.
+MODELS = [
+    *((name, "float32") for name in CONFIGS),
+    *((name, storage) for name in ("deep colour mlp", "colour conv") for storage in ("int8", "fp16")),
+]
+
+
+@pytest.fixture(params=MODELS, ids=", ".join)
+def model(request: pytest.FixtureRequest, written: Callable[..., Written]) -> Written:
+    return written(*request.param)
 
 
 @pytest.mark.parametrize("build", BUILDS, ids=str)

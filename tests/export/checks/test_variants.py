@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 from export.checks import variants
-from export.checks.variants import make_variant, measure_variant
+from export.checks.variants import make_variant, measure_variant, onnx_runnable
 from export.errors import ExportError, ValuesError
 from runtime.manifest import ONNX_FP16, ONNX_INT8
 from runtime.noise import standard_normal
@@ -42,7 +42,9 @@ def total(files: Mapping[str, bytes]) -> int:
 
 def test_int8_keeps_the_latents_and_does_not_depend_on_the_batch(files: Mapping[str, bytes], images: Pixels) -> None:
     small = make_variant(ONNX_INT8, files, images, LATENT_DIM)
-    report = measure_variant(ONNX_INT8, files, small, images, LATENT_DIM, likelihood="bernoulli")
+    report = measure_variant(
+        ONNX_INT8, onnx_runnable(files), onnx_runnable(small), images, LATENT_DIM, likelihood="bernoulli"
+    )
     assert (report.bytes, report.float_bytes) == (total(small), total(files))
     z = standard_normal(variants._TEST_SEED, np.arange(1000), LATENT_DIM)
     error = decode(files["decoder"], z).astype(np.float64) - decode(small["decoder"], z)
@@ -84,7 +86,12 @@ def test_fp16_weights_halve_the_weights_and_compute_in_float32(files: Mapping[st
             rounded = values.astype(np.float16).astype(np.float32)
             tensor.CopyFrom(onnx.numpy_helper.from_array(rounded, tensor.name))
     assert (decode(small["decoder"], z) == decode(model.SerializeToString(), z)).all()
-    assert measure_variant(ONNX_FP16, files, small, images, LATENT_DIM, likelihood="bernoulli").psnr_db > 60
+    assert (
+        measure_variant(
+            ONNX_FP16, onnx_runnable(files), onnx_runnable(small), images, LATENT_DIM, likelihood="bernoulli"
+        ).psnr_db
+        > 60
+    )
 
 
 def test_a_variant_that_loses_too_much_is_refused_unless_forced(
@@ -93,8 +100,12 @@ def test_a_variant_that_loses_too_much_is_refused_unless_forced(
     small = make_variant(ONNX_INT8, files, images, LATENT_DIM)
     monkeypatch.setattr(variants, "SMALLEST_PSNR_DB", 200.0)
     with pytest.raises(ExportError, match=r"PSNR against float32 is .* dB, below the 200 dB"):
-        measure_variant(ONNX_INT8, files, small, images, LATENT_DIM, likelihood="bernoulli")
-    measure_variant(ONNX_INT8, files, small, images, LATENT_DIM, likelihood="bernoulli", force=True)
+        measure_variant(
+            ONNX_INT8, onnx_runnable(files), onnx_runnable(small), images, LATENT_DIM, likelihood="bernoulli"
+        )
+    measure_variant(
+        ONNX_INT8, onnx_runnable(files), onnx_runnable(small), images, LATENT_DIM, likelihood="bernoulli", force=True
+    )
 
 
 def test_a_variant_with_other_latents_is_refused(files: Mapping[str, bytes], images: Pixels) -> None:
@@ -105,8 +116,8 @@ def test_a_variant_with_other_latents_is_refused(files: Mapping[str, bytes], ima
     with pytest.raises(ValuesError, match="latents differ from those of float32"):
         measure_variant(
             ONNX_FP16,
-            files,
-            {**files, "sampler": model.SerializeToString()},
+            onnx_runnable(files),
+            onnx_runnable({**files, "sampler": model.SerializeToString()}),
             images,
             LATENT_DIM,
             likelihood="bernoulli",
@@ -122,8 +133,8 @@ def test_a_variant_whose_images_depend_on_their_batch_is_refused(files: Mapping[
     with pytest.raises(ValuesError, match=r"an image changes by .* with its batch"):
         measure_variant(
             ONNX_INT8,
-            files,
-            {**files, "decoder": model.SerializeToString()},
+            onnx_runnable(files),
+            onnx_runnable({**files, "decoder": model.SerializeToString()}),
             images,
             LATENT_DIM,
             likelihood="bernoulli",
@@ -145,7 +156,9 @@ def test_each_speed_is_that_of_its_own_file(
         }
 
     monkeypatch.setattr(variants, "_seconds", seconds)
-    report = measure_variant(ONNX_INT8, files, small, images, LATENT_DIM, likelihood="bernoulli")
+    report = measure_variant(
+        ONNX_INT8, onnx_runnable(files), onnx_runnable(small), images, LATENT_DIM, likelihood="bernoulli"
+    )
     assert (report.images_per_s, report.float_images_per_s) == (4000, 2000)
 
 
@@ -175,7 +188,9 @@ def test_the_loss_in_elbo_is_that_of_the_likelihood_the_model_was_trained_on(
         kl = (mean**2 + np.exp(log_var) - log_var - 1).sum(1) / 2
         return float((log_density(p, image, likelihood).sum((1, 2, 3)) - kl).mean())
 
-    report = measure_variant(ONNX_INT8, files, small, images, LATENT_DIM, likelihood=likelihood)
+    report = measure_variant(
+        ONNX_INT8, onnx_runnable(files), onnx_runnable(small), images, LATENT_DIM, likelihood=likelihood
+    )
     assert report.elbo_loss_nats == pytest.approx(elbo(files) - elbo(small), abs=1e-3)
     assert f"ELBO ({likelihood})" in report.quality()
 

@@ -6,13 +6,13 @@ import torch
 
 from trainer.errors import SettingsError
 from trainer.model.vae import ModelConfig, build_model, start_at_mean
-from trainer.settings import PRESETS
+from trainer.settings import CHOICES, PRESETS
 
 SHAPES = [(1, 28, 28), (3, 32, 32), (1, 13, 9), (3, 8, 11)]
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
-@pytest.mark.parametrize("network", ["mlp", "conv"])
+@pytest.mark.parametrize("network", CHOICES["network"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_images_keep_their_shape(shape: tuple[int, int, int], network: str, batch_norm: bool) -> None:
     model = build_model(ModelConfig(shape, (4, 8, 6), 5, network, batch_norm), seed=0)
@@ -29,6 +29,17 @@ def test_in_evaluation_an_image_does_not_depend_on_its_batch(network: str) -> No
     model.eval()
     images = torch.rand(6, 1, 12, 12)
     torch.testing.assert_close(model(images)[0][:2], model(images[:2])[0])
+
+
+@pytest.mark.parametrize("network", ["conv", "resize-conv", "conv4x4"])
+def test_only_the_decoder_of_conv_has_a_checkerboard(network: str) -> None:
+    """With equal weights and no biases, all pixels but those near the border are sums of as many equal terms."""
+    model = build_model(ModelConfig((1, 32, 32), (2, 3), 2, network), seed=0)
+    for name, weight in model.decoder.named_parameters():
+        weight.data.fill_(0.0 if name.endswith("bias") else 0.1)
+    image = model.decode_logits(torch.ones(1, 2))[0, 0, 12:20, 12:20].detach()
+    is_even = bool((image - image[0, 0]).abs().max() < 1e-5 * image.max())
+    assert is_even == (network != "conv")
 
 
 def test_conv_preset_has_about_a_million_parameters() -> None:

@@ -118,10 +118,10 @@ def test_photo_preset_is_chosen_for_colour_and_large_sides_and_grows_with_them()
     assert preset_for((1, 28, 28)) == preset_for((1, 32, 32)) == "tutorial"
     assert preset_for((3, 16, 16)) == preset_for((1, 33, 28)) == "photo"
     small, large = adapted("photo", (3, 32, 32), 50_000), adapted("photo", (3, 64, 64), 2500)
-    assert (len(small.hidden), small.latent_dim, small.epochs) == (3, 64, 20)
-    assert (len(large.hidden), large.latent_dim) == (4, 128)
+    assert (len(small.hidden), small.latent_dim, small.epochs) == (2, 64, 20)
+    assert (len(large.hidden), large.latent_dim) == (3, 128)
     assert large.epochs * -(-2500 // large.batch_size) >= 4000
-    assert adapted("photo", (3, 4, 4), 100).hidden == (24,)
+    assert adapted("photo", (3, 4, 4), 100).hidden == (16,)
     assert adapted("kingma", (3, 64, 64), 10) == PRESETS["kingma"]
 
 

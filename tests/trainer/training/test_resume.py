@@ -71,7 +71,8 @@ def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
         {"network": "conv", "batch_norm": True, "hidden": (3, 4)},
         {"bound": "dreg", "draws": 3, "binarize": "dynamic"},
         {
-            "network": "resize-conv",
+            "network": "conv4x4",
+            "activation": "silu",
             "hidden": (3, 4),
             "likelihood": "calibrated-gaussian",
             "average": 0.9,

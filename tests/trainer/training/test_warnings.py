@@ -15,8 +15,9 @@ from trainer.data.dataset import ImageData
 from trainer.data.load import load
 from trainer.model.vae import ModelConfig, build_model
 from trainer.settings import Settings
-from trainer.training.api import minutes_and_seconds, train
+from trainer.training.api import train
 from trainer.training.collapse import collapse_warning
+from trainer.training.progress import duration
 from trainer.training.run_folder import Run
 from trainer.training.warnings import few_steps_warning, same_image_warning
 
@@ -69,8 +70,8 @@ def test_time_to_the_end_is_said_once_after_the_first_steps(
     blobs: ImageData, tiny_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("trainer.training.api._SECONDS_MEASURED", 0.0)
-    monkeypatch.setattr("trainer.training.api._SECONDS_WORTH_SAYING", 0.0)
+    monkeypatch.setattr("trainer.training.progress._SECONDS_MEASURED", 0.0)
+    monkeypatch.setattr("trainer.training.progress._SECONDS_WORTH_SAYING", 0.0)
     run = train(blobs, settings=replace(tiny_settings, epochs=2), runs=tmp_path)
     said = capsys.readouterr().out
     assert said.count("to the end") == 1
@@ -78,4 +79,4 @@ def test_time_to_the_end_is_said_once_after_the_first_steps(
     assert "only 16 training steps" in said
     with Image.open(run.folder / "preview.png") as preview:
         assert preview.size == run.show().size
-    assert [minutes_and_seconds(s) for s in (40, 700, 12_000)] == ["40 s", "12 min", "3 h 20 min"]
+    assert [duration(s) for s in (40, 700, 12_000)] == ["40 s", "12 min", "3 h 20 min"]

@@ -15,7 +15,7 @@ from trainer.training.steps.step import Gradient, Step
 from trainer.training.steps.workers import Workers
 from trainer.training.team import Team
 
-_LEAST_IMAGES = {"mlp": 16, "conv": 4, "resize-conv": 4}
+_LEAST_IMAGES = {"mlp": 16, "conv": 4, "resize-conv": 4, "conv4x4": 4}
 """Images in a part of a batch: with fewer, products are too narrow to be worth a thread."""
 
 _MOST_AT_ONCE = 32

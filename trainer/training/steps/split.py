@@ -11,7 +11,7 @@ from trainer.training.steps.adam import Adam
 from trainer.training.steps.mlp import MlpGradient
 from trainer.training.steps.program import HAS_TORCHSCRIPT
 from trainer.training.steps.step import Gradient
-from trainer.training.steps.together import Together, clip_scale
+from trainer.training.steps.together import STORES_IN_ORDER, Together, clip_scale
 from trainer.training.steps.workers import Workers
 
 
@@ -48,7 +48,7 @@ class SplitStep:
             for share in gradient.shares
         ]
         self.together: Together | None = None
-        if HAS_TORCHSCRIPT and isinstance(gradient, MlpGradient):
+        if HAS_TORCHSCRIPT and STORES_IN_ORDER and isinstance(gradient, MlpGradient):
             self.together = Together(
                 gradient, self.adam, clip_norm=clip_norm, rounded=self._rounded, totals=self.totals
             )

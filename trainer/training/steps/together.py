@@ -6,6 +6,7 @@ polls the others' counters for some 100 µs, and then sleeps in between, because
 processor.
 """
 
+import platform
 import time
 from collections.abc import Callable, Sequence
 
@@ -21,6 +22,12 @@ from trainer.training.steps.workers import Workers
 _POLLS = 400  # some 100 µs
 _NAP_SECONDS = 100e-6
 _FAILED = 2**62  # a counter that nobody waits for
+
+STORES_IN_ORDER = platform.machine().lower() in ("x86_64", "amd64")
+"""Whether a thread that sees a counter also sees what was written before it. ARM, for one, promises no such order."""
+
+_interrupts: list[BaseException] = []
+"""What a signal raised in a nap, of which TorchScript would make a RuntimeError; raised again when the call ends."""
 
 
 class Together:
@@ -70,6 +77,8 @@ class Together:
                 raise
             if i == 0:
                 naps = slept
+                if _interrupts:
+                    raise _interrupts.pop()
                 if self._failed:
                     raise RuntimeError("another thread has failed")
 
@@ -188,4 +197,7 @@ def _meet(counters: list[Tensor], i: int, count: int, most_polls: int = _POLLS) 
 
 @torch.jit.ignore  # type: ignore[untyped-decorator]
 def _nap() -> None:
-    time.sleep(_NAP_SECONDS)
+    try:
+        time.sleep(_NAP_SECONDS)
+    except BaseException as interrupt:
+        _interrupts.append(interrupt)
