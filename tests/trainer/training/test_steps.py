@@ -176,8 +176,9 @@ def test_ctrl_c_in_a_nap_is_no_runtime_error(monkeypatch: pytest.MonkeyPatch) ->
         return program(*arguments)
 
     def interrupt(seconds: float) -> None:
-        interrupted.set()
-        raise KeyboardInterrupt
+        if threading.current_thread() is threading.main_thread():
+            interrupted.set()
+            raise KeyboardInterrupt
 
     interrupted = threading.Event()
     step.together.programs[48][1] = late

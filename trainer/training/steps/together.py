@@ -78,7 +78,9 @@ class Together:
             if i == 0:
                 naps = slept
                 if _interrupts:
-                    raise _interrupts.pop()
+                    interrupt = _interrupts[0]
+                    _interrupts.clear()
+                    raise interrupt
                 if self._failed:
                     raise RuntimeError("another thread has failed")
 
