@@ -37,8 +37,8 @@ def train_epoch(
     """One pass over `images`, uint8 (N, H, W, C) on the device of `state`. epoch: from 1.
 
     The order of the images, their binarisation, their flips and the noise depend only on (seed, epoch). They are the
-    same on every rank, and each rank takes its part of every batch. advance: called after each step with the number of
-    images done.
+    same on every rank, and each rank takes its part of every batch. advance: called every few steps with the
+    number of images done since.
     """
     device, size = images.device, settings.batch_size
     state.model.train()
@@ -58,14 +58,18 @@ def train_epoch(
 
     # ---- steps ----
     state.step.totals.zero_()
-    for start in range(0, len(images), size):
-        pixels = shuffled[start : start + size]
-        progress = epoch - 1 + start / len(images)
+    at_once = state.step.at_once if state.average is None else 1
+    start = 0
+    while start < len(images):
+        batches = max(1, min(at_once, (len(images) - start) // size))  # the last one may be smaller
+        pixels = shuffled[start : start + batches * size]
+        progress = [epoch - 1 + (start + i * size) / len(images) for i in range(batches)]
         part = state.team.part(len(pixels))
-        state.step(pixels[part], noise.take(len(pixels))[part], settings.kl_weight(progress))
+        state.step(pixels[part], noise.take(len(pixels))[part], [settings.kl_weight(each) for each in progress])
         if state.average is not None:
             state.average.update()
         advance(len(pixels))
+        start += len(pixels)
 
     state.model.eval()
     totals = state.team.total(state.step.totals)
@@ -84,8 +88,9 @@ class _NoiseSource:
         self.block = torch.empty(0, *self.shape, device=device)
 
     def take(self, images: int) -> Tensor:
-        """Noise for the next images; a block holds whole batches."""
-        if len(self.block) < images:
-            self.block = torch.randn(self.block_images, *self.shape, device=self.block.device, generator=self.generator)
+        """Noise for the next images."""
+        while len(self.block) < images:
+            block = torch.randn(self.block_images, *self.shape, device=self.block.device, generator=self.generator)
+            self.block = torch.cat([self.block, block])
         taken, self.block = self.block[:images], self.block[images:]
         return taken

@@ -47,7 +47,7 @@ def fit(
     model: the untrained model; None builds it with `fresh_model`.
     checkpoint: resume after its last epoch, with the same settings and data (see `check_resumable`). With the same
     number of threads on the same machine, the final weights are bit-identical to those of an uninterrupted run.
-    advance: called after each step with the number of images in it, for a progress bar.
+    advance: called every few steps with the number of images done since, for a progress bar.
 
     Ends early when `settings.patience` epochs in a row have not lowered the test loss: a function of the history, so
     that a resumed run stops in the same epoch.

@@ -80,12 +80,12 @@ def test_a_step_leaves_nothing_for_the_garbage_collector(settings: Settings) -> 
     step = AutogradStep(model, weights, torch.optim.Adam([weights], fused=True), settings)
     pixels = torch.zeros(6, 8, 8, 1, dtype=torch.uint8)
     noise = torch.zeros(6, settings.draws, settings.latent_dim)
-    step(pixels, noise, 1.0)  # torch creates some objects on the first step
+    step(pixels, noise, [1.0])  # torch creates some objects on the first step
     gc.collect()
     before = tensors()
     gc.disable()
     try:
-        step(pixels, noise, 1.0)
+        step(pixels, noise, [1.0])
         assert gc.collect() == 0
         assert tensors() == before
     finally:

@@ -60,13 +60,15 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
 
 
 def test_each_image_is_used_once_an_epoch(blobs: ImageData, tiny_settings: Settings) -> None:
-    """400 images in batches of 64: the last, smaller batch is used too."""
+    """400 images in six batches of 64, and the last, smaller one is used too."""
     done: list[int] = []
     settings = dataclasses.replace(tiny_settings, batch_size=64)
     state = TrainingState.start(build_model(ModelConfig.of(settings, blobs.image_shape), 0), settings)
     train_epoch(state, torch.from_numpy(blobs.train_images), settings, 1, done.append)
     assert sum(done) == 400
-    assert done == [64] * 6 + [16]
+    assert done[-1] == 16
+    assert all(images % 64 == 0 for images in done[:-1])
+    assert state.optimizer.state[state.weights]["step"] == 7
 
 
 def test_the_reported_training_loss_is_the_mean_over_the_epochs_images(

@@ -1,5 +1,6 @@
 """The implementations of the training step agree with each other."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from trainer.settings import Settings
 from trainer.training.epoch import train_epoch
 from trainer.training.execution import Execution
 from trainer.training.state import TrainingState
+from trainer.training.steps import together
 from trainer.training.steps.autograd import AutogradGradient, AutogradStep
 from trainer.training.steps.choose import split_step
 from trainer.training.steps.cuda_graph import GraphStep, Record
@@ -46,7 +48,7 @@ def after_steps(
     for _ in range(steps):
         pixels = torch.randint(256, (images, 5, 6, 1), dtype=torch.uint8, generator=random)
         noise = torch.randn(images, settings.draws, settings.latent_dim, dtype=dtype, generator=random)
-        step(pixels, noise, 0.7)
+        step(pixels, noise, [0.7])
     return weights.detach(), optimizer.state[weights]["exp_avg"], step.totals
 
 
@@ -110,19 +112,79 @@ def test_likelihoods_stay_exact_where_a_sigmoid_saturates(likelihood: str, logit
     torch.testing.assert_close(gradient, expected_gradient, rtol=1e-4, atol=1e-6)
 
 
-def test_which_thread_computes_a_part_changes_no_bit() -> None:
+@pytest.mark.parametrize("changes", [{}, {"clip_norm": None}, {"precision": "bf16"}])
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_neither_threads_nor_batches_in_one_call_change_a_bit(changes: dict[str, Any], parts: int) -> None:
+    """Programs that meet without Python, and phases done by one thread, train alike."""
+    if "precision" in changes and not has_bf16(torch.device("cpu")):
+        pytest.skip("this processor has no bf16 instructions")
+    settings = replace(PLAIN, hidden=(40, 30), batch_size=48, **changes)
+
+    def trained(workers: Workers | None, calls: list[int]) -> tuple[Tensor, Tensor]:
+        model = build_model(ModelConfig.of(settings, (1, 5, 6)), 1)
+        weights = flatten_parameters(model)
+        step = split_step(model, weights, torch.optim.Adam([weights], fused=True), settings, parts=parts)
+        step.workers = workers or step.workers
+        random = torch.Generator().manual_seed(2)
+        pixels = torch.randint(256, (6 * 48, 5, 6, 1), dtype=torch.uint8, generator=random)
+        noise = torch.randn(6 * 48, 1, settings.latent_dim, generator=random)
+        kl_weights, start = [0.1, 0.2, 0.4, 0.6, 0.8, 1.0], 0
+        for batches in calls:
+            rows = slice(start * 48, (start + batches) * 48)
+            step(pixels[rows], noise[rows], kl_weights[start : start + batches])
+            start += batches
+        return weights.detach(), step.totals
+
+    weights, totals = trained(None, [6])
+    for other, calls in [(None, [1, 3, 2]), (Workers(1 if parts > 1 else 2), [1] * 6)]:
+        other_weights, other_totals = trained(other, calls)
+        assert torch.equal(weights, other_weights)
+        assert torch.equal(totals, other_totals)
+
+
+def test_a_step_that_fails_in_one_thread_ends_in_all_of_them() -> None:
     settings = replace(PLAIN, hidden=(40, 30), batch_size=48)
-    shared = after_steps(settings, torch.float32, parts=2, steps=5, images=48)
     model = build_model(ModelConfig.of(settings, (1, 5, 6)), 1)
     weights = flatten_parameters(model)
     step = split_step(model, weights, torch.optim.Adam([weights], fused=True), settings, parts=2)
-    step.workers = Workers(1)
-    random = torch.Generator().manual_seed(2)
-    for _ in range(5):
-        pixels = torch.randint(256, (48, 5, 6, 1), dtype=torch.uint8, generator=random)
-        step(pixels, torch.randn(48, 1, settings.latent_dim, generator=random), 0.7)
-    assert torch.equal(weights.detach(), shared[0])
-    assert torch.equal(step.totals, shared[2])
+    pixels, noise = torch.zeros(96, 5, 6, 1, dtype=torch.uint8), torch.zeros(96, 1, settings.latent_dim)
+    step(pixels[:48], noise[:48], [1.0])
+    assert step.together is not None
+
+    def fail(*arguments: object) -> int:
+        raise ValueError("out of memory")
+
+    step.together.programs[48][1] = fail
+    with pytest.raises(ValueError, match="out of memory"):
+        step(pixels, noise, [1.0, 1.0])
+    assert not step.together.can_step(48, step.workers)
+    step(pixels, noise, [1.0, 1.0])  # by phases
+
+
+def test_ctrl_c_in_a_nap_is_no_runtime_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = replace(PLAIN, hidden=(40, 30), batch_size=48)
+    model = build_model(ModelConfig.of(settings, (1, 5, 6)), 1)
+    weights = flatten_parameters(model)
+    step = split_step(model, weights, torch.optim.Adam([weights], fused=True), settings, parts=2)
+    pixels, noise = torch.zeros(48, 5, 6, 1, dtype=torch.uint8), torch.zeros(48, 1, settings.latent_dim)
+    step(pixels, noise, [1.0])
+    assert step.together is not None
+    program = step.together.programs[48][1]
+
+    def late(*arguments: Any) -> int:
+        assert interrupted.wait(timeout=10)
+        return program(*arguments)
+
+    def interrupt(seconds: float) -> None:
+        if threading.current_thread() is threading.main_thread():
+            interrupted.set()
+            raise KeyboardInterrupt
+
+    interrupted = threading.Event()
+    step.together.programs[48][1] = late
+    monkeypatch.setattr(together.time, "sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        step(pixels, noise, [1.0])
 
 
 def warm_up(run: Callable[[], object]) -> Callable[[], object]:

@@ -96,3 +96,63 @@ def test_denormal_numbers_are_zero_in_shared_tasks_and_nowhere_else() -> None:
     workers.for_each(task, 2)
     assert seen == [0, 0]
     assert denormal() == before
+
+
+def never() -> None:
+    raise AssertionError("no task has failed")
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_tasks_that_begin_at_once_each_have_a_thread_of_their_own(count: int) -> None:
+    workers, all_are_here, seen = Workers(count), threading.Barrier(count), {}
+
+    def task(i: int) -> None:
+        all_are_here.wait(timeout=10)
+        seen[i] = threading.current_thread()
+        all_are_here.wait(timeout=10)
+
+    for _ in range(2):
+        workers.at_once(task, never)
+        assert sorted(seen) == list(range(count))
+        assert len(set(seen.values())) == count
+        assert seen[0] is threading.main_thread()
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_interrupted_caller_waits_for_those_that_wait_for_it(error: type[BaseException]) -> None:
+    workers, given_up, ended = Workers(2), threading.Event(), []
+
+    def task(i: int) -> None:
+        if i == 0:
+            raise error
+        assert given_up.wait(timeout=10)
+        ended.append(i)
+
+    with pytest.raises(error):
+        workers.at_once(task, given_up.set)
+    assert ended == [1]
+
+
+def test_the_error_of_another_thread_comes_before_that_of_the_caller_that_noticed_it() -> None:
+    workers, has_failed = Workers(2), threading.Event()
+
+    def task(i: int) -> None:
+        if i == 0:
+            assert has_failed.wait(timeout=10)
+            raise RuntimeError("another thread has failed")
+        has_failed.set()
+        raise ValueError("out of memory")
+
+    with pytest.raises(ValueError, match="out of memory"):
+        workers.at_once(task, lambda: None)
+
+
+def test_after_a_thread_was_late_threads_do_not_meet_for_a_while() -> None:
+    workers = Workers(2)
+    assert workers.can_meet(2)
+    assert not workers.can_meet(3)
+    workers.judge(working=0.001, waiting=0.003)
+    assert not workers.can_meet(2)
+    for _ in range(8):
+        workers.for_each(lambda i: None, 2)
+    assert workers.can_meet(2)

@@ -20,6 +20,8 @@ from trainer.training.team import ALONE, Team
 class AutogradStep:
     """Loss, backward, clip, Adam; in a team, on a part of each batch and with the gradient of the whole."""
 
+    at_once = 1
+
     def __init__(
         self,
         model: VAE,
@@ -38,8 +40,9 @@ class AutogradStep:
         self.use_bf16 = settings.precision == "bf16"
         self.totals = torch.zeros(3, dtype=torch.float64, device=weights.device)
 
-    def __call__(self, pixels: Tensor, noise: Tensor, kl_weight: float | Tensor) -> None:
+    def __call__(self, pixels: Tensor, noise: Tensor, kl_weights: Sequence[float | Tensor]) -> None:
         """See `Step`."""
+        (kl_weight,) = kl_weights
         self.optimizer.zero_grad(set_to_none=False)
         terms = _terms(self.terms, pixels, noise, kl_weight, use_bf16=self.use_bf16)
         terms.loss.backward(self.grad_loss)

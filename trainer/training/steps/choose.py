@@ -18,6 +18,10 @@ from trainer.training.team import Team
 _LEAST_IMAGES = {"mlp": 16, "conv": 4, "resize-conv": 4, "conv4x4": 4}
 """Images in a part of a batch: with fewer, products are too narrow to be worth a thread."""
 
+_MOST_AT_ONCE = 32
+_WORK_AT_ONCE = 2**31
+"""Images times weights in one call of a step: 0.1 s, after which progress is shown and an interrupt is noticed."""
+
 
 def choose_step(
     model: VAE,
@@ -54,7 +58,15 @@ def split_step(
         if settings.precision == "bf16":
             read = rounded = read.to(torch.bfloat16)
         gradient = MlpGradient(model, read, settings, parts)
-    return SplitStep(weights, optimizer, gradient, Workers(parts), clip_norm=settings.clip_norm, rounded=rounded)
+    return SplitStep(
+        weights,
+        optimizer,
+        gradient,
+        Workers(parts),
+        clip_norm=settings.clip_norm,
+        rounded=rounded,
+        at_once=max(1, min(_MOST_AT_ONCE, _WORK_AT_ONCE // (weights.numel() * settings.batch_size))),
+    )
 
 
 def _part_count(settings: Settings) -> int:

@@ -4,7 +4,7 @@ one by one costs more than running them."""
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ class GraphStep:
     A batch of another size, such as the last of an epoch, is trained on without the graph.
     """
 
+    at_once = 1
+
     def __init__(self, step: AutogradStep, batch_size: int, record: Record | None = None) -> None:
         """record: returns what replays its argument; None records a CUDA graph."""
         self.step, self.batch_size = step, batch_size
@@ -33,11 +35,12 @@ class GraphStep:
         self._record = record_cuda_graph if record is None else record
         self._replay: Callable[[], object] | None = None
 
-    def __call__(self, pixels: Tensor, noise: Tensor, kl_weight: float) -> None:
+    def __call__(self, pixels: Tensor, noise: Tensor, kl_weights: Sequence[float]) -> None:
         """See `Step`."""
         if len(pixels) != self.batch_size:
-            self.step(pixels, noise, kl_weight)
+            self.step(pixels, noise, kl_weights)
             return
+        (kl_weight,) = kl_weights
         if self._replay is None:
             self.pixels, self.noise = pixels.clone(), noise.clone()
             self.kl_weight = torch.full((), kl_weight, dtype=torch.float32, device=pixels.device)
@@ -48,7 +51,7 @@ class GraphStep:
         self._replay()
 
     def _run(self) -> None:
-        self.step(self.pixels, self.noise, self.kl_weight)
+        self.step(self.pixels, self.noise, [self.kl_weight])
 
     def _checked_replay(self) -> Callable[[], object]:
         """The graph's replay if that trains as the plain step does, otherwise the plain step."""

@@ -47,7 +47,7 @@ class MlpGradient:
             [_range(tensor, rows) for layer, rows in zip(self.layers, outputs, strict=True) for tensor in layer]
             for outputs in self.outputs
         ]
-        self.batches: dict[int, _Batch] = {}
+        self.batches: dict[int, Batch] = {}
         self._one_at_a_time = threading.Lock()
 
     @staticmethod
@@ -64,9 +64,7 @@ class MlpGradient:
     def of_images(self, i: int, pixels: Tensor, noise: Tensor, kl_weight: float) -> Tensor:
         """See `Gradient`."""
         with self._one_at_a_time:
-            if len(pixels) not in self.batches:
-                self.batches[len(pixels)] = self._batch(len(pixels))
-            self.batch = self.batches[len(pixels)]
+            self.batch = self.of_batch(len(pixels))
         rows = part(i, self.parts, len(pixels))
         weight = torch.full((), kl_weight, dtype=noise.dtype)
         if rows.start == rows.stop:  # oneDNN has no empty products
@@ -79,14 +77,20 @@ class MlpGradient:
         *gradients, squares = self.batch.weights[i]()
         return gradients, squares
 
-    def _batch(self, images: int) -> _Batch:
+    def of_batch(self, images: int) -> Batch:
+        """The programs for batches of so many images."""
+        if images not in self.batches:
+            self.batches[images] = self._batch(images)
+        return self.batches[images]
+
+    def _batch(self, images: int) -> Batch:
         """Programs for batches of so many images, and the memory between their two phases."""
         # Gradients w.r.t. outputs are kept transposed, because the product that reads them wants rows of outputs.
         kept = [
             (weight.new_empty(images, weight.shape[1]), weight.new_empty(weight.shape[0], images))
             for weight, _ in self.layers
         ]
-        batch = _Batch()
+        batch = Batch()
         for i in range(self.parts):
             rows = part(i, self.parts, images)
             by_images = [
@@ -99,12 +103,12 @@ class MlpGradient:
                 for outputs, (inputs, grads) in zip(self.outputs[i], kept, strict=True)
                 for tensor in (inputs, grads[outputs])
             ]
-            batch.images.append(_Program(self._of_images, by_images))
-            batch.weights.append(_Program(self._of_weights, by_weights))
+            batch.images.append(FixedProgram(self._of_images, by_images))
+            batch.weights.append(FixedProgram(self._of_weights, by_weights))
         return batch
 
     @torch.no_grad()
-    def _of_images(self, pixels: Tensor, noise: Tensor, kl_weight: Tensor, *tensors: Tensor) -> tuple[Tensor]:
+    def _of_images(self, pixels: Tensor, noise: Tensor, kl_weight: Tensor, tensors: list[Tensor]) -> list[Tensor]:
         """Phase 1 on B images, which leaves in each layer its input and the gradient w.r.t. its output.
 
         pixels: uint8 (B, H, W, C); noise: (B, L); kl_weight: (); tensors: those of each `_Layer`. Returns the sums.
@@ -131,7 +135,7 @@ class MlpGradient:
         grad_mean = torch.addcmul(grad_z, mean, kl_weight)
         grad_log_var = 0.5 * torch.addcmul(grad_z * scaled_noise, variance - 1, kl_weight)
         self._backward(encoder, torch.cat([grad_mean, grad_log_var], dim=1))
-        return (sums,)
+        return [sums]
 
     def _forward(self, layers: Sequence[_Layer], x: Tensor) -> Tensor:
         """The output of the last layer, which has no activation."""
@@ -154,7 +158,7 @@ class MlpGradient:
         return gradient
 
     @torch.no_grad()
-    def _of_weights(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def _of_weights(self, tensors: list[Tensor]) -> list[Tensor]:
         """Phase 2 on some outputs of each layer.
 
         tensors: for each layer its inputs (B, inputs), and the gradients w.r.t. these outputs, (outputs, B). Returns
@@ -164,7 +168,7 @@ class MlpGradient:
         for inputs, grads in zip(tensors[::2], tensors[1::2], strict=True):
             found += [matmul(grads, inputs).to(self.sum_dtype).view(-1), grads.sum(1, dtype=self.sum_dtype)]
         squares = torch.stack([torch.dot(each, each) for each in found])
-        return *found, squares.sum()
+        return [*found, squares.sum()]
 
 
 class _Layer(NamedTuple):
@@ -180,25 +184,29 @@ class _Layer(NamedTuple):
     """Gradient w.r.t. the layer's output, (outputs, B)."""
 
 
-class _Program:
-    """A function of tensors, the last of which are always the same: compiled in its first call."""
+class FixedProgram:
+    """A function of tensors and of a list of tensors that is always the same: compiled in its first call."""
 
-    def __init__(self, function: Program, fixed: Sequence[Tensor]) -> None:
+    def __init__(self, function: Program, fixed: list[Tensor]) -> None:
         self.function, self.fixed = function, fixed
-        self.compiled: Program | None = None
+        self._compiled: Program | None = None
 
-    def __call__(self, *arguments: Tensor) -> Sequence[Tensor]:
-        if self.compiled is None:
-            self.compiled = without_python(self.function, [*arguments, *self.fixed])
-        return self.compiled(*arguments, *self.fixed)
+    def compiled(self, *arguments: Tensor) -> Program:
+        """The program for arguments such as these, and `fixed` after them."""
+        if self._compiled is None:
+            self._compiled = without_python(self.function, [*arguments, self.fixed])
+        return self._compiled
+
+    def __call__(self, *arguments: Tensor) -> list[Tensor]:
+        return self.compiled(*arguments)(*arguments, self.fixed)
 
 
 @dataclass
-class _Batch:
+class Batch:
     """What batches of one size need: for each part the program of phase 1, and for each share that of phase 2."""
 
-    images: list[_Program] = field(default_factory=list)
-    weights: list[_Program] = field(default_factory=list)
+    images: list[FixedProgram] = field(default_factory=list)
+    weights: list[FixedProgram] = field(default_factory=list)
 
 
 def _range(tensor: Tensor, rows: slice) -> slice:

@@ -5,27 +5,39 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-Program = Callable[..., Sequence[Tensor]]
-"""Tensors to tensors."""
+Program = Callable[..., list[Tensor]]
+"""Tensors, and perhaps a list of them at the end, to tensors."""
+
+HAS_TORCHSCRIPT = hasattr(torch.jit, "trace") and hasattr(torch.jit, "script")
+"""TorchScript is deprecated: a later torch may have none."""
 
 _ONE_AT_A_TIME = threading.Lock()  # filters of warnings belong to the process
 
 
-def without_python(function: Program, arguments: Sequence[Tensor]) -> Program:
+def without_python(function: Program, arguments: Sequence[Tensor | list[Tensor]]) -> Program:
     """`function` as TorchScript, for arguments of these shapes and dtypes: the same operators in the same order.
 
-    function: tensors to a tuple of tensors. It must not branch on values; branches on shapes are taken here. Where a
-    later torch has no TorchScript, which is deprecated, the function is returned as it is: equal, and slower when
-    several threads call such functions.
+    function: it must not branch on values; branches on shapes are taken here. Without TorchScript it is returned as it
+    is: equal, and slower when several threads call such functions.
     """
-    if not hasattr(torch.jit, "trace"):
+    if not HAS_TORCHSCRIPT:
         return function
     with _ONE_AT_A_TIME, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
-        program: Program = torch.jit.trace(function, tuple(arguments), check_trace=False)
+        program: Program = torch.jit.trace(function, tuple(arguments), check_trace=False, strict=False)
+    return program
+
+
+def scripted(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` compiled by TorchScript from its source, with its branches and loops, and what it calls."""
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        program: Callable[..., Any] = torch.jit.script(function)
     return program

@@ -8,13 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from trainer.training.steps.adam import Adam
+from trainer.training.steps.mlp import MlpGradient
+from trainer.training.steps.program import HAS_TORCHSCRIPT
 from trainer.training.steps.step import Gradient
+from trainer.training.steps.together import STORES_IN_ORDER, Together, clip_scale
 from trainer.training.steps.workers import Workers
 
 
 class SplitStep:
     """Gradient by images, gradient by weights, clip, Adam: three barriers, or two where nothing is clipped.
 
+    The gradient of an MLP is computed by `Together`, without Python between the phases, unless a thread was late.
     The number of parts is fixed and so is the order of every sum: which thread computes what, and whether there is a
     second thread at all, changes no bit.
     """
@@ -28,8 +32,10 @@ class SplitStep:
         *,
         clip_norm: float | None,
         rounded: Tensor | None = None,
+        at_once: int = 1,
     ) -> None:
-        """rounded: a copy of the weights in bf16, renewed here after each step."""
+        """rounded: a copy of the weights in bf16, renewed here after each step. at_once: batches that a call should
+        take at most, where it can do them without Python."""
         self.gradient, self.workers, self.clip_norm = gradient, workers, clip_norm
         self.adam = Adam(weights, optimizer, gradient.shares)
         self.totals = torch.zeros(3, dtype=torch.float64)
@@ -41,10 +47,26 @@ class SplitStep:
             [(weights.detach()[each], rounded[each]) for each in share] if rounded is not None else []
             for share in gradient.shares
         ]
+        self.together: Together | None = None
+        if HAS_TORCHSCRIPT and STORES_IN_ORDER and isinstance(gradient, MlpGradient):
+            self.together = Together(
+                gradient, self.adam, clip_norm=clip_norm, rounded=self._rounded, totals=self.totals
+            )
+        self.at_once = at_once if self.together is not None else 1
 
     @torch.no_grad()
-    def __call__(self, pixels: Tensor, noise: Tensor, kl_weight: float) -> None:
+    def __call__(self, pixels: Tensor, noise: Tensor, kl_weights: Sequence[float]) -> None:
         """See `Step`."""
+        images = len(pixels) // len(kl_weights)
+        if self.together is not None and self.together.can_step(images, self.workers):
+            self.together.steps(pixels, noise, kl_weights, self.workers)
+            return
+        for i, kl_weight in enumerate(kl_weights):
+            rows = slice(i * images, (i + 1) * images)
+            self._in_phases(pixels[rows], noise[rows], kl_weight)
+
+    def _in_phases(self, pixels: Tensor, noise: Tensor, kl_weight: float) -> None:
+        """A step on one batch, whose tasks are done by whichever thread is free."""
         scale = None
 
         def differentiate(i: int) -> None:
@@ -68,8 +90,7 @@ class SplitStep:
             self.workers.for_each(complete_and_update, self.parts)
         else:
             self.workers.for_each(complete, self.parts)
-            norm = torch.stack(self._squares).sum().sqrt_()
-            scale = norm.clamp_min_(self.clip_norm).div_(self.clip_norm)
+            scale = clip_scale(self._squares, self.clip_norm)
             self.workers.for_each(update, self.parts)
         for sums in self._sums:
             self.totals += sums

@@ -12,8 +12,14 @@ class Step(Protocol):
     totals: Tensor
     """float64 (3,) on the device: sums over images of loss, reconstruction and KL, in nats; zeroed by the caller."""
 
-    def __call__(self, pixels: Tensor, noise: Tensor, kl_weight: float) -> None:
-        """Train on `pixels`, uint8 (B, H, W, C), with `noise`, standard normal (B, draws, latent_dim)."""
+    at_once: int
+    """Batches that one call takes at most."""
+
+    def __call__(self, pixels: Tensor, noise: Tensor, kl_weights: Sequence[float]) -> None:
+        """Train on one batch of B images after the other, one for each weight of the KL term.
+
+        pixels: uint8 (batches · B, H, W, C); noise: standard normal (batches · B, draws, latent_dim).
+        """
 
 
 class Gradient(Protocol):

@@ -16,7 +16,8 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import SimpleQueue
 
 import torch
@@ -46,13 +47,8 @@ class Workers:
         torch then has one thread in each of them, and takes denormal numbers as zero if there are several tasks. Raises
         what a task raises, after those that have begun have ended.
         """
-        job = _Job(task, tasks)
-        threads = torch.get_num_threads()
-        if self.count > 1:
-            torch.set_num_threads(1)  # 1 µs
-        if tasks > 1:
-            torch.set_flush_denormal(True)
-        try:
+        job = _Job(task, range(tasks))
+        with self._one_thread_each(tasks):
             alone = self._alone > 0
             for jobs in [] if alone else self._jobs[: tasks - 1]:
                 jobs.put(job)
@@ -65,29 +61,64 @@ class Workers:
             if alone:
                 self._alone -= 1
             else:
-                self._judge(working=waiting - started, waiting=time.perf_counter() - waiting)
+                self.judge(working=waiting - started, waiting=time.perf_counter() - waiting)
+
+    def can_meet(self, tasks: int) -> bool:
+        """Whether `at_once` may be called for so many tasks: not for a while after a thread was late."""
+        return self._alone == 0 and tasks == self.count
+
+    def at_once(self, task: Callable[[int], None], give_up: Callable[[], None]) -> None:
+        """Call `task(i)` in thread i for each i below `count`, at the same time: tasks may wait for each other.
+
+        Returns as soon as `task(0)` does, which waits itself for what it needs of the others. If it raises, or is
+        interrupted, then after `give_up()` the others must end by themselves; their first error, or its own, is raised.
+        """
+        jobs = [_Job(task, range(i, i + 1)) for i in range(1, self.count)]
+        begun: list[_Job] = []
+        with self._one_thread_each(self.count):
+            try:
+                for queue, job in zip(self._jobs, jobs, strict=True):
+                    begun.append(job)
+                    queue.put(job)
+                task(0)
+            except BaseException as error:
+                give_up()
+                others = [job.results.get() for job in begun]
+                raise next((each for each in others if each is not None), error) from None
+
+    @contextmanager
+    def _one_thread_each(self, tasks: int) -> Iterator[None]:
+        """Inside the block torch has one thread in each of these, and takes denormal numbers as zero."""
+        threads = torch.get_num_threads()
+        if self.count > 1:
+            torch.set_num_threads(1)  # 1 µs
+        if tasks > 1:
+            torch.set_flush_denormal(True)
+        try:
+            yield
         finally:
             torch.set_flush_denormal(self._flushes_already)
             if self.count > 1:
                 torch.set_num_threads(threads)
 
-    def _judge(self, *, working: float, waiting: float) -> None:
+    def judge(self, *, working: float, waiting: float, jobs: int = 1) -> None:
         """Work alone for a while if another thread was late, for twice as long each time that it happens again.
 
-        A late thread means that another process holds its core; `benchmarks/busy_neighbour.py` measures such a machine.
+        working, waiting: seconds of one job, or of the one among `jobs` that waited longest. A late thread means that
+        another process holds its core; `benchmarks/busy_neighbour.py` measures such a machine.
         """
         if waiting > max(working, _LATE_SECONDS):
             self._alone = self._alone_next
             self._alone_next = min(2 * self._alone_next, _ALONE_TO)
-        elif self._alone_next > _ALONE_FROM:
-            self._alone_next -= 1
+        else:
+            self._alone_next = max(self._alone_next - jobs, _ALONE_FROM)
 
 
 class _Job:
     """Tasks that threads take from both ends, so that with two of them each mostly finds its own in its cache."""
 
-    def __init__(self, task: Callable[[int], None], tasks: int) -> None:
-        self.task, self.indices = task, deque(range(tasks))
+    def __init__(self, task: Callable[[int], None], indices: range) -> None:
+        self.task, self.indices = task, deque(indices)
         self.results = SimpleQueue[BaseException | None]()
         """One for each task: None, or what it raised."""
 
