@@ -60,20 +60,20 @@ test-hosts: $(INSTALLED) web  ## the same pictures in Node, Chromium and C++; in
 	$(BIN)/$(PIP_INSTALL) --editable '.[dev,hosts]'
 	VAE_REQUIRE_HOSTS=1 $(BIN)/python -m pytest tests/hosts tests/export/c_source --ignore tests/hosts/test_any_vae.py
 
-# The environment has what .venv has, PyTorch among it, and two packages more.
+# An environment in which pip and Python find what .venv has, PyTorch among it: only what is missing there is installed.
 SITE_PACKAGES := python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
+BESIDE_VENV = $(PYTHON) -m venv $(1) && $(BIN)/$(SITE_PACKAGES) > "$$($(1)/bin/$(SITE_PACKAGES))/shared.pth"
 
 test-any-vae: $(INSTALLED)  ## the recipes of examples/any-vae, with pythae and diffusers in .venv-any-vae
 	npm ci --ignore-scripts --no-audit --no-fund --prefix examples/node
-	$(PYTHON) -m venv .venv-any-vae
-	$(BIN)/$(SITE_PACKAGES) > "$$(.venv-any-vae/bin/$(SITE_PACKAGES))/shared.pth"
+	$(call BESIDE_VENV,.venv-any-vae)
 	.venv-any-vae/bin/$(PIP_INSTALL) --editable '.[any-vae]'
 	VAE_REQUIRE_HOSTS=1 VAE_ANY_VAE_PYTHON=$(CURDIR)/.venv-any-vae/bin/python $(BIN)/python -m pytest tests/hosts/test_any_vae.py
 
-test-executorch:  ## programs of ExecuTorch, which is installed with PyTorch in .venv-executorch
-	$(PYTHON) -m venv .venv-executorch
-	.venv-executorch/bin/$(PIP_INSTALL) --editable '.[executorch]' pytest pytest-timeout
-	.venv-executorch/bin/python -m pytest tests/export/checks/test_executorch.py
+test-executorch: $(INSTALLED)  ## programs of ExecuTorch, which is installed in .venv-executorch
+	$(call BESIDE_VENV,.venv-executorch)
+	.venv-executorch/bin/$(PIP_INSTALL) --editable '.[executorch]'
+	VAE_REQUIRE_HOSTS=1 .venv-executorch/bin/python -m pytest tests/export/checks/test_executorch.py
 
 web:  ## the latent explorer, as a static site in web/dist; needs Node
 	npm ci --ignore-scripts --no-audit --no-fund --prefix web

@@ -1,11 +1,13 @@
 """`--format pte`: programs of ExecuTorch go through the same gate, and refuse a batch above the one they state.
 
-`make test-executorch` installs ExecuTorch in an environment of its own; without it only the refusal is tested.
+`make test-executorch` installs ExecuTorch in an environment of its own and forbids skipping; elsewhere the tests that
+need it are skipped.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from importlib.metadata import version
@@ -36,7 +38,8 @@ from trainer.model.vae import VAE
 from trainer.training.run_folder import Run
 
 needs_executorch = pytest.mark.skipif(
-    find_spec("executorch") is None, reason="executorch is not installed; `make test-executorch` installs it"
+    find_spec("executorch") is None and not os.environ.get("VAE_REQUIRE_HOSTS"),
+    reason="executorch is not installed; `make test-executorch` installs it",
 )
 # Of torchao, coremltools and torch's own export, which ExecuTorch imports and calls.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -97,20 +100,23 @@ def test_a_program_runs_up_to_its_largest_batch_and_refuses_more(
 def test_executorch_draws_what_every_host_draws(
     exported: tuple[Path, list[ParityMeasurement]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bundle = Bundle.open(exported[0])
+    """Of the tests' own model, or of the bundle that VAE_BUNDLE names, if it holds programs."""
+    folder = Path(os.environ["VAE_BUNDLE"]).resolve() if "VAE_BUNDLE" in os.environ else exported[0]
+    bundle = Bundle.open(folder)
     program = PteProgram(bundle.read("sampler.pte"), "sampler.pte")
-    index, label = np.array(INDICES), np.array(labels_of(exported[0]))
+    index, labels = np.array(INDICES), labels_of(folder)
+    label = [] if labels is None else [np.array(labels)]
     one = np.array(1, np.float32)
-    latents = b"".join(program.run("latents", np.array(seed), index, label)[0].tobytes() for seed in SEEDS)
-    images = b"".join(program.run("forward", np.array(seed), index, one, label)[0].tobytes() for seed in SEEDS)
+    latents = b"".join(program.run("latents", np.array(seed), index, *label)[0].tobytes() for seed in SEEDS)
+    images = b"".join(program.run("forward", np.array(seed), index, one, *label)[0].tobytes() for seed in SEEDS)
     seconds = []
     for number in range(50):
         began = time.perf_counter()
-        program.run("forward", np.array(number), index[:1], one, label[:1])
+        program.run("forward", np.array(number), index[:1], one, *(array[:1] for array in label))
         seconds.append(time.perf_counter() - began)
     rows: list[str] = []
     drawn = Drawn(f"executorch {version('executorch')}", latents, images, 1000 * median(seconds))
-    check("ExecuTorch, XNNPACK", drawn, exported[0], rows)
+    check("ExecuTorch, XNNPACK", drawn, folder, rows)
     with capsys.disabled():
         sys.stdout.write(f"\n{rows[0]}\n")
 
