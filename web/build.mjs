@@ -1,10 +1,15 @@
-// Puts the static site together in dist/: the page, the WebAssembly build of onnxruntime-web, and the table of the noise.
+// Puts the static site together in dist/: the page, two builds of onnxruntime-web, and the table of the noise.
 import { cpSync, existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const web = dirname(fileURLToPath(import.meta.url));
 const runtime = join(web, "node_modules", "onnxruntime-web", "dist");
+// A browser loads one of the two: WebAssembly alone, or WebAssembly and WebGPU.
+const VENDOR = [
+  ...["ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"],
+  ...["ort.jspi.min.mjs", "ort-wasm-simd-threaded.jspi.mjs", "ort-wasm-simd-threaded.jspi.wasm"],
+];
 const [site, made] = [join(web, "dist"), join(web, ".dist.new")];
 
 if (!existsSync(runtime)) {
@@ -14,8 +19,7 @@ if (!existsSync(runtime)) {
 rmSync(made, { recursive: true, force: true });
 mkdirSync(join(made, "vendor"), { recursive: true });
 cpSync(join(web, "src"), made, { recursive: true });
-for (const file of ["ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"])
-  cpSync(join(runtime, file), join(made, "vendor", file));
+for (const file of VENDOR) cpSync(join(runtime, file), join(made, "vendor", file));
 cpSync(join(web, "..", "runtime", "normal_table_v1.f32"), join(made, "normal_table_v1.f32"));
 rmSync(site, { recursive: true, force: true });
 renameSync(made, site);

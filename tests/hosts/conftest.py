@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,16 +18,17 @@ from tests.hosts.helpers import NODE_EXAMPLE, ROOT, WEB, Served, missing, run
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-# For Debian's Chromium as root in a container: no sandbox, no GPU, no background network traffic.
+# For Debian's Chromium as root in a container: no sandbox, no background network traffic.
 _CHROMIUM_FLAGS = [
     "--no-sandbox",
-    "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
 ]
+_NO_GPU = ["--disable-gpu"]
+_GPU_ON_THE_CPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
 _table: list[str] = []
 _figures: list[str] = []
 
@@ -91,8 +92,8 @@ def site() -> Path:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium, without a window."""
+def launch() -> Iterator[Callable[[list[str]], Browser]]:
+    """A function that starts Debian's Chromium, without a window and with more flags."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
@@ -101,9 +102,23 @@ def browser() -> Iterator[Browser]:
     if chromium is None:
         missing("Chromium is not installed")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=_CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
+        yield lambda flags: playwright.chromium.launch(executable_path=chromium, args=[*_CHROMIUM_FLAGS, *flags])
+
+
+@pytest.fixture(scope="session")
+def browser(launch: Callable[[list[str]], Browser]) -> Iterator[Browser]:
+    """Chromium on a machine without a GPU."""
+    browser = launch(_NO_GPU)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="session")
+def gpu_browser(launch: Callable[[list[str]], Browser]) -> Iterator[Browser]:
+    """Chromium with a WebGPU adapter that needs no GPU: SwiftShader."""
+    browser = launch(_GPU_ON_THE_CPU)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="session")

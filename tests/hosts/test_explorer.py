@@ -32,6 +32,9 @@ _PIXELS = """canvas => {
 }"""
 
 
+_NO_ADAPTER = "No available adapters."  # what Chromium itself prints when a page asks for one in vain
+
+
 @pytest.fixture
 def page(browser: Browser, explorer: str) -> Iterator[Page]:
     """A page in a new browser context; its console must stay empty and its requests on the origin."""
@@ -50,7 +53,7 @@ class Visitor:
     def __enter__(self) -> Page:
         page = self.context.new_page()
         page.set_default_timeout(30_000)
-        page.on("console", lambda message: self.noise.append(message.text))
+        page.on("console", self._console)
         page.on("pageerror", lambda error: self.noise.append(str(error)))
         page.on("request", self._request)
         return page
@@ -59,6 +62,10 @@ class Visitor:
         self.context.close()
         if error is None:
             assert self.noise == []
+
+    def _console(self, message: Any) -> None:
+        if message.text != _NO_ADAPTER:
+            self.noise.append(message.text)
 
     def _request(self, request: Any) -> None:
         if not request.url.startswith((self.address, "blob:" + self.address)):

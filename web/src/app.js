@@ -4,13 +4,18 @@ import { Bundle, BundleError } from "./bundle.js";
 import { draw } from "./draw.js";
 import { explore } from "./explore.js";
 import { gallery } from "./gallery.js";
-import { checkGolden } from "./golden.js";
-import { Model, ORT_VERSION } from "./model.js";
+import { checkGolden, readReference } from "./golden.js";
+import { tryGpu } from "./gpu.js";
+import { Latest } from "./latest.js";
+import { Model } from "./model.js";
 import { morph } from "./morph.js";
 import { HOTTEST, Store, TABS, parseWhole } from "./state.js";
 
+const PROVIDERS = { wasm: "WebAssembly", webgpu: "WebGPU" };
+
 const $ = (id) => document.getElementById(id);
 const app = { store: new Store(), model: null, fail };
+const checks = new Latest(refuse);
 const rooms = { gallery: gallery(app), explore: explore(app), morph: morph(app), draw: draw(app) };
 
 app.store.listen((state, keys) => {
@@ -41,13 +46,19 @@ async function load(open) {
     document.body.dataset.state = "ready";
     await rooms[app.store.state.tab].render();
     performance.mark("first picture");
-    await check(model);
+    model.onFallback = () => checks.ask(() => check(model));
+    await checks.ask(() => check(model));
   } catch (error) {
-    app.model = null;
-    document.body.dataset.state = "failed";
-    badge("none", "no bundle");
-    fail(error);
+    refuse(error);
   }
+}
+
+/** Shows a bundle's error, and no bundle. */
+function refuse(error) {
+  app.model = null;
+  document.body.dataset.state = "failed";
+  badge("none", "no bundle");
+  fail(error);
 }
 
 function describe({ bundle, width, height, channels, latentDim }) {
@@ -65,16 +76,20 @@ function offerClasses({ classes }) {
   $("class-choice").hidden = classes.length === 0;
 }
 
+/** Compares this browser with the golden values, after the decoder has gone to the GPU if it can. */
 async function check(model) {
+  if (model !== app.model) return;
   if (!model.bundle.manifest.files["golden.json"]) {
     badge("none", "no golden values");
     return;
   }
   badge("running", "checking");
   const started = performance.now();
-  const rows = await checkGolden(model, (name) => badge("running", name.toLowerCase()));
+  const reference = await readReference(model.bundle);
+  if (model.whyWasm === null && model.provider === "wasm") await tryGpu(model, reference);
+  const rows = await checkGolden(model, reference, (name) => badge("running", name.toLowerCase()));
   const passed = rows.every((row) => row.passed);
-  badge(passed ? "passed" : "failed", passed ? "parity passed" : "parity failed");
+  badge(passed ? "passed" : "failed", passed ? "parity passed" : "parity failed", PROVIDERS[model.provider]);
   $("parity-rows").replaceChildren(
     ...rows.map((row) => {
       const line = document.createElement("tr");
@@ -86,8 +101,9 @@ async function check(model) {
   );
   const mean = await pace(model);
   $("parity-notes").textContent =
+    `The decoder runs ${model.whyWasm === null ? "on WebGPU" : `in WebAssembly, ${model.whyWasm}`}. ` +
     `${mean.toFixed(2)} ms per picture, one at a time; the check took ${Math.round(performance.now() - started)} ms; ` +
-    `onnxruntime-web ${ORT_VERSION} (WebAssembly), pair id ${model.bundle.metadata.pair_id}. ` +
+    `onnxruntime-web ${model.ortVersion}, pair id ${model.bundle.metadata.pair_id}. ` +
     (crypto.subtle
       ? "Sizes and sha256 of its files match the manifest."
       : "Sizes of its files match the manifest; sha256 is not available on this origin.");
@@ -104,9 +120,11 @@ async function pace(model) {
   return times.sort((a, b) => a - b)[20];
 }
 
-function badge(state, text) {
+/** where: what the decoder runs on, once the golden values have been compared. */
+function badge(state, text, where = "") {
   $("badge").dataset.state = state;
   $("badge-text").textContent = text;
+  $("badge-where").textContent = where;
 }
 
 function fail(error) {

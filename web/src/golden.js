@@ -7,12 +7,16 @@ const LARGEST_ERROR = 1e-5;
 const LARGEST_DEEP_ERROR = { decoder: 1e-3, encoder: 1e-2 };
 const LARGEST_LEVELS = 1; // of 255
 
+/** What a browser is compared with: { golden, limits }, the golden values and the limit of each graph's floats. */
+export async function readReference(bundle) {
+  return { golden: readGolden(await bundle.file("golden.json")), limits: await certifiedLimits(bundle) };
+}
+
 /**
  * Runs the checks of all graphs in the bundle. Returns rows { name, figure, limit, passed }.
  * progress: called with the name of each check before it runs.
  */
-export async function checkGolden(model, progress = () => {}) {
-  const golden = readGolden(await model.bundle.file("golden.json"));
+export async function checkGolden(model, { golden, limits }, progress = () => {}) {
   const rows = [];
   const has = (graph) => model.bundle.has(graph);
   const add = async (name, limit, measure) => {
@@ -23,7 +27,6 @@ export async function checkGolden(model, progress = () => {}) {
   const [seed] = golden.seed;
   const indices = [...golden.index];
   const labels = golden.label ? [...golden.label].map(Number) : indices.map(() => -1);
-  const limits = await certifiedLimits(model.bundle);
 
   await add("Latents of the seed", "every bit", () => {
     const rows = indices.map((index, i) => model.latents(seed, [index], 1, labels[i]));
@@ -32,13 +35,8 @@ export async function checkGolden(model, progress = () => {}) {
     const equal = found.filter((bits, i) => bits === expected[i]).length;
     return { figure: `${equal} of ${expected.length} equal`, passed: equal === expected.length };
   });
-  await add("Decoder", short(limits.decoder), async () =>
-    error(await model.decode(golden.latents), golden.decoder_image, limits.decoder),
-  );
-  await add("Pictures on screen", "1 grey level", async () => {
-    const levels = toRows(model, (await model.decode(golden.latents)).map(toLevel), indices.length);
-    return difference(levels, golden.sampler_image);
-  });
+  progress("Decoder");
+  rows.push(...(await checkDecoder(model, golden, limits)));
   if (has("sampler")) {
     await add("Sampler", "1 grey level", async () => difference(await model.sample(seed, indices, 1, labels), golden.sampler_image));
     await model.release("sampler");
@@ -59,6 +57,16 @@ export async function checkGolden(model, progress = () => {}) {
     await model.release("reconstructor");
   }
   return rows;
+}
+
+/** The rows of the decoder alone. provider: where it runs, "wasm" or "webgpu"; by default where the page runs it. */
+export async function checkDecoder(model, { latents, decoder_image, sampler_image }, limits, provider) {
+  const pictures = await model.decode(latents, provider);
+  const levels = toRows(model, pictures.map(toLevel), latents.length / model.latentDim);
+  return [
+    { name: "Decoder", limit: short(limits.decoder), ...error(pictures, decoder_image, limits.decoder) },
+    { name: "Pictures on screen", limit: "1 grey level", ...difference(levels, sampler_image) },
+  ];
 }
 
 /** The bytes of golden.json as typed arrays by name. */
