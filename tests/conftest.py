@@ -132,6 +132,21 @@ def _exported_mixture(mixture_checkpoint: Checkpoint, tmp_path_factory: pytest.T
     return folder
 
 
+@pytest.fixture(scope="session")
+def _exported_unlabelled_mixture(tiny_run: Run, blobs: ImageData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of format 2 whose sampler has no input for a label: the tiny model, as if its images had no labels."""
+    from dataclasses import replace
+
+    from trainer.checkpoint import load_checkpoint
+    from trainer.prior import fit_prior
+
+    best = load_checkpoint(tiny_run.best)
+    fitted = fit_prior(best.build_model(), blobs.train_images, None, seed=0)
+    folder = tmp_path_factory.mktemp("exported-unlabelled-mixture") / "bundle"
+    export_bundle(replace(best, prior=fitted.prior), folder)
+    return folder
+
+
 @pytest.fixture
 def mixture_bundle(_exported_mixture: Path, tmp_path: Path) -> Path:
     """A bundle of format 2: the tiny model that draws from a mixture; a copy, to be damaged at will."""

@@ -33,7 +33,12 @@ _table: list[str] = []
 _figures: list[str] = []
 
 
-_BUNDLES = {"N(0, I)": "_exported", "mixture": "_exported_mixture", "spatial latents": "spatial_bundle"}
+_BUNDLES = {
+    "N(0, I)": "_exported",
+    "mixture": "_exported_mixture",
+    "mixture without classes": "_exported_unlabelled_mixture",
+    "spatial latents": "spatial_bundle",
+}
 
 
 @pytest.fixture(scope="session", params=["VAE_BUNDLE"] if "VAE_BUNDLE" in os.environ else _BUNDLES)

@@ -45,6 +45,13 @@ def labels_of(folder: Path) -> list[int] | None:
     return [i % (len(classes) + 1) - 1 for i in range(len(INDICES))] if classes else None
 
 
+def prior_of(folder: Path) -> str:
+    """What the hosts draw from, and with which labels: a cell of the table."""
+    if not Bundle.open(folder).prior():
+        return "N(0, I)"
+    return "mixture" if labels_of(folder) is None else "mixture, with and without a class"
+
+
 @pytest.fixture(scope="session")
 def request_file(host_bundle: Path, open_sampler: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The request to JavaScript hosts; integers as text, since JavaScript's are exact only up to 2**53."""
@@ -79,8 +86,7 @@ def check(name: str, drawn: Drawn, folder: Path, table: list[str]) -> None:
     pixels = np.frombuffer(drawn.images, np.uint8).reshape(pictures.shape)
     levels = int(np.abs(pixels.astype(int) - pictures).max())
     bits = "bit-identical" if equal.all() else f"{np.mean(~equal):.1%} differ"
-    prior = "N(0, I)" if numbers is None else "mixture, with and without a class"
-    table.append(f"| {name}: {drawn.version} | {prior} | {bits} | {levels} of 255 | {drawn.ms:.2f} ms |")
+    table.append(f"| {name}: {drawn.version} | {prior_of(folder)} | {bits} | {levels} of 255 | {drawn.ms:.2f} ms |")
     assert equal.all()
     assert levels <= 1
 

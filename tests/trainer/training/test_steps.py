@@ -15,7 +15,6 @@ from trainer.settings import Settings
 from trainer.training.epoch import train_epoch
 from trainer.training.execution import Execution
 from trainer.training.state import TrainingState
-from trainer.training.steps import together
 from trainer.training.steps.autograd import AutogradGradient, AutogradStep
 from trainer.training.steps.choose import split_step
 from trainer.training.steps.cuda_graph import GraphStep, Record
@@ -182,7 +181,7 @@ def test_ctrl_c_in_a_nap_is_no_runtime_error(monkeypatch: pytest.MonkeyPatch) ->
 
     interrupted = threading.Event()
     step.together.programs[48][1] = late
-    monkeypatch.setattr(together.time, "sleep", interrupt)
+    monkeypatch.setattr("time.sleep", interrupt)
     with pytest.raises(KeyboardInterrupt):
         step(pixels, noise, [1.0])
 
