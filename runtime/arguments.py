@@ -13,8 +13,8 @@ from runtime.errors import InputError
 from runtime.machine.cpus import usable_cpus
 from runtime.manifest import PRECISIONS
 
-_HIGHEST_TEMPERATURE = 1e30
-"""Standard normal latents are below 10, so that those of this temperature are still float32."""
+_HIGHEST_FACTOR = 1e30
+"""Standard normal latents are below 10, so that those times this factor are still float32."""
 _MOST_THREADS = 1024
 
 
@@ -42,16 +42,14 @@ def check_integer(name: str, value: Any, lowest: int, highest: int | None = None
     return number
 
 
-def check_temperature(temperature: Any) -> np.float32:
-    """A number from 0 to 1e30."""
+def check_factor(name: str, value: Any) -> np.float32:
+    """A number from 0 to 1e30 that noise may be multiplied by."""
     try:
-        number = float(temperature) if not isinstance(temperature, str | bytes) else math.nan
+        number = float(value) if not isinstance(value, str | bytes) else math.nan
     except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if not 0 <= number <= _HIGHEST_TEMPERATURE:
-        raise InputError(
-            f"temperature should be a finite number from 0 to {_HIGHEST_TEMPERATURE:g}, but is {temperature!r}"
-        )
+    if not 0 <= number <= _HIGHEST_FACTOR:
+        raise InputError(f"{name} should be a finite number from 0 to {_HIGHEST_FACTOR:g}, but is {value!r}")
     return np.float32(number)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from runtime.arguments import as_array, check_integer, check_latents, check_precision, check_threads
+from runtime.arguments import as_array, check_factor, check_integer, check_latents, check_precision, check_threads
 from runtime.blocks import Blocks
 from runtime.bundle import Bundle, as_bundle
 from runtime.errors import BundleError, InputError
@@ -203,7 +203,7 @@ class Reconstructor:
         The mean absolute difference of pixels between the latent at -2 and at 2, in grey levels; near 0 for a latent
         that the decoder ignores.
         """
-        mean = self.encode(np.asarray(image)[np.newaxis])[0]
+        mean = self.encode(as_array("image", image)[np.newaxis])[0]
         return np.concatenate(
             [
                 self._effects(mean, part)
@@ -228,13 +228,10 @@ class Reconstructor:
         spread: factor on the posterior's standard deviation, at least 0. The noise of image i is that of (seed, i) in
         the posterior stream.
         """
-        if num < 1:
-            raise InputError(f"num should be at least 1, but is {num}")
-        if not 0 <= spread < np.inf:
-            raise InputError(f"spread should be a finite number of at least 0, but is {spread}")
-        mean, log_var = self.encode(np.asarray(image)[np.newaxis])
+        num, factor = check_integer("num", num, 1), check_factor("spread", spread)
+        mean, log_var = self.encode(as_array("image", image)[np.newaxis])
         noise = standard_normal(seed, np.arange(num), self.latent_dim, stream=POSTERIOR_STREAM)
-        return self.decode(mean + spread * np.exp(log_var / 2) * noise)
+        return self.decode(mean + factor * np.exp(log_var / 2) * noise)
 
     def direction(self, positive: _Pixels, negative: _Pixels) -> npt.NDArray[np.float64]:
         """From the mean latent of one set of images to that of another: float64 (latent_dim,), `positive` - `negative`.
@@ -253,11 +250,11 @@ class Reconstructor:
         difference of means, it leaves the style of the image as it is. amount: how far, 0 for the reconstruction and 1
         for the whole way; one, or several. Raises InputError for an unknown class, and for any if there is none.
         """
-        start = self.encode(np.asarray(image)[np.newaxis])[0].astype(np.float64)
-        way = self._way(start, toward) if isinstance(toward, (int, str)) else np.asarray(toward, np.float64)
+        start = self.encode(as_array("image", image)[np.newaxis])[0].astype(np.float64)
+        way = self._way(start, toward) if isinstance(toward, (int, str)) else as_array("toward", toward, np.float64)
         if way.shape != (self.latent_dim,):
             raise InputError(f"a direction should have the shape ({self.latent_dim},), but has {way.shape}")
-        amounts = np.atleast_1d(np.asarray(amount, np.float64))
+        amounts = np.atleast_1d(as_array("amount", amount, np.float64))
         if amounts.ndim != 1 or not len(amounts) or not np.isfinite(amounts).all():
             raise InputError(f"amount should be a finite number or a sequence of them, but is {amount!r}")
         return self.decode(start + amounts[:, np.newaxis] * way)

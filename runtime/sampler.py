@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.arguments import (
+    check_factor,
     check_indices,
     check_integer,
     check_latents,
     check_precision,
-    check_temperature,
     check_threads,
     empty_pixels,
 )
@@ -254,7 +254,7 @@ class Sampler:
     def _latents(
         self, indices: npt.NDArray[Any], seed: int, temperature: float, numbers: ClassNumbers, which: slice
     ) -> npt.NDArray[np.float32]:
-        check_temperature(temperature)
+        check_factor("temperature", temperature)
         labels = numbers(indices, which)
         return prior_latents(self._prior, seed, indices, self.latent_dim, labels, temperature)
 

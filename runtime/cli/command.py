@@ -17,6 +17,7 @@ from runtime.lazy import DISTRIBUTION
 from runtime.text import printable
 
 _HANDLED_BY_CLICK = (click.ClickException, click.Abort, click.exceptions.Exit)
+_LIMITS = (errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE)  # of the operating system, which anything may reach
 _DEBUG, _STDOUT = "debug", "stdout was open"
 DEFAULT_BUNDLE = Path("runs/latest/bundle")
 
@@ -88,6 +89,9 @@ class Command(click.Command):
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EBADF, errno.EIO) and not error.filename:
             give_up_stdout()
             return click.ClickException(f"cannot write the output: {error.strerror}")
+        if isinstance(error, OSError) and error.errno in _LIMITS:
+            name = "" if error.filename is None else f"{printable(str(error.filename))}: "
+            return click.ClickException(f"{name}{error.strerror}")
         said = printable(" ".join(str(error).split()))
         return click.ClickException(
             f"{type(error).__name__}{f': {said}' if said else ''}; this should not happen, please report it"

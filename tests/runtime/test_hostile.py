@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import struct
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -29,10 +30,11 @@ from runtime.errors import BundleError, InputError
 from runtime.images.image_inputs import load_images
 from runtime.manifest import Manifest
 from runtime.onnx_guard.external_data import dense_weights, refuse_external_data
+from runtime.reconstructor import Reconstructor
 from runtime.sampler import Sampler
 from runtime.session import GraphSession
 from runtime.verify import verify_bundle
-from tests.fuzzing import damaged, fuzz, places, replaced
+from tests.fuzzing import contained, damaged, fuzz, places, replaced
 
 json_values = st.recursive(
     st.none()
@@ -337,6 +339,10 @@ def test_the_weights_of_dense_layers_are_counted(bundle: Path) -> None:
     assert dense_weights((bundle / "decoder.onnx").read_bytes()) == 5 * 16 + 16 * 24 + 24 * 144
 
 
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
 def picture(file_format: str) -> bytes:
     random = np.random.default_rng(0)
     buffer = io.BytesIO()
@@ -351,9 +357,72 @@ def test_a_damaged_image_is_read_or_refused(tmp_path: Path, file_format: str, da
     path = tmp_path / "image.png"
     path.write_bytes(damaged(data, picture(file_format)))
     try:
-        assert load_images([path], (1, 12, 12)).pixels.shape == (1, 12, 12, 1)
+        with contained(tmp_path):
+            assert load_images([path], (1, 12, 12)).pixels.shape == (1, 12, 12, 1)
     except InputError as error:
         assert str(path) in str(error)  # noqa: PT017 (it may also succeed)
+
+
+@fuzz
+@given(data=st.data())
+def test_a_png_of_any_chunks_with_right_sums_is_read_or_refused(tmp_path: Path, data: st.DataObject) -> None:
+    side = st.sampled_from([0, 1, 9, 255, 8192, 2**20, 2**31 - 1, 2**32 - 1])
+    depth, colour = data.draw(st.sampled_from([1, 2, 4, 8, 16, 3])), data.draw(st.integers(0, 6))
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", data.draw(side), data.draw(side), depth, colour, 0, 0, 0))]
+    for _ in range(data.draw(st.integers(0, 4))):
+        kind = data.draw(
+            st.sampled_from([b"PLTE", b"tRNS", b"eXIf", b"iCCP", b"zTXt", b"iTXt", b"acTL", b"fcTL", b"IHDR"])
+        )
+        inside = data.draw(st.binary(max_size=40)) + data.draw(st.sampled_from([b"", zlib.compress(bytes(10**7))]))
+        chunks.append((kind, inside))
+    chunks.append((b"IDAT", zlib.compress(bytes(data.draw(st.sampled_from([0, 1, 1000, 10**6, 2**26]))))))
+    content = b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in [*chunks, (b"IEND", b"")])
+    (tmp_path / "image.png").write_bytes(content)
+    with contained(tmp_path), contextlib.suppress(InputError):
+        load_images([tmp_path / "image.png"], (3, 12, 12))
+
+
+anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.binary(max_size=5)
+    | st.sampled_from(
+        [(12, 12), (12, 12, 1), (1, 12, 12, 1), (3, 12, 12, 3), (0, 12, 12, 1), (2, 144), (2, 5)]
+    ).flatmap(
+        lambda shape: st.sampled_from(["u1", "i8", "f4", "f8", "?", "c8", "U2", "O"]).map(
+            lambda kind: np.zeros(shape, kind)
+        )
+    )
+    | st.sampled_from(["L", "RGB", "RGBA", "P", "1", "I", "F", "LA", "CMYK", "HSV", "LAB"]).map(
+        lambda mode: Image.new(mode, (9, 7))
+    )
+    | st.just(Image.new("L", (0, 3))),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.tuples(inner) | st.dictionaries(st.text(max_size=2), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+
+
+@fuzz
+@given(images=anything, more=anything)
+def test_anything_in_place_of_images_is_reconstructed_or_refused(bundle: Path, images: Any, more: Any) -> None:
+    model = Reconstructor(bundle, threads=1)
+    calls: list[Callable[[], object]] = [
+        lambda: model.reconstruct(images),
+        lambda: model.encode(images),
+        lambda: model.decode(images),
+        lambda: model.interpolate(images, more, 3),
+        lambda: model.traverse(images, more, [0, 1]),
+        lambda: model.variations(images, 2, spread=more, seed=more),
+    ]
+    for call in calls:
+        with contained(bundle), np.errstate(all="ignore"), warnings.catch_warnings(), contextlib.suppress(InputError):
+            warnings.simplefilter("ignore")  # of NumPy, about complex numbers
+            call()
 
 
 @fuzz
@@ -364,7 +433,8 @@ def test_a_damaged_array_is_read_or_refused(tmp_path: Path, data: st.DataObject)
     path = tmp_path / "images.npy"
     path.write_bytes(damaged(data, buffer.getvalue()))
     try:
-        assert load_images([path], (1, 12, 12)).pixels.shape[1:] == (12, 12, 1)
+        with contained(tmp_path):
+            assert load_images([path], (1, 12, 12)).pixels.shape[1:] == (12, 12, 1)
     except InputError as error:
         assert str(path) in str(error)  # noqa: PT017 (it may also succeed)
 
@@ -382,10 +452,6 @@ def test_an_array_of_objects_is_never_unpickled(tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match="cannot be read as an array"):
         load_images([tmp_path / "images.npy"], (1, 12, 12))
-
-
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 @pytest.mark.parametrize("side", [9_000, 10_000, 50_000, 2**31 - 1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from runtime.onnx_guard.graph import read_graph
 from runtime.onnx_guard.limits import check_graph
 from runtime.onnx_guard.shapes import OPERATORS, infer_sizes
 from runtime.session import GraphSession
-from tests.fuzzing import fuzz
+from tests.fuzzing import contained, fuzz, numbers
 from tests.runtime.test_hostile import relist
 
 LATENTS, SIDE = 5, 12  # of the bundle of the tests
@@ -271,70 +272,162 @@ def test_every_operator_of_the_list_has_a_name_that_onnx_knows() -> None:
     assert all(onnx.defs.has(operator) for operator in OPERATORS)
 
 
-def mutate(data: st.DataObject, model: onnx.ModelProto) -> None:
-    """One change to a graph that keeps it a graph: nodes, attributes, shapes, constants."""
-    graph = model.graph
+def a_graph_within(data: st.DataObject) -> onnx.GraphProto:
+    value = helper.make_tensor_value_info("inner", TensorProto.FLOAT, None)
+    nodes = [helper.make_node(data.draw(st.sampled_from(["Identity", "Relu", "Loop", "If"])), ["z"], ["inner"])]
+    return helper.make_graph(nodes, "g", [], [value])
+
+
+def mutate_node(data: st.DataObject, graph: onnx.GraphProto) -> None:
+    """Another operator, input or output; a node twice, or gone."""
     node = data.draw(st.sampled_from(list(graph.node)))
-    number = st.sampled_from([-(2**63), -(2**31), -2, -1, 0, 1, 2, 3, 7, 1000, 2**20, 2**31, 2**40, 2**62])
     values = [name for other in graph.node for name in (*other.input, *other.output)] + ["", "nowhere"]
-    match data.draw(st.integers(0, 8)):
+    match data.draw(st.integers(0, 5)):
         case 0:
             node.op_type = data.draw(st.sampled_from([*OPERATORS, "Loop", "If", "Scan", "Einsum"]))
         case 1 if node.input:
             node.input[data.draw(st.integers(0, len(node.input) - 1))] = data.draw(st.sampled_from(values))
         case 2 if node.output:
             node.output[0] = data.draw(st.sampled_from(values))
-        case 3 if node.attribute:
-            attribute = data.draw(st.sampled_from(list(node.attribute)))
-            attribute.i = data.draw(number)
-            for i in range(len(attribute.ints)):
-                attribute.ints[i] = data.draw(number)
+        case 3:
+            node.input.append(data.draw(st.sampled_from(values)))
         case 4:
-            names = st.sampled_from(["axis", "axes", "perm", "group", "strides", "dilations", "pads", "to", "keepdims"])
-            node.attribute.append(
-                helper.make_attribute(data.draw(names), data.draw(st.lists(number, min_size=1, max_size=4)))
-            )
-        case 5 if graph.initializer:
-            tensor = data.draw(st.sampled_from(list(graph.initializer)))
-            for i in range(len(tensor.dims)):
-                tensor.dims[i] = data.draw(number)
-        case 6 if graph.initializer:
-            tensor = data.draw(st.sampled_from(list(graph.initializer)))
-            if tensor.data_type == TensorProto.INT64 and tensor.raw_data:
-                numbers = [
-                    data.draw(number) for _ in range(len(tensor.raw_data) // 8 if len(tensor.raw_data) < 800 else 0)
-                ]
-                tensor.raw_data = np.array(numbers, np.int64).tobytes() or tensor.raw_data
-        case 7:
             copy = graph.node.add()
             copy.CopyFrom(node)
         case _:
             graph.node.remove(node)
 
 
+def mutate_attribute(data: st.DataObject, graph: onnx.GraphProto) -> None:
+    """Another number, another attribute, or one that holds a text, a tensor or a graph."""
+    node = data.draw(st.sampled_from(list(graph.node)))
+    match data.draw(st.integers(0, 4)):
+        case 0 if node.attribute:
+            attribute = data.draw(st.sampled_from(list(node.attribute)))
+            attribute.i = data.draw(numbers)
+            for i in range(len(attribute.ints)):
+                attribute.ints[i] = data.draw(numbers)
+        case 1:
+            names = st.sampled_from(["axis", "axes", "perm", "group", "strides", "dilations", "pads", "to", "keepdims"])
+            more = data.draw(st.lists(numbers, min_size=1, max_size=4))
+            node.attribute.append(helper.make_attribute(data.draw(names), more))
+        case 2:
+            held = [
+                a_graph_within(data),
+                [a_graph_within(data)],
+                constant("c", [1.0], np.float32),
+                "text",
+                [0.5, -1e38],
+            ]
+            name = data.draw(st.sampled_from(["body", "then_branch", "value", "equation", "mode"]))
+            node.attribute.append(helper.make_attribute(name, data.draw(st.sampled_from(held))))
+        case 3 if node.attribute:
+            data.draw(st.sampled_from(list(node.attribute))).type = data.draw(st.integers(0, 14))
+        case _:
+            del node.attribute[:]
+
+
+def mutate_einsum(data: st.DataObject, graph: onnx.GraphProto) -> None:
+    """A product of matrices becomes an Einsum of any equation; so does any node of one or two inputs."""
+    node = data.draw(st.sampled_from([node for node in graph.node if len(node.input) <= 2] or list(graph.node)))
+    term = st.text("abijN", max_size=3) | st.just("...") | st.just("...a")
+    left = ",".join(data.draw(st.lists(term, min_size=1, max_size=3)))
+    equation = data.draw(st.sampled_from(["", left, f"{left}->", f"{left}->{data.draw(term)}", "\x1b[31m", "a" * 5000]))
+    node.op_type = "Einsum"
+    del node.attribute[:]
+    node.attribute.append(helper.make_attribute("equation", equation))
+
+
+def mutate_initializer(data: st.DataObject, graph: onnx.GraphProto) -> None:
+    """Another shape, type, content or name of a constant; or one less, or one twice."""
+    if not graph.initializer:
+        return
+    tensor = data.draw(st.sampled_from(list(graph.initializer)))
+    match data.draw(st.integers(0, 6)):
+        case 0:
+            for i in range(len(tensor.dims)):
+                tensor.dims[i] = data.draw(numbers)
+        case 1 if tensor.data_type == TensorProto.INT64 and 0 < len(tensor.raw_data) < 800:
+            drawn = [data.draw(numbers) for _ in range(len(tensor.raw_data) // 8)]
+            tensor.raw_data = np.array(drawn, np.int64).tobytes()
+        case 2:
+            tensor.data_type = data.draw(st.integers(0, 24))
+        case 3:
+            tensor.raw_data = tensor.raw_data[: data.draw(st.integers(0, len(tensor.raw_data)))]
+        case 4:
+            tensor.name = data.draw(st.sampled_from([other.name for other in graph.initializer] + ["", "z", "image"]))
+        case 5:
+            copy = graph.initializer.add()
+            copy.CopyFrom(tensor)
+        case _:
+            tensor.dims.append(data.draw(numbers))
+
+
+def mutate_port(data: st.DataObject, graph: onnx.GraphProto) -> None:
+    """Another name, type or shape of an input or output."""
+    port = data.draw(st.sampled_from([*graph.input, *graph.output]))
+    shape = port.type.tensor_type.shape
+    match data.draw(st.integers(0, 3)):
+        case 0:
+            port.type.tensor_type.elem_type = data.draw(st.integers(0, 24))
+        case 1 if shape.dim:
+            data.draw(st.sampled_from(list(shape.dim))).dim_value = data.draw(numbers)
+        case 2:
+            port.name = data.draw(st.sampled_from(["z", "image", "nowhere", "\x1b[31m"]))
+        case _:
+            graph.input.add().CopyFrom(port)
+
+
+def mutate_model(data: st.DataObject, model: onnx.ModelProto) -> None:
+    """Another version, a function, a training step, or a sparse constant."""
+    match data.draw(st.integers(0, 3)):
+        case 0:
+            model.opset_import[0].version = data.draw(numbers)
+        case 1:
+            opsets = [helper.make_opsetid("", 18)]
+            model.functions.append(helper.make_function("own", "f", ["x"], ["x"], [], opsets))
+        case 2:
+            model.training_info.add()
+        case _:
+            model.graph.sparse_initializer.add().dims.append(data.draw(numbers))
+
+
 @fuzz
-@given(data=st.data(), graph=st.sampled_from(["decoder", "encoder", "sampler", "reconstructor"]))
-def test_a_graph_that_was_changed_with_care_is_opened_or_refused(bundle: Path, data: st.DataObject, graph: str) -> None:
-    path, manifest = bundle / f"{graph}.onnx", (bundle / "manifest.json").read_bytes()
-    original = path.read_bytes()
-    model = onnx.load_from_string(original)
+@given(data=st.data(), name=st.sampled_from(["decoder", "encoder", "sampler", "reconstructor"]))
+@pytest.mark.parametrize("kind", ["bundle", "spatial_bundle", "mixture_bundle"])
+def test_a_graph_that_was_changed_with_care_is_opened_or_refused(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, name: str, kind: str
+) -> None:
+    """Of fully connected layers, of convolutions, and of a sampler that draws from a mixture."""
+    source: Path = request.getfixturevalue(kind)
+    bundle = tmp_path_factory.mktemp("fuzz")
+    for file in source.iterdir():
+        if file.suffix in (".onnx", ".json", ".npz"):
+            (bundle / file.name).hardlink_to(file)
+    content = (source / f"{name}.onnx").read_bytes()
+    model = onnx.load_from_string(content)
+    in_graph = [mutate_node, mutate_attribute, mutate_einsum, mutate_initializer, mutate_port]
     for _ in range(data.draw(st.integers(1, 4))):
-        if model.graph.node:
-            mutate(data, model)
+        if data.draw(st.integers(0, 9)) == 0:
+            mutate_model(data, model)
+        elif model.graph.node:
+            data.draw(st.sampled_from(in_graph))(data, model.graph)
+    for written in (f"{name}.onnx", "manifest.json"):
+        (bundle / written).unlink()
+    (bundle / "manifest.json").write_bytes((source / "manifest.json").read_bytes())
+    relist(bundle, f"{name}.onnx", model.SerializeToString())
     try:
-        relist(bundle, path.name, model.SerializeToString())
-        opened = Bundle.open(bundle)
-        session = GraphSession(opened, graph)
-        ports = opened.manifest.graphs[graph].inputs
-        with np.errstate(all="ignore"):
+        with contained(bundle), np.errstate(all="ignore"):
+            opened = Bundle.open(bundle)
+            session = GraphSession(opened, name)
+            ports = opened.manifest.graphs[name].inputs
             session.run(
                 *(np.zeros([2 if size == "N" else int(size) for size in port.shape], port.dtype) for port in ports)
             )
     except BundleError as error:
         assert str(error).isprintable()  # noqa: PT017 (it may also succeed)
     finally:
-        path.write_bytes(original)
-        (bundle / "manifest.json").write_bytes(manifest)
+        shutil.rmtree(bundle)
 
 
 MEASURE = """
