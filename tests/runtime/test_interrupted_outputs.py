@@ -64,7 +64,7 @@ def test_a_kill_between_the_last_renames_of_an_array_can_be_resumed(
         patched.setattr(Path, "replace", stop)
         with pytest.raises(KeyboardInterrupt):
             write_npy(sampler, job, path, resume=False)
-    write_npy(sampler, job, path, resume=True)
+    assert write_npy(sampler, job, path, resume=True) == 0  # every image is there
     assert (np.load(path) == sampler.sample(NUM)).all()
     assert sorted(file.name for file in tmp_path.iterdir() if file != bundle) == ["a.npy", "a.npy.json"]
 
