@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,7 +46,7 @@ def require_ours(path: Path, *, ours: bool, force: bool, command: str) -> None:
     """Raise OutputError where `path` exists and is neither `ours` nor to be replaced by `force`."""
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; choose another place")
-    if not (ours or force) and path.exists():
+    if not (ours or force) and os.path.lexists(path):  # also a link to what is not there yet
         raise OutputError(f"{path}: is there already, and {command} did not write it; choose another place, or --force")
 
 

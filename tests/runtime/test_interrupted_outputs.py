@@ -96,6 +96,18 @@ def test_somebody_elses_file_is_replaced_by_force_alone(bundle: Path, tmp_path: 
     assert run(bundle, "--output", path).exit_code == 0  # now it is ours
 
 
+@pytest.mark.parametrize("ending", ["npy", "npz", "png"])
+def test_a_link_to_a_file_that_is_not_there_yet_is_replaced_by_force_alone(
+    bundle: Path, tmp_path: Path, ending: str
+) -> None:
+    path = tmp_path / f"x.{ending}"
+    path.symlink_to(tmp_path / "on a disk that is not mounted")
+    result = run(bundle, "--output", path)
+    assert (result.exit_code, "vae-sample did not write it" in result.output) == (1, True)
+    assert path.is_symlink()
+    assert run(bundle, "--output", path, "--force").exit_code == 0
+
+
 @pytest.mark.parametrize("name", ["x.npy", "x.npy.json", "x.npy.part", "x.npz", "x.npz.json", "x.png"])
 def test_a_pipe_in_place_of_an_output_or_its_note_does_not_hang(bundle: Path, tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
