@@ -103,6 +103,8 @@ def check_place(output: Path, *, kind: Kind = BUNDLE) -> None:
 
 
 def _check(output: Path, place: Path, kind: Kind, *, force: bool) -> None:
+    if not place.name:
+        raise ExportError(f"{output}: is the root of the file system; choose another {kind.option}")
     if place.exists() and not place.is_dir():
         raise ExportError(f"{output}: is a file, but {kind.noun} is a folder; choose another {kind.option}")
     foreign = _foreign(place, kind)

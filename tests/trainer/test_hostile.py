@@ -143,3 +143,18 @@ def test_sweep_without_a_place_or_with_a_damaged_cell_is_one_sentence(tmp_path: 
         result = CliRunner().invoke(sweep, [*options, "--runs", str(tmp_path / "runs")])
         assert (result.exit_code, "Error: " in result.output) == (1, True), result.output
         assert message in result.output
+
+
+def test_a_cell_whose_figures_are_text_is_damaged(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (40, 4, 4), np.uint8))
+    options = ["--dataset", str(tmp_path / "a.npy"), "--latent-dim", "2", "--hidden", "4", "--epochs", "1"]
+    options += ["--runs", str(tmp_path / "runs")]
+    result = CliRunner().invoke(sweep, options)
+    assert result.exit_code == 0, result.output
+    record = tmp_path / "runs" / "sweep" / "latent2-hidden4x4" / "cell.json"
+    known = json.loads(record.read_text())
+    for field in known["cell"]:
+        changed = known["cell"] | {field: 5 if field in ("name", "hidden") else "many"}
+        record.write_text(json.dumps(known | {"cell": changed}))
+        result = CliRunner().invoke(sweep, options)
+        assert (result.exit_code, "cell.json: is damaged; remove" in result.output) == (1, True), (field, result.output)

@@ -101,6 +101,8 @@ class ImageData:
                 raise DataError(f"{self.name}: needs at least 2 {split} images but has {len(images)}")
             if labels is not None and labels.shape != (len(images),):
                 raise DataError(f"{self.name}: {len(images)} {split} images but labels of shape {labels.shape}")
+            if labels is not None and self.class_names is not None:
+                self._check_named(split, labels)
         if self.train_images.shape[1:] != self.test_images.shape[1:]:
             raise DataError(
                 f"{self.name}: training images are {self.train_images.shape[1:]} "
@@ -108,6 +110,15 @@ class ImageData:
             )
         if self.train_images.min() == self.train_images.max():
             raise DataError(f"{self.name}: every pixel of every training image is {self.train_images.min()}")
+
+    def _check_named(self, split: str, labels: npt.NDArray[np.int64]) -> None:
+        assert self.class_names is not None
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= len(self.class_names):
+            raise DataError(
+                f"{self.name}: {split} labels reach from {low} to {high} "
+                f"but class_names has a name for 0 to {len(self.class_names) - 1}"
+            )
 
     def __repr__(self) -> str:
         channels, height, width = self.image_shape

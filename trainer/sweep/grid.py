@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 
@@ -95,7 +95,7 @@ def run_cell(
         try:
             known = json.loads(read_text(record))
             _check_same(folder, known, identity)
-            return Cell(**known["cell"]), False
+            return _cell(known["cell"]), False
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if isinstance(error, SettingsError):
                 raise
@@ -150,6 +150,15 @@ def _summarise(name: str, settings: Settings, found: Evaluation, loss: float, se
 
 def _plain(settings: Settings) -> dict[str, Any]:
     return dict(json.loads(json.dumps(asdict(settings))))
+
+
+def _cell(values: dict[str, Any]) -> Cell:
+    """The cell of a record. Raises TypeError where a field is missing, unknown, or no such value."""
+    cell = Cell(**values)
+    for name, kind in get_type_hints(Cell).items():
+        if not isinstance(getattr(cell, name), kind):
+            raise TypeError(f"{name} is {getattr(cell, name)!r}")
+    return cell
 
 
 def _check_same(folder: Path, known: dict[str, Any], identity: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from export.bundle import publish
 from export.bundle.build import export_bundle
-from export.bundle.publish import publishing
+from export.bundle.publish import check_place, publishing
 from export.errors import ExportError
 from runtime.bundle import Bundle
 from trainer.checkpoint import Checkpoint
@@ -120,6 +120,11 @@ def test_a_failure_before_or_in_the_middle_of_the_change_leaves_the_old_bundle(
         raise error
     assert names(bundle) == before
     assert names(bundle.parent) == ["bundle"]
+
+
+def test_the_root_of_the_file_system_is_no_place() -> None:
+    with pytest.raises(ExportError, match="is the root of the file system"):
+        check_place(Path("/"))
 
 
 def test_a_link_that_leads_to_itself_is_no_place(tmp_path: Path) -> None:

@@ -162,6 +162,14 @@ def test_npz_keeps_its_labels_and_its_own_split(tmp_path: Path, blobs: ImageData
     assert load_arrays(tmp_path / "b.npz").sha256 == blobs.sha256
 
 
+@pytest.mark.parametrize("label", [-1, 2])
+def test_a_label_without_a_name_is_refused(tmp_path: Path, label: int) -> None:
+    images, labels = np.arange(12 * 16, dtype=np.uint8).reshape(12, 4, 4), np.resize([0, 1, label], 12)
+    np.savez(tmp_path / "a.npz", images=images, labels=labels, class_names=np.array(["cat", "dog"]))
+    with pytest.raises(DataError, match="class_names has a name for 0 to 1"):
+        load_arrays(tmp_path / "a.npz")
+
+
 @pytest.mark.parametrize(
     ("array", "message"),
     [
