@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from runtime.images import pixels
 from runtime.images.png import save_png
 from runtime.images.sheet import grid
 from runtime.prior import Prior, prior_latents
+from runtime.text import printable
 from trainer.checkpoint import Checkpoint, EpochMetrics
 from trainer.data.dataset import ImageData
 from trainer.data.pixels import to_float
@@ -124,7 +126,7 @@ def latent_space(model: VAE, data: ImageData) -> Figure:
                 alpha=0.7,
                 color=f"C{i % 10}",
                 linewidths=0,
-                label=data.label_name(label),
+                label=as_label(data.label_name(label)),
             )
         axes.legend(
             title="class" if data.class_names else "label",
@@ -187,8 +189,15 @@ def to_uint8(image: torch.Tensor) -> npt.NDArray[np.uint8]:
     return pixels.to_uint8(image.cpu().numpy())
 
 
+def as_label(name: str) -> str:
+    """Somebody's name for a class as matplotlib shows it: a dollar begins no formula."""
+    return printable(name).replace("$", r"\$")
+
+
 def to_png(figure: Figure) -> bytes:
-    """Render the figure as the bytes of a PNG file."""
+    """Render the figure as the bytes of a PNG file. A character that the font lacks becomes a box."""
     png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=_DPI)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        figure.savefig(png, format="png", dpi=_DPI)
     return png.getvalue()

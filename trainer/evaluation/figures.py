@@ -16,7 +16,7 @@ from trainer.checkpoint import Checkpoint, EpochMetrics
 from trainer.evaluation.evaluate import Evaluation
 from trainer.model.vae import VAE
 from trainer.objective.active import ACTIVE_KL_NATS, count_active_by_kl
-from trainer.pictures import image_grid, to_png, to_uint8, without_gray_axis
+from trainer.pictures import as_label, image_grid, to_png, to_uint8, without_gray_axis
 
 PICTURES = ("samples.png", "kl_over_epochs.png", "classes.png", "manifold.png")
 """Names of the files that `draw_evaluation` may write."""
@@ -71,7 +71,7 @@ def class_bars(found: Evaluation) -> Figure:
     """Stacked bars for each class: entropy floor, reconstruction error above it, and KL."""
     name, protocol = next(iter(found.protocols.items()))
     classes = protocol.elbo.by_class
-    labels = [str(label) if found.class_names is None else found.class_names[label] for label in classes]
+    labels = [str(label) if found.class_names is None else as_label(found.class_names[label]) for label in classes]
     floor = np.array([terms.floor or 0.0 for terms in classes.values()])
     excess = np.array([terms.reconstruction for terms in classes.values()]) - floor
     kl = np.array([terms.kl for terms in classes.values()])
