@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,11 @@ from trainer.training.loop import fit
 from trainer.training.run_folder import Run
 
 torch.set_num_threads(1)  # the models here are so small that a second thread slows them down
+
+# `nohup` and background jobs ignore these, and so would the commands that the tests start and then interrupt.
+for number, handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 TINY = Settings("tiny", hidden=(24, 16), latent_dim=5, batch_size=50, epochs=8, clip_norm=1.0, learning_rate=0.01)
 

@@ -77,7 +77,7 @@ def test_a_missing_checkpoint_says_what_to_do(tmp_path: Path) -> None:
 def test_variants_need_onnx(tiny_run: Run, tmp_path: Path) -> None:
     result = run("--checkpoint", tiny_run.best, "--output", tmp_path / "b", "--format", "pt2", "--int8")
     assert result.exit_code == 1
-    assert "add the format onnx" in result.output
+    assert "onnx-int8 is a variant of the format onnx; add that format" in result.output
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])

@@ -103,8 +103,8 @@ def test_a_path_is_as_good_as_the_checkpoint_in_it_and_a_name_as_a_list_of_one(
     ("arguments", "message"),
     [
         ({"formats": ["onnx", "onx"]}, "formats should be among onnx, torchscript, pt2, c, pte, but 'onx' is not"),
-        ({"variants": ["int8"]}, "variants should be among onnx-int8, onnx-fp16, but 'int8' is not"),
-        ({"formats": "c", "variants": "onnx-int8"}, "add the format onnx"),
+        ({"variants": ["int8"]}, "variants should be among onnx-int8, onnx-fp16, c-int8, c-fp16, but 'int8' is not"),
+        ({"formats": "c", "variants": "onnx-int8"}, "onnx-int8 is a variant of the format onnx; add that format"),
         ({"opset": 17}, "opset should be from 18 to 25, but is 17"),
         ({"source": 3}, "source should be a checkpoint, its path or a Source, but is a int"),
     ],

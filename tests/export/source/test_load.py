@@ -2,7 +2,7 @@
 
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import torch
@@ -41,13 +41,13 @@ def test_a_file_is_read_once(ours: bool, tiny_run: Run, tmp_path: Path, monkeypa
         torch.save(foreign_state_dict(), path)
     load, read = torch.load, []
 
-    def counted(file: Path, **options: Any) -> object:
+    def counted(file: BinaryIO, **options: Any) -> object:
         read.append(file)
         return load(file, **options)
 
     monkeypatch.setattr(torch, "load", counted)
     load_source(path, tmp_path)
-    assert read == [path]
+    assert len(read) == 1
 
 
 def test_safetensors_are_recognised_by_content_and_not_by_name(tmp_path: Path) -> None:

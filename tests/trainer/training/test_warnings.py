@@ -75,7 +75,7 @@ def test_time_to_the_end_is_said_once_after_the_first_steps(
     run = train(blobs, settings=replace(tiny_settings, epochs=2), runs=tmp_path)
     said = capsys.readouterr().out
     assert said.count("to the end") == 1
-    assert said.index("to the end") < said.index("\n    1 ")
+    assert said.index("to the end") < said.index("\n    2 ")  # one call does all steps of an epoch
     assert "only 16 training steps" in said
     with Image.open(run.folder / "preview.png") as preview:
         assert preview.size == run.show().size
