@@ -1,7 +1,8 @@
-"""The base class of the trainer's commands: turns errors into one sentence and an exit code."""
+"""What the trainer's commands share: how they end, and the options that say where they compute."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -30,3 +31,17 @@ class TrainerCommand(Command):
         """torch has an exception class for a full GPU, but only messages for full CPU memory."""
         words = ("out of memory", "can't allocate memory", "Storage size calculation overflowed")
         return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+
+
+def device_option(use: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--device`. use: what the command does there, such as "train"."""
+    return click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
+        show_default=True,
+        help=f"Device to {use} on; auto takes a GPU if there is one.",
+    )
+
+
+threads_option = click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads.  [default: torch's choice]")

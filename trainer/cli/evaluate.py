@@ -10,7 +10,7 @@ import click
 
 from runtime.files.atomic import write_atomically
 from runtime.files.regular import read_text
-from trainer.cli.command import TrainerCommand
+from trainer.cli.command import TrainerCommand, device_option, threads_option
 from trainer.cli.config_file import read_toml
 from trainer.cli.data_options import data_options, load_data
 from trainer.errors import DataError
@@ -46,14 +46,8 @@ _RECORD = "evaluation.json"
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of all random draws."
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Device to evaluate on; auto takes a GPU if there is one.",
-)
-@click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads.  [default: torch's choice]")
+@device_option("evaluate")
+@threads_option
 @click.option(
     "--output",
     type=click.Path(path_type=Path),

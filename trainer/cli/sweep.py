@@ -10,7 +10,7 @@ import click
 
 from runtime.files.atomic import write_atomically
 from runtime.files.regular import read_start
-from trainer.cli.command import TrainerCommand
+from trainer.cli.command import TrainerCommand, device_option, threads_option
 from trainer.cli.data_options import DEFAULT_WORDS, data_options, load_data, shape_options
 from trainer.errors import SettingsError
 from trainer.settings import PRESETS
@@ -89,14 +89,8 @@ def _parse_switches(ctx: click.Context, param: click.Parameter, value: str | Non
 @shape_options
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training images.  [default: the preset's]")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of every cell.")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Device to train on; auto takes a GPU if there is one.",
-)
-@click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads.  [default: torch's choice]")
+@device_option("train")
+@threads_option
 @click.option(
     "--runs",
     type=click.Path(path_type=Path),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trainer.cli.command import TrainerCommand
+from trainer.cli.command import TrainerCommand, device_option, threads_option
 from trainer.cli.config_file import config_callback, resume_callback
 from trainer.cli.data_options import DEFAULT_WORDS, data_options, load_data, shape_options
 from trainer.cli.settings_options import given, settings_of, settings_options
@@ -30,13 +30,7 @@ if TYPE_CHECKING:
 @data_options(DEFAULT_WORDS)
 @shape_options
 @settings_options
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Device to train on; auto takes a GPU if there is one.",
-)
+@device_option("train")
 @click.option(
     "--graph/--no-graph", default=True, show_default=True, help="Run the training step as a CUDA graph, on a GPU."
 )
@@ -47,7 +41,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Distribution of samples: a mixture of Gaussians, fitted when training ends, or N(0, I).",
 )
-@click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads.  [default: torch's choice]")
+@threads_option
 @click.option(
     "--runs",
     type=click.Path(path_type=Path),
