@@ -39,7 +39,7 @@ class TrainingBar:
         )  # fmt: skip
 
     def update(self, images: int) -> None:
-        """Advance by `images`, those of one training step."""
+        """Advance by `images`, those of the steps since the last call."""
         self._bar.update(images)
         if self._left == 0:
             return
