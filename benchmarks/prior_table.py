@@ -1,6 +1,6 @@
 """The fitted prior beside N(0, I) on several data sets: FID in the features of a classifier of that data, and copies.
 
-VAE_DATA=… python benchmarks/prior_table.py [--case glyphs --case shapes] [--epochs 20]
+VAE_DATA=… python benchmarks/prior_table.py [--case glyphs --case shapes] [--epochs 20] [--views 250000]
 
 Cases: mnist (preset tutorial), glyphs (digits drawn from fonts), shapes (a folder of colour images, drawn here, in two
 classes), few (200 images of MNIST). --run DIR evaluates a run that is there already, such as one of preset conv.
@@ -30,8 +30,15 @@ CASES = ("mnist", "glyphs", "shapes", "few")
 @click.option(
     "--run", "run_folders", type=click.Path(exists=True, path_type=Path), multiple=True, help="A trained run."
 )
-@click.option("--epochs", type=click.IntRange(1), default=20, show_default=True)
-def main(cases: tuple[str, ...], run_folders: tuple[Path, ...], epochs: int) -> None:
+@click.option("--epochs", type=click.IntRange(1), default=20, show_default=True, help="More where the steps need them.")
+@click.option(
+    "--views",
+    type=click.IntRange(1),
+    default=250_000,
+    show_default=True,
+    help="Images shown in training, at least: 20 epochs of 200 images would leave the model untrained.",
+)
+def main(cases: tuple[str, ...], run_folders: tuple[Path, ...], epochs: int, views: int) -> None:
     """Train each case and print its row."""
     print(f"{cpu()['model']}; 10,000 samples of seed 0; FID in the features of a classifier of the same data")
     print(f"{'':30}{'components':>11}{'N(0, I)':>9}{'mixture':>9}{'reconstr.':>10}{'real':>7}", end="")
@@ -39,7 +46,8 @@ def main(cases: tuple[str, ...], run_folders: tuple[Path, ...], epochs: int) -> 
     with tempfile.TemporaryDirectory() as folder:
         for case in cases or (() if run_folders else CASES):
             data = dataset(case, Path(folder))
-            run = train(data, runs=Path(folder) / "runs", name=case, epochs=epochs, verbose=False)
+            enough = max(epochs, views // len(data.train_images))
+            run = train(data, runs=Path(folder) / "runs", name=case, epochs=enough, verbose=False)
             print_row(case, run.best, data)
         for run_folder in run_folders:
             checkpoint = load_checkpoint(run_folder / "best.pt")

@@ -130,6 +130,13 @@ def _version_option() -> click.Parameter:
 
 
 bundle_argument = click.argument("bundle", type=click.Path(path_type=Path), default=DEFAULT_BUNDLE)
+temperature_option = click.option(
+    "--temperature",
+    type=click.FloatRange(0, 100),
+    default=1.0,
+    show_default=True,
+    help="Factor on the noise: below 1 gives more typical images, above 1 more unusual ones.",
+)
 threads_option = click.option(
     "--threads", type=click.IntRange(1, 1024), help="Compute threads.  [default: the CPUs available to this process]"
 )

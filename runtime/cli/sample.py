@@ -17,6 +17,7 @@ from runtime.cli.command import (
     provider_option,
     scale_option,
     stdout_was_open,
+    temperature_option,
     threads_option,
 )
 from runtime.cli.progress import progress
@@ -57,13 +58,7 @@ def _parse_shard(ctx: click.Context, param: click.Parameter, value: str) -> tupl
     show_default=True,
     help="Draw only part I of N equal parts, I from 0 to N - 1; the parts in order make the whole range.",
 )
-@click.option(
-    "--temperature",
-    type=click.FloatRange(0, 100),
-    default=1.0,
-    show_default=True,
-    help="Factor on the noise: below 1 gives more typical images, above 1 more unusual ones.",
-)
+@temperature_option
 @click.option(
     "--output",
     type=click.Path(path_type=Path),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runtime.cli.command import temperature_option
 from runtime.files.atomic import write_atomically
 from runtime.files.regular import read_text
 from trainer.cli.command import TrainerCommand, device_option, threads_option
@@ -46,6 +47,7 @@ _RECORD = "evaluation.json"
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of all random draws."
 )
+@temperature_option
 @device_option("evaluate")
 @threads_option
 @click.option(
@@ -62,6 +64,7 @@ def evaluate(
     images: int,
     samples: int | None,
     seed: int,
+    temperature: float,
     device: str,
     threads: int | None,
     output: Path | None,
@@ -87,7 +90,7 @@ def evaluate(
     data = _load_same(checkpoint, checkpoint_path.parent / "config.toml", dataset, data_dir)
     folder = output or checkpoint_path.parent / "evaluation"
     with replacing_ours_in(folder, (_RECORD, *PICTURES), is_evaluation, "vae-evaluate", force=force):
-        found = _evaluate_with_progress(checkpoint, data, k, images, samples, seed, where)
+        found = _evaluate_with_progress(checkpoint, data, k, images, samples, seed, temperature, where)
         write_atomically(folder / _RECORD, (json.dumps(found.to_dict(), indent=1) + "\n").encode())
         pictures = draw_evaluation(found, checkpoint, folder)
     click.echo(f"evaluated {checkpoint_path}\n{as_table(found)}")
@@ -127,7 +130,14 @@ def _load_same(checkpoint: Checkpoint, config: Path, dataset: str | None, data_d
 
 
 def _evaluate_with_progress(
-    checkpoint: Checkpoint, data: ImageData, k: int, images: int, samples: int | None, seed: int, device: torch.device
+    checkpoint: Checkpoint,
+    data: ImageData,
+    k: int,
+    images: int,
+    samples: int | None,
+    seed: int,
+    temperature: float,
+    device: torch.device,
 ) -> Evaluation:
     from tqdm import tqdm
 
@@ -151,6 +161,7 @@ def _evaluate_with_progress(
             images_with_k=min(images, len(data.test_images)),
             samples=samples,
             seed=seed,
+            temperature=temperature,
             device=device,
             progress=progress,
         )

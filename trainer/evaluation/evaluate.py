@@ -54,6 +54,8 @@ class Evaluation:
     """The samples that were judged, float32 (N, C, H, W) on the CPU; not in the JSON."""
     prior: str
     """What the samples were drawn from."""
+    temperature: float
+    """Factor on their noise."""
     seen_as: Tensor | None
     """Class probabilities of the samples, (N, classes), where there is a classifier; not in the JSON."""
 
@@ -87,13 +89,15 @@ def evaluate_checkpoint(
     samples: int | None,
     seed: int,
     device: torch.device,
+    temperature: float = 1.0,
     progress: Progress = lambda what, step, total: None,
 ) -> Evaluation:
     """Measure bounds on all test images, and the quality of samples from the prior.
 
     k, images_with_k: samples of the NLL, see `importance_nll`. samples: number of images drawn from the prior; None
-    means `default_samples`. seed: of all random draws. progress: called with the name of the current task, the work
-    done since the last call, and the total. Raises DataError if `data` is not the data set of the checkpoint.
+    means `default_samples`. seed: of all random draws. temperature: factor on the samples' noise. progress: called
+    with the name of the current task, the work done since the last call, and the total. Raises DataError if `data` is
+    not the data set of the checkpoint.
     """
     check_data(checkpoint, data)
     model = checkpoint.build_model().to(device)
@@ -126,7 +130,7 @@ def evaluate_checkpoint(
     if data.train_labels is not None:
         judge = train_judge(data, device, lambda step, steps: progress("training the classifier", 1, steps))
     num = samples or default_samples(checkpoint)
-    drawn = samples_of(model, checkpoint.prior, data, num, seed)
+    drawn = samples_of(model, checkpoint.prior, data, num, seed, temperature)
     return Evaluation(
         model=model.architecture,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -141,6 +145,7 @@ def evaluate_checkpoint(
         samples=drawn.images.cpu(),
         seen_as=None if judge is None else judge.judge(drawn.images)[1],
         prior="N(0, I)" if checkpoint.prior is None else f"mixture of {checkpoint.prior.components} Gaussians",
+        temperature=temperature,
     )
 
 

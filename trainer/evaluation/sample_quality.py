@@ -81,7 +81,7 @@ class Samples:
     """Samples to judge, all float32 (N, C, H, W) in [0, 1] on one device."""
 
     images: Tensor
-    """From the checkpoint's prior."""
+    """From the checkpoint's prior, with the temperature that was asked for."""
     classes: npt.NDArray[np.int64] | None
     """Class that the prior drew, as its place among the classes, (N,); None where it knows none."""
     normal: Tensor
@@ -92,18 +92,21 @@ class Samples:
     """Reconstructions of training images."""
 
 
-def draw_samples(model: VAE, prior: Prior | None, num: int, seed: int) -> Tensor:
+def draw_samples(model: VAE, prior: Prior | None, num: int, seed: int, temperature: float = 1.0) -> Tensor:
     """Samples 0 … num - 1 of `seed`, the same that `vae-sample` draws: float32 (num, C, H, W) on the model's device.
 
-    prior: None for N(0, I).
+    prior: None for N(0, I). temperature: factor on the noise.
     """
-    return _decode(model, prior_latents(prior, seed, np.arange(num), model.config.latent_dim))
+    latents = prior_latents(prior, seed, np.arange(num), model.config.latent_dim, temperature=temperature)
+    return _decode(model, latents)
 
 
-def samples_of(model: VAE, prior: Prior | None, data: ImageData, num: int, seed: int) -> Samples:
+def samples_of(
+    model: VAE, prior: Prior | None, data: ImageData, num: int, seed: int, temperature: float = 1.0
+) -> Samples:
     """`num` samples and what they are compared with; fewer reconstructions where there are fewer images."""
     return Samples(
-        images=draw_samples(model, prior, num, seed),
+        images=draw_samples(model, prior, num, seed, temperature),
         classes=prior.labels(seed, np.arange(num)) if prior is not None and prior.classes else None,
         normal=draw_samples(model, None, num, seed),
         reconstructions=_reconstruct(model, data.test_images, num),

@@ -96,6 +96,7 @@ def _samples(found: Evaluation) -> list[str]:
     quality, verdict = found.sample_quality, found.sample_quality.verdict
     lines = [
         f"{f'{quality.samples:,} samples from a {found.prior}'.replace('a N(', 'N('):40}     samples   real test",
+        *([] if found.temperature == 1 else [f"  {'factor on their noise, --temperature':38}{found.temperature:12g}"]),
         f"  {'distance to nearest training image':38}{quality.distance:12.2f}{quality.real_distance:12.2f}",
         f"  {'  reconstructions of test images':38}{quality.reconstruction_distance:12.2f}",
         f"  {'  reconstructions of training images':38}{quality.copy_distance:12.2f}",
@@ -105,7 +106,9 @@ def _samples(found: Evaluation) -> list[str]:
         lines += ["WARNING: samples lie as near to training images as reconstructions of those", "do: many are copies."]
     if verdict is None:
         return [*lines, "no labels, hence no classifier: no class histogram, no confidence, no FID"]
-    mixture = verdict.fid if found.prior != _NORMAL else None
+    fitted = found.prior != _NORMAL
+    kinds = ("N(0, I)", "mixture" if fitted else "samples", "reconstr.", "real test")
+    drawn = verdict.fid if fitted or found.temperature != 1 else None
     lines += [
         f"  {'mean confidence of the classifier':38}{verdict.confidence:12.3f}{verdict.real_confidence:12.3f}",
         *(
@@ -113,8 +116,8 @@ def _samples(found: Evaluation) -> list[str]:
             if verdict.agreement is None
             else [f"  {'seen as the class that was drawn':38}{verdict.agreement:12.1%}{verdict.accuracy:12.1%}"]
         ),
-        f"  {'FID in its features':26}{'N(0, I)':>12}{'mixture':>12}{'reconstr.':>12}{'real test':>12}",
-        " " * 28 + "".join(map(_number, (verdict.normal_fid, mixture, verdict.reconstruction_fid, verdict.real_fid))),
+        f"  {'FID in its features':26}" + "".join(f"{name:>12}" for name in kinds),
+        " " * 28 + "".join(map(_number, (verdict.normal_fid, drawn, verdict.reconstruction_fid, verdict.real_fid))),
         "  share of each class",
         *(
             f"    {_class_name(label, found.class_names):36}{share:12.1%}{verdict.real_histogram[label]:12.1%}"

@@ -11,6 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from runtime.noise import standard_normal
 from trainer.checkpoint import Checkpoint, load_checkpoint
 from trainer.cli.evaluate import evaluate, is_evaluation
 from trainer.data.dataset import ImageData
@@ -24,6 +25,7 @@ from trainer.evaluation.sample_quality import Samples, frechet_distance, measure
 from trainer.evaluation.table import as_table
 from trainer.model.vae import ModelConfig, build_model
 from trainer.objective.likelihood import bernoulli_entropy_floor
+from trainer.prior import fit_prior
 from trainer.settings import Settings
 from trainer.training.loop import fit
 from trainer.training.run_folder import Run
@@ -156,6 +158,36 @@ def test_two_latents_are_drawn_as_a_manifold(blobs: ImageData, tmp_path: Path) -
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in files)
 
 
+@pytest.mark.parametrize("with_prior", [True, False])
+def test_samples_are_drawn_at_the_temperature_that_was_asked_for(
+    tiny_run: Run, blobs: ImageData, with_prior: bool
+) -> None:
+    checkpoint = load_checkpoint(tiny_run.best)
+    if with_prior:
+        fitted = fit_prior(checkpoint.build_model(), blobs.train_images, blobs.train_labels, seed=0)
+        checkpoint = replace(checkpoint, prior=fitted.prior)
+    found = evaluate_checkpoint(
+        checkpoint, blobs, k=1, images_with_k=2, samples=50, seed=3, temperature=0.5, device=CPU
+    )
+    warm = evaluate_checkpoint(checkpoint, blobs, k=1, images_with_k=2, samples=50, seed=3, device=CPU)
+    noise = torch.from_numpy(standard_normal(3, np.arange(50), checkpoint.model_config.latent_dim))
+    z = noise * 0.5
+    if checkpoint.prior is not None:
+        rows = checkpoint.prior.component(3, np.arange(50))
+        z = (z + torch.from_numpy(checkpoint.prior.shift)[rows]) * torch.from_numpy(checkpoint.prior.scale)[rows]
+    with torch.no_grad():
+        torch.testing.assert_close(found.samples, checkpoint.build_model().decode(z))
+    assert found.sample_quality.verdict is not None
+    assert warm.sample_quality.verdict is not None
+    assert found.sample_quality.verdict.fid != warm.sample_quality.verdict.fid
+    assert found.sample_quality.verdict.normal_fid == warm.sample_quality.verdict.normal_fid
+    table = as_table(found)
+    assert "--temperature" in table
+    assert f"{found.sample_quality.verdict.fid:.2f}" in table
+    assert "--temperature" not in as_table(warm)
+    assert max(map(len, table.splitlines())) <= 80
+
+
 def test_command_evaluates_a_run_and_writes_table_json_and_pictures(
     blobs: ImageData, tiny_run: Run, tmp_path: Path
 ) -> None:
@@ -164,8 +196,8 @@ def test_command_evaluates_a_run_and_writes_table_json_and_pictures(
     assert blobs.test_labels is not None
     np.savez(data, train_images=blobs.train_images, test_images=blobs.test_images,
              train_labels=blobs.train_labels, test_labels=blobs.test_labels)  # fmt: skip
-    arguments = [str(tiny_run.folder), "--k", "60", "--images", "20", "--samples", "40", "--device", "cpu",
-                 "--output", str(tmp_path / "e")]  # fmt: skip
+    arguments = [str(tiny_run.folder), "--k", "60", "--images", "20", "--samples", "40", "--temperature", "0.7",
+                 "--device", "cpu", "--output", str(tmp_path / "e")]  # fmt: skip
     asked = CliRunner().invoke(evaluate, arguments)
     assert asked.exit_code == 1
     assert "trained on blobs; say where that lies with --dataset" in asked.output
