@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _SMALLEST_EFFECT = 0.5  # grey levels, mean over pixels: below this a latent is dead
 _TALLEST_SHEET = 2000  # pixels, unless --top asks for more rows
 _TRAVERSE_TO = 3.0  # standard deviations of the prior, in both directions
+_MOST_NAMED = 20  # converted images; the rest of a large folder is counted
 _LATENTS = ("mean", "log_var")  # arrays of --latents
 _path = click.Path(path_type=Path)
 
@@ -223,9 +224,13 @@ def _load(reconstructor: Reconstructor, paths: tuple[Path, ...], strict: bool) -
     loaded = load_images(paths, reconstructor.image_shape, strict=strict)
     for line in loaded.skipped:
         click.echo(printable(f"left out {line}"), err=True)
-    for name, change in zip(loaded.names, loaded.changes, strict=True):
-        if change:
-            click.echo(printable(f"{name}: converted, {change}"), err=True)
+    converted = [
+        f"{name}: converted, {change}" for name, change in zip(loaded.names, loaded.changes, strict=True) if change
+    ]
+    for line in converted[:_MOST_NAMED]:
+        click.echo(printable(line), err=True)
+    if len(converted) > _MOST_NAMED:
+        click.echo(f"and {len(converted) - _MOST_NAMED:,} more images were converted", err=True)
     return loaded.pixels
 
 

@@ -177,6 +177,21 @@ def test_a_moved_slider_stays_where_it_was_put_on_the_way_to_a_class(
     assert page.locator("#sliders output").first.inner_text() == "1.25"
 
 
+def test_at_1280_by_800_controls_are_one_line_and_the_panels_end_in_sight(browser: Browser, explorer: str) -> None:
+    with Visitor(browser, explorer, viewport={"width": 1280, "height": 800}) as page:
+        opened(page, explorer + "#tab=explore&seed=7")
+        page.wait_for_selector("#sliders[data-ordered]")
+        tabs, link = page.locator("#tabs").bounding_box(), page.locator("#link").bounding_box()
+        assert tabs is not None
+        assert link is not None
+        assert tabs["y"] < link["y"]
+        assert link["y"] + link["height"] < tabs["y"] + tabs["height"]
+        for panel in page.locator("#room-explore .panel").all():
+            box = panel.bounding_box()
+            assert box is not None
+            assert box["y"] + box["height"] <= 800
+
+
 def test_of_hundreds_of_latents_the_most_active_are_shown_and_the_rest_folded_away(
     browser: Browser, site: Path, spatial_bundle: Path
 ) -> None:

@@ -113,6 +113,15 @@ def test_files_folders_and_arrays_are_read_and_latents_written(bundle: Path, tmp
         assert picture.height > 2 * 12 * 3  # two rows at scale 3, and the errors
 
 
+def test_of_a_large_folder_twenty_converted_images_are_named_and_the_rest_counted(bundle: Path, tmp_path: Path) -> None:
+    for i in range(25):
+        Image.new("L", (20, 30), 9 * i).save(tmp_path / f"{i}.png")
+    result = run(bundle, tmp_path, "--output", tmp_path / "out" / "sheet.png")
+    assert result.exit_code == 0, result.output
+    assert result.output.count(": converted, 20×30 to 12×12") == 20
+    assert "\nand 5 more images were converted\n" in result.output
+
+
 def test_another_size_is_converted_and_reported_or_refused_with_strict(bundle: Path, tmp_path: Path) -> None:
     Image.new("RGB", (20, 30), (255, 0, 0)).save(tmp_path / "big.png")
     result = run(bundle, tmp_path / "big.png", "--output", tmp_path / "out.png")

@@ -115,7 +115,7 @@ def _options() -> list[Callable[[Callable[..., Any]], Callable[..., Any]]]:
             "--patience",
             type=click.IntRange(min=0),
             metavar="EPOCHS",
-            help="Stop after so many epochs without a lower test loss.  [default: 0, never]",
+            help="Stop after so many epochs without a lower test loss; 0 never stops.  [default: the preset's]",
         ),
         click.option("--beta", type=not_negative, help="Weight of the KL term.  [default: 1]"),
         click.option(

@@ -272,10 +272,15 @@ def _finish(
 
 
 def _stopped(settings: Settings, checkpoint: Checkpoint | None) -> str:
-    """The message where patience ended the run early, otherwise empty."""
+    """The message where patience ended the run early, otherwise empty; it names the cure for overfitting."""
     if checkpoint is None or checkpoint.epoch >= settings.epochs:
         return ""
-    return f"stopped early: no lower test loss in {settings.patience} epochs (--patience)"
+    text = f"stopped early: no lower test loss in {settings.patience} epochs (--patience)"
+    best = min(checkpoint.history, key=lambda metrics: metrics.test_loss)
+    if checkpoint.history[-1].train_loss >= best.train_loss:
+        return text
+    flip = "" if settings.augment == "flip" else ", or --augment flip where mirror images look right"
+    return f"{text};\n" + wrapped(f"        the train loss still fell. More images would help{flip}")
 
 
 def _load_last(run: Run) -> Checkpoint:

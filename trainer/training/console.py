@@ -27,6 +27,7 @@ def introduction(
     parameters = sum(parameter.numel() for parameter in model.parameters())
     clip = f", clip {settings.clip_norm:g}" if settings.clip_norm else ""
     done = f", resuming after epoch {checkpoint.epoch}" if checkpoint else ""
+    early = f"        or until {settings.patience} epochs have not lowered the test loss\n" if settings.patience else ""
     return (
         f"data    {data.name}: {len(data.train_images):,} + {len(data.test_images):,} images of "
         f"{height}×{width}×{depth}, sha256 {data.sha256[:8]}…\n"
@@ -34,6 +35,7 @@ def introduction(
         f"model   {model.architecture}, {parameters:,} parameters\n"
         f"train   {settings.epochs} epochs of batch {settings.batch_size}, Adam {settings.learning_rate:g}, "
         f"β {settings.beta:g}{clip}, seed {settings.seed}{done}\n"
+        f"{early}"
         f"on      {execution.describe()}\n"
         f"into    {folder}\n"
         f"{_extended(settings, checkpoint)}"

@@ -64,7 +64,7 @@ function refuse(error) {
 function describe({ bundle, width, height, channels, latentDim }) {
   const { data, training, architecture } = bundle.metadata.provenance;
   const facts = [data?.name, architecture, `${latentDim} latents`, `${width}×${height}${channels === 3 ? " colour" : ""}`];
-  if (training?.test_loss_nats) facts.push(`test loss ${training.test_loss_nats.toFixed(1)} nats`);
+  if (training?.test_loss_nats) facts.push(`test loss ${training.test_loss_nats.toFixed(1).replace("-", "−")} nats`);
   $("facts").textContent = facts.filter(Boolean).join(" · ");
   $("facts").title = "The test loss bounds −log p(image) from above. A nat is the unit of information by natural logarithms: 1.44 bits.";
 }

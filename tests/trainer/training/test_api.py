@@ -120,9 +120,27 @@ def test_photo_preset_is_chosen_for_colour_and_large_sides_and_grows_with_them()
     small, large = adapted("photo", (3, 32, 32), 50_000), adapted("photo", (3, 64, 64), 2500)
     assert (len(small.hidden), small.latent_dim, small.epochs) == (2, 64, 20)
     assert (len(large.hidden), large.latent_dim) == (3, 128)
-    assert large.epochs * -(-2500 // large.batch_size) >= 4000
+    steps = -(-2500 // large.batch_size)
+    assert large.epochs * steps >= 4000
+    assert small.patience == 5  # of epochs of 1,563 steps
+    assert (large.patience - 1) * steps < 400 <= large.patience * steps
     assert adapted("photo", (3, 4, 4), 100).hidden == (16,)
     assert adapted("kingma", (3, 64, 64), 10) == PRESETS["kingma"]
+
+
+def test_run_that_overfits_stops_says_so_and_names_a_cure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Noise, of which nothing can be learned but the training images themselves."""
+    noise = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), np.uint8)
+    data = ImageData("noise", noise[:40], noise[40:], None, None)
+    run = train(
+        data, "photo", runs=tmp_path, threads=1, epochs=400, batch_size=8, hidden=(32,), latent_dim=32, patience=3
+    )
+    printed = capsys.readouterr().out
+    assert "\n        or until 3 epochs have not lowered the test loss\n" in printed
+    assert "stopped early: no lower test loss in 3 epochs (--patience);\n" in printed
+    assert "the train loss still fell. More images would help, or --augment flip" in printed
+    assert max(len(line) for line in printed.splitlines() if str(tmp_path) not in line) <= 80
+    assert len(run.history) == run.best.epoch + 3 < 400
 
 
 def test_the_script_of_the_documents_trains_exports_and_samples(
