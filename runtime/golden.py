@@ -44,7 +44,7 @@ Golden = dict[str, npt.NDArray[Any]]
 def read_golden(bundle: Bundle) -> Golden:
     """The arrays of `golden.npz`, every type and shape as the tables above say.
 
-    Raises BundleError where one is missing, unknown, or not of exactly the rows that it should have.
+    Raises BundleError where one is missing, unknown, not of exactly the rows that it should have, or not finite.
     """
     path = bundle.folder / GOLDEN_NAME
     arrays = _arrays_of(bundle.manifest)
@@ -70,6 +70,9 @@ def read_golden(bundle: Bundle) -> Golden:
         raise BundleError(f"{path}: cannot be read: {error}") from error
     if not int(golden["seed"]) >= 0 or (golden["index"] < 0).any():
         raise BundleError(f"{path}: seed and index should not be negative")
+    for name, array in golden.items():
+        if not np.isfinite(array).all():
+            raise BundleError(f"{path}: {name} holds NaN or infinity")
     prior = bundle.manifest.prior
     if prior is not None and prior.classes:
         label = golden["label"]

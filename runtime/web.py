@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import mimetypes
+import socket
 import sys
 import threading
+import time
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,7 +26,7 @@ _PACKAGED_SITE = Path(__file__).parent / "explorer"  # in a wheel of `make wheel
 _CHECKOUT_SITE = Path(__file__).parent.parent / "web" / "dist"
 _BUNDLE_PATH = "/bundle/"
 _MOST_AT_ONCE = 16
-_SECONDS_TO_ASK = 10.0  # of a connection on which nothing comes
+_SECONDS_TO_ASK = 10.0  # for a whole request, and for a whole answer to be taken
 _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm"}
 _HEADERS = {
     # A page may share memory between threads only when it is isolated from other origins.
@@ -70,6 +73,7 @@ class _Server(ThreadingHTTPServer):
     """A few requests at a time; a client that hangs up is no news."""
 
     daemon_threads = True
+    request_queue_size = 128  # with 5, as in the library, clients wait seconds for a second attempt to connect
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -94,6 +98,31 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+class _Question(io.RawIOBase):
+    """What a client sends, for as long as one request may take: one that sends a byte now and then holds no thread."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.restart()
+
+    def restart(self) -> None:
+        """Another request begins."""
+        self._deadline = time.monotonic() + _SECONDS_TO_ASK
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+        try:
+            return self._connection.recv_into(buffer)
+        finally:
+            self._connection.settimeout(_SECONDS_TO_ASK)
+
+
 class _Handler(BaseHTTPRequestHandler):
     """Answers GET and HEAD for the routes and for the files of the bundle; every other path does not exist."""
 
@@ -104,6 +133,16 @@ class _Handler(BaseHTTPRequestHandler):
     def __init__(self, routes: dict[str, Path], bundle: Path, *args: object) -> None:
         self._routes, self._bundle = routes, bundle
         super().__init__(*args)  # type: ignore[arg-type]
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile.close()
+        self._question = _Question(self.connection)
+        self.rfile = io.BufferedReader(self._question)
+
+    def handle_one_request(self) -> None:
+        self._question.restart()
+        super().handle_one_request()
 
     def do_GET(self) -> None:
         self._answer(with_body=True)

@@ -37,10 +37,10 @@ def web(bundle: Path, port: int, open_browser: bool, site: Path | None) -> None:
 
     with make_server(Bundle.open(bundle), find_site(site), port) as server:
         address = f"http://127.0.0.1:{server.server_port}/"
-        click.echo(printable(f"{bundle} at {address} (Ctrl-C stops)"))
-        if open_browser:
-            click.launch(address)
         try:
+            click.echo(printable(f"{bundle} at {address} (Ctrl-C stops)"))
+            if open_browser:
+                click.launch(address)
             server.serve_forever()
         except KeyboardInterrupt:
             click.echo("stopped")

@@ -33,7 +33,12 @@ def replacing_ours(path: Path, is_ours: Callable[[Path], bool], command: str, *,
 def replacing_ours_in(
     folder: Path, names: Sequence[str], is_ours: Callable[[Path], bool], command: str, *, force: bool
 ) -> Iterator[None]:
-    """As `replacing_ours`, for several files in a folder. They are ours where the first one of `names` is."""
+    """As `replacing_ours`, for several files in a folder. They are ours where the first one of `names` is.
+
+    Also raises OutputError where something else than a folder is there.
+    """
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise OutputError(f"{folder}: is there already and is no folder; choose another place")
     with owning(folder, lock_beside(folder)):
         ours = is_ours(folder / names[0])
         for name in names:

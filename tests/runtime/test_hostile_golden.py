@@ -58,6 +58,14 @@ def with_objects(arrays: Arrays) -> None:
     arrays["index"] = np.array([{}] * 8, dtype=object)
 
 
+def with_an_infinite_pixel(arrays: Arrays) -> None:
+    arrays["decoder_image"][0, 0, 0, 0] = np.inf
+
+
+def with_a_latent_that_is_no_number(arrays: Arrays) -> None:
+    arrays["latents"][0, 0] = np.nan
+
+
 def with_an_odd_seed(arrays: Arrays) -> None:
     arrays["seed"] = np.array(-1)
 
@@ -77,6 +85,8 @@ def with_a_list_of_seeds(arrays: Arrays) -> None:
         of_another_type,
         of_another_shape,
         with_objects,
+        with_an_infinite_pixel,
+        with_a_latent_that_is_no_number,
         with_an_odd_seed,
         with_a_list_of_seeds,
     ],

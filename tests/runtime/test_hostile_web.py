@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from runtime.bundle import Bundle
+from runtime.web import make_server
 from tests.runtime.test_hostile import relist
 from tests.runtime.test_web import ask
 
@@ -92,6 +97,47 @@ def test_clients_that_hang_up_or_speak_nonsense_are_no_news(server: tuple[subpro
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             client.sendall(b"GET /bundle/sampler.pt HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3)
     assert ask(port, "/")[0] == 200
+    assert stopped(process) == ""
+
+
+def test_clients_that_send_a_byte_now_and_then_hold_up_nobody_else(
+    bundle: Path, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many of them as are served at once; each byte comes in time, and the whole request never."""
+    monkeypatch.setattr("runtime.web._SECONDS_TO_ASK", 0.5)
+    with make_server(Bundle.open(bundle), site, 0) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        slow = [socket.create_connection(("127.0.0.1", server.server_port), timeout=5) for _ in range(16)]
+        ended, closed = threading.Event(), 0
+
+        def drip() -> None:
+            while not ended.wait(0.1):
+                for client in slow:
+                    with contextlib.suppress(OSError):
+                        client.sendall(b"X")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            assert ask(server.server_port, "/")[0] == 200
+            for client in slow:
+                with contextlib.suppress(ConnectionResetError):
+                    client.recv(10)  # the server has hung up; otherwise this waits, and raises TimeoutError
+                closed += 1
+        finally:
+            ended.set()
+            thread.join()
+            for client in slow:
+                client.close()
+            server.shutdown()
+    assert closed == 16
+
+
+def test_two_hundred_at_once_are_all_answered(server: tuple[subprocess.Popen[str], int]) -> None:
+    process, port = server
+    with ThreadPoolExecutor(200) as pool:
+        answers = list(pool.map(lambda _: ask(port, "/bundle/decoder.onnx")[0], range(200)))
+    assert answers == [200] * 200
     assert stopped(process) == ""
 
 

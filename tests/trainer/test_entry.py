@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,7 @@ from trainer.data.numpy_files import load_arrays
 from trainer.errors import CheckpointError, DataError, SettingsError
 from trainer.model.size import check_fits, count_weights
 from trainer.model.vae import ModelConfig, build_model
+from trainer.torch_file import read_plain
 from trainer.training.run_folder import Run
 
 
@@ -181,6 +183,14 @@ def test_an_idx_file_of_odd_dimensions_is_refused(tmp_path: Path, dimensions: in
         read_idx(tmp_path / "a-idx")
 
 
+@pytest.mark.parametrize("name", ["a-idx", "a-idx.gz"])
+def test_an_idx_file_without_images_is_refused_whatever_their_size(tmp_path: Path, name: str) -> None:
+    content = bytes([0, 0, 8, 3]) + struct.pack(">3I", 0, 2**32 - 1, 2**32 - 1)
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    with pytest.raises(DataError, match="is empty"):
+        read_idx(tmp_path / name)
+
+
 def test_a_model_that_cannot_fit_is_refused_with_the_estimate_before_it_is_built(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (40, 4, 4), np.uint8))
     options = ["--dataset", str(tmp_path / "a.npy"), "--runs", str(tmp_path / "runs")]
@@ -269,6 +279,10 @@ def with_text_for_weights(content: Content) -> None:
     content["model_state_dict"] = dict.fromkeys(content["model_state_dict"], "x")
 
 
+def with_nothing_for_true_or_false(content: Content) -> None:
+    content["config"]["model"]["batch_norm"] = None
+
+
 def with_lists_everywhere(content: Content) -> None:
     content["config"] = [[[]]]
 
@@ -287,6 +301,7 @@ def with_lists_everywhere(content: Content) -> None:
         with_layers_that_share_memory,
         with_a_sparse_weight,
         with_text_for_weights,
+        with_nothing_for_true_or_false,
         with_lists_everywhere,
     ],
 )
@@ -298,6 +313,14 @@ def test_a_checkpoint_with_anything_anywhere_is_refused(
     torch.save(content, tmp_path / "a.pt")
     with contained(tmp_path), pytest.raises(CheckpointError, match=r"a\.pt: "):
         load_checkpoint(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("content", [b"s", b"\x87", b"q\0", b"M\0", b"K", b"(lp0\n(lp1\na.", b"Gx"])
+def test_a_few_bytes_that_make_the_unpickler_stumble_are_refused(tmp_path: Path, content: bytes) -> None:
+    """It takes from an empty stack, or reads past the end."""
+    (tmp_path / "a.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"a\.pt: cannot be read as a checkpoint"):
+        read_plain(tmp_path / "a.pt")
 
 
 def test_a_checkpoint_larger_than_the_memory_is_refused_by_its_size(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,11 @@ import torch
 from click.testing import CliRunner
 
 from trainer.checkpoint import load_checkpoint
+from trainer.cli.evaluate import evaluate, is_evaluation
 from trainer.cli.sweep import sweep
 from trainer.cli.train import train
-from trainer.data.numpy_files import load_arrays
+from trainer.data.dataset import ImageData
+from trainer.data.numpy_files import load_arrays, save_arrays
 from trainer.errors import CheckpointError
 from trainer.training.resume import check_resumable
 from trainer.training.run_folder import Run
@@ -158,3 +161,45 @@ def test_a_cell_whose_figures_are_text_is_damaged(tmp_path: Path) -> None:
         record.write_text(json.dumps(known | {"cell": changed}))
         result = CliRunner().invoke(sweep, options)
         assert (result.exit_code, "cell.json: is damaged; remove" in result.output) == (1, True), (field, result.output)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("dataset = 5", "dataset should be text but is 5"),
+        ("dataset = []", "dataset should be text but is []"),
+        ("data-dir = true", "data-dir should be text but is True"),
+        (f"a = {'[' * 100_000}", "is not valid TOML"),
+        (f"a = {'1' * 10_000}", "is not valid TOML"),
+    ],
+    ids=["a number", "a list", "true", "deep", "long"],
+)
+def test_evaluating_a_run_whose_config_holds_anything_is_one_sentence(
+    tiny_run: Run, tmp_path: Path, config: str, message: str
+) -> None:
+    shutil.copy(tiny_run.best, tmp_path)
+    (tmp_path / "config.toml").write_text(config)
+    result = CliRunner().invoke(evaluate, [str(tmp_path)])
+    assert (result.exit_code, result.output.count("\n")) == (1, 1), result.output
+    assert f"{tmp_path / 'config.toml'}: {message}" in result.output
+
+
+@pytest.mark.parametrize("what", ["a file", "a link"])
+def test_evaluation_asks_for_a_folder_before_it_computes(
+    tiny_run: Run, blobs: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    save_arrays(blobs, tmp_path / "blobs.npz")
+    if what == "a file":
+        (tmp_path / "e").write_text("mine")
+    else:
+        (tmp_path / "e").symlink_to(tmp_path / "nowhere")
+    monkeypatch.setattr("trainer.evaluation.evaluate.evaluate_checkpoint", lambda *a, **k: pytest.fail("computed"))
+    arguments = [str(tiny_run.folder), "--dataset", str(tmp_path / "blobs.npz"), "--output", str(tmp_path / "e")]
+    result = CliRunner().invoke(evaluate, arguments)
+    assert (result.exit_code, "is no folder; choose another place" in result.output) == (1, True), result.output
+
+
+@pytest.mark.parametrize("content", ['"protocols"', '["protocols"]', "[" * 100_000])
+def test_json_that_only_mentions_protocols_is_no_evaluation(tmp_path: Path, content: str) -> None:
+    (tmp_path / "evaluation.json").write_text(content)
+    assert not is_evaluation(tmp_path / "evaluation.json")

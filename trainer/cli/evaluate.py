@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 _RECORD = "evaluation.json"
 
 
-@click.command(cls=TrainerCommand)
+class _EvaluateCommand(TrainerCommand):
+    out_of_memory = "there is not enough memory for this; try smaller --samples, --k or --images"
+
+
+@click.command(cls=_EvaluateCommand)
 @click.argument("target", type=click.Path(path_type=Path), default=Path("runs/latest"), metavar="[RUN|CHECKPOINT]")
 @data_options("the data set that the checkpoint names")
 @click.option(
@@ -102,9 +106,10 @@ def evaluate(
 def is_evaluation(path: Path) -> bool:
     """Whether the file at `path` is an `evaluation.json` of this command."""
     try:
-        return "protocols" in json.loads(read_text(path))
-    except (OSError, ValueError, TypeError, RecursionError):
+        content = json.loads(read_text(path))
+    except (OSError, ValueError, RecursionError):
         return False
+    return isinstance(content, dict) and "protocols" in content
 
 
 def _load_same(checkpoint: Checkpoint, config: Path, dataset: str | None, data_dir: Path | None) -> ImageData:
@@ -118,7 +123,10 @@ def _load_same(checkpoint: Checkpoint, config: Path, dataset: str | None, data_d
     record = checkpoint.data
     if dataset is None and config.is_file():
         options = read_toml(config)
-        dataset = options.get("dataset")
+        for key in ("dataset", "data-dir"):
+            if not isinstance(options.get(key, ""), str):
+                raise DataError(f"{config}: {key} should be text but is {options[key]!r:.100}")
+        dataset = options.get("dataset") or None
         if data_dir is None and "data-dir" in options and Path(options["data-dir"]).is_dir():
             data_dir = Path(options["data-dir"])
         if dataset is not None and dataset not in NAMES and not Path(dataset).exists():

@@ -121,6 +121,8 @@ def _read_array(path: Path, file: BinaryIO | gzip.GzipFile, size: int | None) ->
     if len(sizes) < 4 * dimensions:
         raise DataError(f"{path}: truncated within its header, at {len(start + sizes)} bytes")
     shape = struct.unpack(f">{dimensions}I", sizes)
+    if 0 in shape:  # beside a size of 0, NumPy refuses products of the others that are too large
+        raise DataError(f"{path}: its array {shape} is empty")
     claimed = len(start + sizes) + math.prod(shape)
     if size is None or size == claimed:
         if lack := shortage(_COPIES * claimed):

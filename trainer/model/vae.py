@@ -52,6 +52,9 @@ class ModelConfig:
         for name in ("network", "activation"):
             if getattr(self, name) not in CHOICES[name]:
                 raise SettingsError(f"{name} should be {' or '.join(CHOICES[name])} but is {getattr(self, name)!r}")
+        for name in ("batch_norm", "pixel_variance"):
+            if type(getattr(self, name)) is not bool:
+                raise SettingsError(f"{name} should be true or false but is {getattr(self, name)!r}")
         if self.is_convolutional and min(height, width) < 2 ** len(self.hidden):
             needed = 2 ** len(self.hidden)
             raise SettingsError(
