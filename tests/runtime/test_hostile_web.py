@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -131,6 +132,26 @@ def test_clients_that_send_a_byte_now_and_then_hold_up_nobody_else(
                 client.close()
             server.shutdown()
     assert closed == 16
+
+
+def test_a_slow_line_gets_a_whole_file(bundle: Path, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """16 MB that take several times as long as a client may keep the server waiting."""
+    monkeypatch.setattr("runtime.web._SECONDS_TO_ASK", 0.5)
+    monkeypatch.setattr("runtime.web._Handler.timeout", 0.5)
+    (site / "large.wasm").write_bytes(bytes(2**24))
+    with make_server(Bundle.open(bundle), site, 0) as server, socket.socket() as client:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+        client.settimeout(5)
+        client.connect(("127.0.0.1", server.server_port))
+        client.sendall(b"GET /large.wasm HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        with client.makefile("rb") as answer:
+            while answer.readline().strip():
+                pass  # headers
+            for _ in range(16):
+                assert len(answer.read(2**20)) == 2**20
+                time.sleep(0.1)
+        server.shutdown()
 
 
 def test_two_hundred_at_once_are_all_answered(server: tuple[subprocess.Popen[str], int]) -> None:
