@@ -27,14 +27,15 @@ _BARE_BATCHES_OF_LARGE = (1, 4, 16)
 _MOST_SECONDS = 10.0  # of one call; batches of a large model that would take longer are left out
 _COLD_STARTS = 5
 _GEMM_SIZE = 1024
-# VmHWM covers only this program; getrusage would include the parent's memory at the time of the fork.
+# VmHWM is in KiB, though it says kB, and covers only this program; getrusage would include the parent's memory at the
+# time of the fork.
 _COLD_PROGRAM = """
 import json, pathlib, sys
 from runtime.cli import sample
 sample(sys.argv[1:], standalone_mode=False)
 status = pathlib.Path("/proc/self/status")
 lines = status.read_text().splitlines() if status.exists() else []
-print(json.dumps({"peak_kb": next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), None)}))
+print(json.dumps({"peak_kib": next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), None)}))
 """
 
 
@@ -166,6 +167,6 @@ def _cold_start(folder: Path, precision: str) -> tuple[float, float | None]:
             timings.append(time.perf_counter() - started)
             if done.returncode:
                 raise VaeRuntimeError(f"a fresh process could not draw one image: {done.stderr.strip()}")
-            peaks.append(json.loads(done.stdout.splitlines()[-1])["peak_kb"])
-    known = [peak / 1000 for peak in peaks if peak is not None]
+            peaks.append(json.loads(done.stdout.splitlines()[-1])["peak_kib"])
+    known = [peak * 1024 / 1e6 for peak in peaks if peak is not None]
     return median(timings[1:]), max(known) if known else None

@@ -174,7 +174,8 @@ def _convert(image: Image, path: Path, image_shape: tuple[int, int, int]) -> tup
         strip, changes = _flatten(_upright_rows(image, orientation, start, stop))
         if strip.mode != mode:
             changes.append(f"{strip.mode} to {mode}")
-            strip = strip.convert(mode)
+            # Pillow converts LAB to RGB alone.
+            strip = (strip.convert("RGB") if strip.mode == "LAB" else strip).convert(mode)
         if size != (width, height):
             strip = strip.resize((width, stop - start), lanczos, box=(left, 0, right, stop - start))
         fitted.paste(strip, (0, start))

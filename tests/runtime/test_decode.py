@@ -16,7 +16,7 @@ from PIL import Image
 
 from runtime import Bundle
 from runtime.errors import BundleError, InputError
-from runtime.images.decode import fit_pixels, load_image, read_header
+from runtime.images.decode import fit_image, fit_pixels, load_image, read_header
 from runtime.images.image_inputs import load_images
 from trainer.data.image_folder import load_folder
 
@@ -277,3 +277,8 @@ def test_what_pillow_would_hand_to_another_program_is_no_image(tmp_path: Path, c
 def test_images_with_the_models_proportions_are_not_cropped() -> None:
     pixels = scene(64, 48)
     assert math.isclose(float(fit_pixels(pixels, (3, 24, 32)).mean()), float(pixels.mean()), abs_tol=1)
+
+
+def test_a_lab_image_for_a_gray_model_is_that_of_its_rgb_form() -> None:
+    image = Image.frombytes("LAB", (9, 7), bytes(i % 251 for i in range(3 * 9 * 7)))
+    assert (fit_image(image, (1, 12, 12)) == fit_image(image.convert("RGB"), (1, 12, 12))).all()

@@ -438,7 +438,7 @@ import pathlib
 report = verify_bundle(pathlib.Path(sys.argv[1]))
 assert not report.passed
 (peak,) = (line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print(int(peak) // 1000, time.perf_counter() - started)
+print(int(peak) * 1024 / 1e6, time.perf_counter() - started)
 """
 
 
