@@ -166,9 +166,9 @@ def spatial_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     torch.manual_seed(0)
     decoder = nn.Sequential(
-        nn.ConvTranspose2d(4, 16, 4, 2, 1), nn.BatchNorm2d(16), nn.SiLU(),
-        nn.ConvTranspose2d(16, 8, 4, 2, 1), nn.SiLU(),
-        nn.Conv2d(8, 1, 3, padding=1), nn.Tanh(),
+        nn.ConvTranspose2d(4, 4, 4, 2, 1), nn.BatchNorm2d(4), nn.SiLU(),
+        nn.ConvTranspose2d(4, 2, 4, 2, 1), nn.SiLU(),
+        nn.Conv2d(2, 1, 3, padding=1), nn.Tanh(),
     )  # fmt: skip
     encoder = nn.Sequential(nn.Conv2d(1, 16, 4, 2, 1), nn.SiLU(), nn.Conv2d(16, 8, 4, 2, 1))
     with torch.no_grad():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -20,12 +21,17 @@ def run(*command: object, cwd: Path) -> str:
     return result.stdout
 
 
-def install_wheel(folder: Path) -> tuple[Path, Path]:
+def install_wheel(folder: Path, *, with_page: bool = False) -> tuple[Path, Path]:
     """Build the wheel, and install it with only its base dependencies, which needs a package registry.
 
-    Returns the wheel, and the folder of the commands.
+    with_page: build the latent explorer first, which needs Node; otherwise the wheel holds what was built before, if
+    anything was. Returns the wheel, and the folder of the commands.
     """
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder / "dist", ROOT, cwd=folder)
+    with (ROOT / "setup.py").open() as one_at_a_time:
+        fcntl.flock(one_at_a_time, fcntl.LOCK_EX)  # all builds write to build/lib and read web/dist
+        if with_page:
+            run("node", ROOT / "web" / "build.mjs", cwd=folder)
+        run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder / "dist", ROOT, cwd=folder)
     (wheel,) = (folder / "dist").glob("*.whl")
     run(sys.executable, "-m", "venv", folder / "venv", cwd=folder)
     commands = folder / "venv" / "bin"

@@ -1,6 +1,7 @@
-// Puts the static site together in dist/: the page, two builds of onnxruntime-web, and the table of the noise.
+// Puts the static site together in dist/, or in the folder given: the page, two builds of onnxruntime-web, and the table
+// of the noise. A folder that is there already is replaced.
 import { cpSync, existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const web = dirname(fileURLToPath(import.meta.url));
@@ -10,7 +11,8 @@ const VENDOR = [
   ...["ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"],
   ...["ort.jspi.min.mjs", "ort-wasm-simd-threaded.jspi.mjs", "ort-wasm-simd-threaded.jspi.wasm"],
 ];
-const [site, made] = [join(web, "dist"), join(web, ".dist.new")];
+const site = resolve(process.argv[2] ?? join(web, "dist"));
+const made = `${site}.new`;
 
 if (!existsSync(runtime)) {
   console.error("web/node_modules holds no onnxruntime-web; run `make web`, or `npm ci --ignore-scripts` in web/");

@@ -86,14 +86,15 @@ def cpp_build() -> Path:
 
 
 @pytest.fixture(scope="session")
-def site() -> Path:
-    """The built page."""
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built page, in a folder that no other process of the tests replaces."""
     if shutil.which("node") is None:
         missing("Node is not installed")
     if not (WEB / "node_modules" / "onnxruntime-web").is_dir():
         missing("web/node_modules holds no onnxruntime-web")
-    run("node", WEB / "build.mjs")
-    return WEB / "dist"
+    folder = tmp_path_factory.mktemp("page") / "site"
+    run("node", WEB / "build.mjs", folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

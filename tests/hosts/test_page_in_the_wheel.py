@@ -36,7 +36,7 @@ def assert_page_works(browser: Browser, address: str) -> None:
 
 def test_the_wheel_alone_serves_the_page(browser: Browser, site: Path, bundle: Path, tmp_path: Path) -> None:
     """In an environment without torch, far from this checkout."""
-    wheel, commands = install_wheel(tmp_path)
+    wheel, commands = install_wheel(tmp_path, with_page=True)
     with zipfile.ZipFile(wheel) as archive:
         packed = {name.removeprefix("runtime/explorer/") for name in archive.namelist() if "runtime/explorer/" in name}
     assert packed == {path.relative_to(site).as_posix() for path in site.rglob("*") if path.is_file()}

@@ -29,7 +29,7 @@ def large(spatial_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_a_graph_computes_is_read_from_the_file(spatial_bundle: Path) -> None:
     """Each transposed convolution multiplies every input with its 16 taps, the last one 9 at every output."""
     decoder = GraphSession(Bundle.open(spatial_bundle), "decoder")
-    assert decoder.work.multiplications == 36 * 4 * 16 * 16 + 144 * 16 * 8 * 16 + 576 * 8 * 9
+    assert decoder.work.multiplications == 36 * 4 * 4 * 16 + 144 * 4 * 2 * 16 + 576 * 2 * 9
     assert not decoder.large
 
 
