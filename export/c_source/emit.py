@@ -13,7 +13,20 @@ import numpy.typing as npt
 
 from export.c_source.compact import stored
 from export.c_source.memory import lay_out
-from export.c_source.network import Activation, Add, Convolution, Floats, Linear, Network, Reorder, Scale, Step, Storage
+from export.c_source.network import (
+    Activation,
+    Combination,
+    Convolution,
+    Floats,
+    Linear,
+    Network,
+    Normalization,
+    Reorder,
+    Resize,
+    Scale,
+    Step,
+    Storage,
+)
 from export.c_source.self_test import Expected
 from runtime.manifest import Metadata
 from runtime.noise import normal_table
@@ -178,10 +191,11 @@ def _kernels(networks: Sequence[Network], storage: Storage) -> list[str]:
     """The files of `text/` that the steps need, each after what it needs itself."""
     names = ["numbers"]
     activations = {step.name for step in _steps(networks, Activation)}
-    if activations & {"sigmoid", "silu", "tanh"}:
+    if activations & {"elu", "erf", "sigmoid", "silu", "tanh"}:
         names.append("exponential")
     names += sorted(activations)
-    layers = {Scale: "scale", Add: "add", Reorder: "reorder"}
+    names += sorted({step.name for step in _steps(networks, Combination)})
+    layers = {Scale: "scale", Normalization: "normalize", Resize: "resize", Reorder: "reorder"}
     names += [name for kind, name in layers.items() if any(_steps(networks, kind))]
     if any("vae_copy(" in line for network in networks for line in _calls(network)):
         names.append("copy")
@@ -285,7 +299,7 @@ def _calls(network: Network) -> list[str]:
     for number, step in enumerate(network.steps):
         name, source, target = f"vae_{network.name}_{number}", at(step.source), at(step.target)
         size = f"images * {network.sizes[step.target]}"
-        if isinstance(step, Activation | Scale | Add) and source != target:
+        if isinstance(step, Activation | Scale | Normalization | Combination) and source != target:
             lines.append(f"vae_copy({source}, {size}, {target});")
         weights = f"{name}_weight{'.numbers' if network.storage == 'float32' else ''}, {name}_bias.numbers"
         match step:
@@ -301,8 +315,15 @@ def _calls(network: Network) -> list[str]:
                 channels = len(step.scale)
                 rows = f"images * {network.sizes[step.target] // channels}"
                 lines.append(f"vae_scale({target}, {rows}, {channels}, {name}_scale.numbers, {name}_shift.numbers);")
-            case Add():
-                lines.append(f"vae_add({target}, {at(step.other)}, {size});")
+            case Normalization():
+                pixels = network.sizes[step.target] // (step.groups * step.width)
+                layout = f"{pixels}, {step.groups}, {step.width}, {_number(step.epsilon)}"
+                lines.append(f"vae_normalize({target}, images, {layout});")
+            case Combination():
+                lines.append(f"vae_{step.name}({target}, {at(step.other)}, {size});")
+            case Resize():
+                sizes = ", ".join(map(str, (*step.input_size, *step.output_size, step.channels)))
+                lines.append(f"vae_resize(count, {source}, {sizes}, {target});")
             case Reorder():
                 given = network.sizes[step.source]
                 lines.append(f"vae_reorder(count, {source}, {given}, {name}_from, {len(step.order)}, {target});")
@@ -343,7 +364,8 @@ def _lines(values: npt.NDArray[Any]) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{np.float32(value).item():.9g}f" if "." in f"{value:.9g}" else f"{value:.9g}.0f"
+    text = f"{np.float32(value).item():.9g}"
+    return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
 
 
 def _fill(template: str, **values: object) -> str:

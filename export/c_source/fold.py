@@ -34,17 +34,22 @@ def _fold_once(network: Network, steps: list[Step]) -> list[Step] | None:
     for step in steps:
         maker = makers.get(step.source)
         alone = readers.count(step.source) == 1 and step.source not in network.outputs
-        if alone and isinstance(maker, Linear | Convolution | Reorder):
+        if alone and isinstance(maker, Linear | Convolution | Scale | Reorder):
             folded = _folded(maker, step)
             if folded is not None:
                 return [folded if kept is maker else kept for kept in steps if kept is not step]
     return None
 
 
-def _folded(maker: Linear | Convolution | Reorder, step: Step) -> Step | None:
+def _folded(maker: Linear | Convolution | Scale | Reorder, step: Step) -> Step | None:
     if isinstance(maker, Reorder):
         if isinstance(step, Reorder):
             return dataclasses.replace(maker, target=step.target, order=maker.order[step.order])
+        return None
+    if isinstance(maker, Scale):
+        if isinstance(step, Scale) and len(step.scale) == len(maker.scale):
+            shift = maker.shift * step.scale + step.shift
+            return dataclasses.replace(maker, target=step.target, scale=maker.scale * step.scale, shift=shift)
         return None
     if isinstance(step, Scale):
         repeats = len(maker.bias) // len(step.scale)  # channels are the inner axis of what a linear layer gives

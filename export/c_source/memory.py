@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from export.c_source.network import Activation, Add, Network, Scale, Step, sources
+from export.c_source.network import Activation, Combination, Network, Normalization, Scale, Step, sources
 
-_IN_PLACE = (Activation, Scale, Add)
+_IN_PLACE = (Activation, Scale, Normalization, Combination)
 
 
 @dataclass(frozen=True)
@@ -62,5 +62,5 @@ def _slots(network: Network) -> dict[str, str]:
 def _is_free(network: Network, step: Step, time: int) -> bool:
     """Whether nothing needs what `step` reads once it is done."""
     read_later = any(step.source in sources(later) for later in network.steps[time + 1 :])
-    own = not (isinstance(step, Add) and step.other == step.source)
+    own = not (isinstance(step, Combination) and step.other == step.source)
     return own and not read_later and step.source not in (network.input, *network.outputs)

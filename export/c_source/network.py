@@ -44,13 +44,13 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Activation:
-    """relu, leaky_relu, clip, tanh, sigmoid or silu, number by number."""
+    """A function of one number: relu, leaky_relu, elu, clip, tanh, sigmoid, silu or erf."""
 
     source: str
     target: str
     name: str
     numbers: tuple[float, ...] = ()
-    """The slope of leaky_relu; the bounds of clip."""
+    """The slope of leaky_relu and elu; the bounds of clip."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,36 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Add:
-    """target = source + other."""
+class Normalization:
+    """target = (source - mean) / sqrt(variance + epsilon), over the pixels and channels of each group."""
 
     source: str
     target: str
+    groups: int
+    width: int
+    """Channels of a group."""
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class Combination:
+    """target = source + other, or source · other."""
+
+    source: str
+    target: str
+    name: Literal["add", "multiply"]
     other: str
+
+
+@dataclass(frozen=True)
+class Resize:
+    """target[y, x] = source[y · input height // output height, x · input width // output width]."""
+
+    source: str
+    target: str
+    channels: int
+    input_size: tuple[int, int]
+    output_size: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -81,7 +105,7 @@ class Reorder:
     order: npt.NDArray[np.int64]
 
 
-Step = Linear | Convolution | Activation | Scale | Add | Reorder
+Step = Linear | Convolution | Activation | Scale | Normalization | Combination | Resize | Reorder
 
 
 @dataclass(frozen=True)
@@ -101,4 +125,4 @@ class Network:
 
 def sources(step: Step) -> tuple[str, ...]:
     """The tensors that a step reads."""
-    return (step.source, step.other) if isinstance(step, Add) else (step.source,)
+    return (step.source, step.other) if isinstance(step, Combination) else (step.source,)

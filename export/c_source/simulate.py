@@ -10,7 +10,19 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from export.c_source.network import Activation, Add, Convolution, Floats, Linear, Network, Reorder, Scale, Step
+from export.c_source.network import (
+    Activation,
+    Combination,
+    Convolution,
+    Floats,
+    Linear,
+    Network,
+    Normalization,
+    Reorder,
+    Resize,
+    Scale,
+    Step,
+)
 
 PIECE = 64
 """Products that are summed from zero before they join the total."""
@@ -19,6 +31,14 @@ _ONE, _TWO = np.float32(1), np.float32(2)
 _EXP_TAYLOR = np.array(
     [1.98412698e-4, 1.38888889e-3, 8.33333333e-3, 4.16666667e-2, 1.66666667e-1, 0.5, 1, 1], np.float32
 )
+_ERF_TAYLOR = np.array(
+    [
+        1.48071928e-8, -1.63658447e-7, 1.64621144e-6, -1.49256504e-5, 1.20553330e-4, -8.54832702e-4,
+        5.22397763e-3, -2.68661706e-2, 1.12837917e-1, -3.76126389e-1, 1.12837917,
+    ],
+    np.float32,
+)  # fmt: skip
+_ERFC_OF_T = np.array([1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592], np.float32)
 
 
 def simulate(network: Network, given: Floats) -> list[Floats]:
@@ -43,8 +63,15 @@ def _run(step: Step, tensors: dict[str, Floats]) -> Floats:
         case Scale():
             rows = x.reshape(len(x), -1, len(step.scale))
             return (rows * step.scale.astype(np.float32) + step.shift.astype(np.float32)).reshape(x.shape)
-        case Add():
-            return x + tensors[step.other]
+        case Normalization():
+            return _normalized(step, x)
+        case Combination():
+            return x + tensors[step.other] if step.name == "add" else x * tensors[step.other]
+        case Resize():
+            from_y, from_x = (
+                np.arange(there) * here // there for here, there in zip(step.input_size, step.output_size, strict=True)
+            )
+            return x.reshape(len(x), *step.input_size, -1)[:, from_y[:, None], from_x].reshape(len(x), -1)
         case Reorder():
             return x[:, step.order]
 
@@ -90,6 +117,38 @@ def _meeting(
     return to, source, (source >= 0) & (source < step.input_size[axis])
 
 
+def _normalized(step: Normalization, x: Floats) -> Floats:
+    groups = x.reshape(len(x), -1, step.groups, step.width).transpose(0, 2, 1, 3).reshape(len(x), step.groups, -1)
+    count = np.float32(groups.shape[-1])
+    groups = groups - (_sum(groups) / count)[..., None]
+    variance = _sum(groups * groups) / count
+    groups = groups * inverse_root(variance + np.float32(step.epsilon))[..., None]
+    return groups.reshape(len(x), step.groups, -1, step.width).transpose(0, 2, 1, 3).reshape(x.shape)
+
+
+def _sum(x: Floats) -> Floats:
+    """Over the last axis, in pieces, each summed in order from zero."""
+    pieces = -(-x.shape[-1] // PIECE)
+    padded = np.zeros((*x.shape[:-1], pieces * PIECE), np.float32)
+    padded[..., : x.shape[-1]] = x
+    total = np.zeros(x.shape[:-1], np.float32)
+    for piece in np.moveaxis(padded.reshape(*x.shape[:-1], pieces, PIECE), -2, 0):
+        part = np.zeros_like(total)
+        for k in range(PIECE):
+            part += piece[..., k]
+        total += part
+    return total
+
+
+def inverse_root(x: Floats) -> Floats:
+    """1 / sqrt(x) for positive x: half the exponent, and four of Newton's steps."""
+    y = (np.uint32(0x5F3759DF) - (x.view(np.uint32) >> np.uint32(1))).view(np.float32)
+    half = x * np.float32(0.5)
+    for _ in range(4):
+        y = y * (np.float32(1.5) - half * y * y)
+    return y
+
+
 def exponential(x: Floats) -> Floats:
     """e^x for x clamped to [-86, 88]."""
     x = np.minimum(np.maximum(x, np.float32(-86)), np.float32(88))
@@ -97,9 +156,7 @@ def exponential(x: Floats) -> Floats:
     n = shifted - _ROUNDER
     r = x - n * np.float32(0.693359375)
     r = r + n * np.float32(2.12194440e-4)
-    p = np.full_like(r, _EXP_TAYLOR[0])
-    for coefficient in _EXP_TAYLOR[1:]:
-        p = p * r + coefficient
+    p = _polynomial(_EXP_TAYLOR, r)
     bits = p.view(np.uint32) + (shifted.view(np.uint32) << np.uint32(23))
     result: Floats = bits.view(np.float32)
     return result
@@ -113,6 +170,31 @@ def sigmoid(x: Floats) -> Floats:
 def silu(x: Floats) -> Floats:
     """x / (1 + e^-x)."""
     return x / (_ONE + exponential(-x))
+
+
+def elu(x: Floats, slope: float) -> Floats:
+    """x where it is positive, otherwise (e^x - 1) · slope."""
+    return np.where(x > 0, x, (exponential(x) - _ONE) * np.float32(slope))
+
+
+def erf(x: Floats) -> Floats:
+    """The error function: Taylor's series below 1, and Abramowitz & Stegun 7.1.26 above."""
+    magnitude = np.abs(x)
+    near_zero = np.minimum(magnitude, _ONE)
+    series = _polynomial(_ERF_TAYLOR, near_zero * near_zero) * near_zero
+    far = np.maximum(magnitude, _ONE)
+    far = np.minimum(far, np.float32(4))
+    t = _ONE / (_ONE + np.float32(0.3275911) * far)
+    large = _ONE - _polynomial(_ERFC_OF_T, t) * t * exponential(-(far * far))
+    return np.copysign(np.where(magnitude < 1, series, large), x)
+
+
+def _polynomial(coefficients: Floats, x: Floats) -> Floats:
+    """Horner's scheme; the first coefficient is that of the highest power."""
+    p = np.full_like(x, coefficients[0])
+    for coefficient in coefficients[1:]:
+        p = p * x + coefficient
+    return p
 
 
 def tanh(x: Floats) -> Floats:
@@ -149,4 +231,6 @@ ACTIVATIONS: dict[str, Callable[..., Floats]] = {
     "tanh": tanh,
     "sigmoid": sigmoid,
     "silu": silu,
+    "elu": elu,
+    "erf": erf,
 }

@@ -15,8 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from export.c_source.write import read_networks, write_c
+from export.errors import ExportError
 from runtime import Sampler
 from runtime.bundle import Bundle
+from runtime.c_library import Library, find_compiler
+from runtime.golden import read_golden
+from runtime.manifest import C_HEADER_NAME, C_SOURCE_NAME
 from runtime.verify import verify_bundle
 from tests.hosts.helpers import NODE_EXAMPLE, ROOT, missing, run
 
@@ -48,6 +53,23 @@ def test_a_recipe_ends_in_a_bundle_that_verifies(recipe_bundle: Path) -> None:
     report = verify_bundle(recipe_bundle)
     assert report.passed, [check for check in report.checks if not check.passed]
     assert Sampler(recipe_bundle).sample(3, seed=1).std() > 0
+
+
+def test_a_recipe_is_written_as_c_or_refused_by_an_operator(recipe_bundle: Path) -> None:
+    bundle = Bundle.open(recipe_bundle)
+    encoder = bundle.read("encoder.onnx") if "encoder" in bundle.manifest.graphs else None
+    if "diffusers" in str(recipe_bundle):
+        with pytest.raises(ExportError, match=r"operator Transpose \(\w+\), and C source has no such layer"):
+            read_networks(bundle.read("decoder.onnx"), encoder)
+        return
+    compiler = find_compiler()
+    if compiler is None:
+        missing("cc is not installed")
+    sources = write_c(read_networks(bundle.read("decoder.onnx"), encoder), bundle.manifest.metadata)
+    library = Library({C_HEADER_NAME: sources.header.encode(), C_SOURCE_NAME: sources.source.encode()}, compiler)
+    golden = read_golden(bundle)
+    images = library.decode(golden["latents"], bundle.manifest.metadata.image_shape)
+    np.testing.assert_allclose(images, golden["decoder_image"], rtol=0, atol=2e-6)
 
 
 def test_the_branch_of_diffusers_on_its_batch_is_recorded(recipe_bundle: Path) -> None:

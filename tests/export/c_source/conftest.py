@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from export.c_source.compact import compact
 from export.c_source.emit import Sources
@@ -26,7 +27,12 @@ CONFIGS = {
     "deep colour mlp": ModelConfig((3, 5, 7), (70, 17), 6, batch_norm=True, activation="tanh"),
     "colour conv": ModelConfig((3, 13, 10), (5, 18), 4, network="conv", batch_norm=True),
     "tanh conv": ModelConfig((1, 9, 9), (35,), 21, network="conv", activation="tanh"),
+    "photo": ModelConfig((3, 13, 10), (6, 18), 5, network="conv4x4", activation="silu"),
+    "resized": ModelConfig((3, 9, 10), (5, 7), 4, network="resize-conv", batch_norm=True, activation="silu"),
 }
+FOREIGN = "foreign layers"
+"""A model with layers that no model of this project has: its activations are replaced by normalised ones."""
+FOREIGN_CONFIG = ModelConfig((3, 9, 10), (6, 12), 4, network="resize-conv", activation="silu")
 
 
 @dataclass(frozen=True)
@@ -51,9 +57,11 @@ class Written:
 
 @cache
 def write(name: str, storage: Storage = "float32") -> Written:
-    """The C source of a model of CONFIGS, its networks with weights in that storage."""
-    config = CONFIGS[name]
+    """The C source of a model of CONFIGS or of FOREIGN, its networks with weights in that storage."""
+    config = CONFIGS.get(name, FOREIGN_CONFIG)
     model = random_model(config)
+    if name == FOREIGN:
+        replace_activations(model)
     metadata = Metadata("0" * 16, NOISE_VERSION, config.latent_dim, config.image_shape, {"architecture": name})
     decoder, encoder = (onnx_bytes(to_onnx(spec, metadata)) for spec in graphs_of(model)[:2])
     networks = read_networks(decoder, encoder)
@@ -78,6 +86,24 @@ def random_model(config: ModelConfig) -> VAE:
                     torch.randn(tensor.shape, generator=random) * scale + (tensor.ndim == 1 and "2.weight" in name)
                 )
     return model
+
+
+def replace_activations(model: nn.Module) -> None:
+    """Each SiLU becomes a group normalisation with GELU and ELU in turn."""
+    torch.manual_seed(2)
+    count = 0
+    for parent in list(model.modules()):
+        channels = 0
+        for name, layer in list(parent.named_children()):
+            channels = getattr(layer, "out_channels", channels)
+            if isinstance(layer, nn.SiLU) and channels:
+                norm = nn.GroupNorm(3, channels)
+                nn.init.uniform_(norm.weight, 0.5, 2)
+                nn.init.normal_(norm.bias)
+                count += 1
+                setattr(parent, name, nn.Sequential(norm, nn.GELU() if count % 2 else nn.ELU()))
+    assert count >= 2
+    model.eval()
 
 
 @pytest.fixture(scope="session")

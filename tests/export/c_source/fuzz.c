@@ -87,7 +87,7 @@ int main(void) {
         PROMISE(vae_sample(0, beyond, -1, 1, pixels) == VAE_ERROR_RANGE);
         PROMISE(vae_sample_batch(0, &beyond, 1, -1, 1, pixels) == VAE_ERROR_RANGE);
         PROMISE(vae_latents(0, beyond, -1, 1, z) == VAE_ERROR_RANGE);
-        PROMISE(vae_sample(0, 0, 0, 1, pixels) == VAE_ERROR_LABEL && vae_sample(0, 0, -2, 1, pixels) == VAE_ERROR_LABEL);
+        PROMISE(vae_sample(0, 0, VAE_CLASSES, 1, pixels) == VAE_ERROR_LABEL && vae_sample(0, 0, -2, 1, pixels) == VAE_ERROR_LABEL);
         PROMISE(vae_sample(0, 0, -1, nan, pixels) == VAE_ERROR_VALUE);
         PROMISE(vae_sample(0, 0, -1, infinity, pixels) == VAE_ERROR_VALUE);
         PROMISE(vae_sample(0, 0, -1, -1, pixels) == VAE_ERROR_VALUE);

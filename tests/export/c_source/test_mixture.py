@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from export.c_source.self_test import pixels_of
+from export.c_source.simulate import simulate
 from export.c_source.write import write_c
 from runtime.c_library import Library, find_compiler
 from runtime.errors import EngineError
@@ -21,6 +23,7 @@ from runtime.prior import Prior
 from tests.export.c_source.conftest import Written
 from tests.hosts.helpers import missing
 
+HERE = Path(__file__).parent
 LATENT_DIM = 4
 CLASSES = ("flat", "tall")
 
@@ -43,7 +46,7 @@ def latents(prior: Prior, seed: int, indices: npt.NDArray[Any], label: int, temp
         slot = word >> 29  # 32 - log2 8
         own = word % 65536 < prior.thresholds[label + 1, slot]
         k = slot if own else prior.aliases[label + 1, slot]
-        noise = standard_normal(seed, [index], LATENT_DIM)[0]
+        noise = standard_normal(seed, [index], prior.shift.shape[1])[0]
         rows.append((noise * np.float32(temperature) + prior.shift[k]) * prior.scale[k])
     return np.stack(rows)
 
@@ -69,6 +72,33 @@ def test_latents_of_every_label_are_those_of_the_contract(
     for label in (-2, len(classes)):
         with pytest.raises(EngineError, match="unknown label"):
             library.latents(7, indices, LATENT_DIM, label)
+
+
+@pytest.mark.parametrize("name", ["colour conv", "photo", "resized"])
+def test_pixels_of_a_label_are_the_networks_and_arguments_at_random_harm_nothing(
+    name: str, written: Callable[[str], Written], tmp_path: Path
+) -> None:
+    model = written(name)
+    random = np.random.default_rng(1)
+    means, deviations = random.uniform(0.1, 2, (2, 5, model.metadata.latent_dim))
+    prior = Prior.of_mixture(np.ones(5), means, deviations, [0, 0, 0, 1, 1], CLASSES)
+    sources = write_c((model.decoder, model.encoder), model.metadata, prior)
+    compiler = find_compiler()
+    if compiler is None:
+        missing("cc is not installed")
+    files = {"generator.h": sources.header.encode(), "generator.c": sources.source.encode()}
+    channels, height, width = model.metadata.image_shape
+    library = Library(files, compiler)
+    for label in (-1, 0, 1):
+        (images,) = simulate(model.decoder, latents(prior, 3, np.arange(20), label, 1.0))
+        found = library.sample(3, np.arange(20), (height, width, channels), label)
+        assert found.tobytes() == pixels_of(images).tobytes()
+    for file, content in files.items():
+        (tmp_path / file).write_bytes(content)
+    flags = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-I", tmp_path]
+    program = [HERE / "fuzz.c", tmp_path / "generator.c", "-o", tmp_path / "fuzz"]
+    subprocess.run([*compiler, *map(str, (*flags, *program))], check=True)
+    assert subprocess.run([tmp_path / "fuzz"]).returncode == 0
 
 
 def test_no_name_of_a_class_leaves_its_comment(written: Callable[[str], Written], tmp_path: Path) -> None:

@@ -14,21 +14,21 @@ from export.c_source.fold import fold
 from export.c_source.network import Network, Reorder, Scale
 from export.c_source.read_onnx import read_network
 from export.c_source.self_test import expected_values
-from export.c_source.simulate import exponential, sigmoid, silu, simulate, tanh
+from export.c_source.simulate import erf, exponential, inverse_root, sigmoid, silu, simulate, tanh
 from export.errors import ExportError
 from export.formats.to_onnx import onnx_bytes, to_onnx
 from export.specs import GraphSpec
 from runtime.c_library import Library, find_compiler
 from runtime.manifest import Metadata, Port
 from runtime.noise import NOISE_VERSION, standard_normal
-from tests.export.c_source.conftest import CONFIGS, Written
+from tests.export.c_source.conftest import CONFIGS, FOREIGN, Written
 from tests.hosts.helpers import missing
 
 LATENT_DIM, SHAPE = 8, (2, 6, 4)
 METADATA = Metadata("0" * 16, NOISE_VERSION, LATENT_DIM, SHAPE, {"architecture": "foreign"})
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", [*CONFIGS, FOREIGN])
 def test_numbers_are_those_of_the_model(name: str, written: Callable[[str], Written]) -> None:
     found = written(name)
     channels, height, width = found.metadata.image_shape
@@ -103,6 +103,46 @@ class Divided(nn.Module):
         return torch.sigmoid(left + torch.tanh(right)) * 0.9
 
 
+class Normalized(nn.Module):
+    """What decoders of others are mostly made of: normalised groups, SiLU, convolutions after the nearest pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Linear(LATENT_DIM, 36, bias=False), nn.BatchNorm1d(36)
+        self.groups, self.convolution = nn.GroupNorm(3, 6), nn.Conv2d(6, 6, 3, padding=1)
+        self.one_group, self.every_channel = nn.GroupNorm(1, 6), nn.InstanceNorm2d(6, affine=True)
+        self.last = nn.Conv2d(6, SHAPE[0], 3, padding=1, padding_mode="replicate")
+        with torch.no_grad():
+            for norm in (self.norm, self.groups, self.one_group, self.every_channel):
+                norm.weight.uniform_(0.5, 2)
+                norm.bias.normal_()
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = nn.functional.gelu(self.norm(self.first(z))).unflatten(1, (6, 3, 2))
+        x = nn.functional.interpolate(nn.functional.silu(self.groups(x)), scale_factor=2)
+        x = x + self.convolution(nn.functional.elu(self.one_group(x), 0.7))
+        x = nn.functional.interpolate(self.every_channel(x), size=(9, 5))
+        return torch.sigmoid(self.last(x))
+
+
+class Moved(nn.Module):
+    """Layer normalisation, sub-pixel convolution, reflected and wrapped edges, a gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Linear(LATENT_DIM, 24), nn.LayerNorm(24)
+        self.convolution = nn.Conv2d(2, 8, 3, padding=1, padding_mode="reflect")
+        self.last = nn.Conv2d(2, 4, 3, padding=1, padding_mode="circular")
+        with torch.no_grad():
+            self.norm.weight.uniform_(0.5, 2)
+            self.norm.bias.normal_()
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.norm(self.first(z))[:, :, None, None].reshape(-1, 2, 4, 3)
+        value, gate = self.last(nn.functional.pixel_shuffle(self.convolution(x), 2)).chunk(2, 1)
+        return torch.sigmoid(value * torch.tanh(gate))
+
+
 def foreign(module: nn.Module) -> bytes:
     with torch.no_grad():
         image = module.eval()(torch.zeros(2, LATENT_DIM))
@@ -114,7 +154,7 @@ def foreign(module: nn.Module) -> bytes:
     )
 
 
-@pytest.mark.parametrize("kind", [SpatialLatents, Rows, Divided])
+@pytest.mark.parametrize("kind", [SpatialLatents, Rows, Divided, Normalized, Moved])
 def test_a_foreign_module_is_the_same_in_numpy_and_in_c(kind: type[nn.Module]) -> None:
     torch.manual_seed(3)
     module = kind()
@@ -153,18 +193,9 @@ class Alone(nn.Module):
         return image
 
 
-class GroupNormalised(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.GroupNorm(2, 2)
-
+class Difference(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
-        return nn.functional.silu(self.layer(z.reshape(-1, 2, 2, 2)))
-
-
-class Product(nn.Module):
-    def forward(self, z: Tensor) -> Tensor:
-        return (z * torch.tanh(z)).reshape(-1, 2, 2, 2)
+        return (z - torch.tanh(z)).reshape(-1, 2, 2, 2)
 
 
 @pytest.mark.parametrize(
@@ -179,8 +210,16 @@ class Product(nn.Module):
             Alone(nn.ConvTranspose2d(2, 4, 2, groups=2)),
             r"operator ConvTranspose \(\w+\), and C source knows two dimensions, one group",
         ),
-        (GroupNormalised(), r"operator InstanceNormalization \(\w+\), and C source has no such layer"),
-        (Product(), r"operator Mul \(\w+\), and C source combines two tensors by addition only"),
+        (
+            Alone(nn.Upsample(scale_factor=2, mode="bilinear")),
+            r"Resize \(\w+\), and C source repeats the nearest pixel",
+        ),
+        (Alone(nn.ZeroPad2d(1)), r"Pad \(\w+\), and C source repeats pixels beyond the edge only; zeros belong"),
+        (
+            Alone(nn.LayerNorm(2)),
+            r"LayerNormalization \(\w+\), and C source normalises vectors, and channels of images",
+        ),
+        (Difference(), r"operator Sub \(\w+\), and C source combines two tensors by addition and multiplication only"),
     ],
 )
 def test_what_has_no_c_source_is_refused_by_name(module: nn.Module, reason: str) -> None:
@@ -196,14 +235,21 @@ def test_functions_are_within_a_few_units_in_the_last_place() -> None:
         (tanh, np.tanh(wide)),
         (sigmoid, 1 / (1 + np.exp(-wide))),
         (silu, wide / (1 + np.exp(-wide))),
+        (erf, torch.erf(torch.from_numpy(wide)).numpy()),
     ):
         error = np.abs(function(x) - exact) / np.maximum(np.abs(exact), np.finfo(np.float32).tiny)
         assert error.max() < 4e-7, function.__name__
 
 
+def test_the_inverse_root_is_within_two_units_in_the_last_place_and_not_fooled_by_size() -> None:
+    x = np.geomspace(1e-12, 1e12, 100_001).astype(np.float32)
+    np.testing.assert_allclose(inverse_root(x), 1 / np.sqrt(x.astype(np.float64)), rtol=2.4e-7)
+
+
 def test_functions_at_the_ends_are_finite() -> None:
     ends = np.array([-np.inf, -3e38, -1e4, 1e4, 3e38, np.inf], np.float32)
     np.testing.assert_array_equal(tanh(ends), [-1, -1, -1, 1, 1, 1])
+    np.testing.assert_array_equal(erf(ends), [-1, -1, -1, 1, 1, 1])
     assert (sigmoid(ends)[:3] < 1e-37).all()
     assert (sigmoid(ends)[3:] == 1).all()
 

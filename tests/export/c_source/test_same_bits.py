@@ -15,7 +15,7 @@ import pytest
 from export.c_source.self_test import floats_of, pixels_of
 from export.c_source.simulate import simulate
 from runtime.noise import standard_normal
-from tests.export.c_source.conftest import CONFIGS, Written
+from tests.export.c_source.conftest import CONFIGS, FOREIGN, Written
 from tests.hosts.helpers import missing
 
 HERE = Path(__file__).parent
@@ -59,7 +59,7 @@ WASM = [(), ("-msimd128",)]
 
 # Every model, and two of them with smaller weights: odd sizes, several channels, both kinds of layer.
 MODELS = [
-    *((name, "float32") for name in CONFIGS),
+    *((name, "float32") for name in (*CONFIGS, FOREIGN)),
     *((name, storage) for name in ("deep colour mlp", "colour conv") for storage in ("int8", "fp16")),
 ]
 

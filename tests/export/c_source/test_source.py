@@ -13,7 +13,7 @@ import pytest
 
 from runtime.c_library import Library, find_compiler
 from runtime.errors import EngineError
-from tests.export.c_source.conftest import CONFIGS, Written
+from tests.export.c_source.conftest import CONFIGS, FOREIGN, Written
 from tests.hosts.helpers import missing
 
 HERE = Path(__file__).parent
@@ -27,7 +27,7 @@ def compile_with(compiler: str, *arguments: object) -> subprocess.CompletedProce
 
 
 @pytest.mark.parametrize("compiler", COMPILERS)
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", [*CONFIGS, FOREIGN])
 def test_random_and_wrong_arguments_end_in_a_code_and_never_out_of_bounds(
     compiler: str, name: str, written: Callable[[str], Written], tmp_path: Path
 ) -> None:
@@ -42,7 +42,7 @@ def test_random_and_wrong_arguments_end_in_a_code_and_never_out_of_bounds(
     assert done.returncode == 0, f"fuzz.c, line {done.returncode}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", [*CONFIGS, FOREIGN])
 def test_no_more_stack_than_the_header_says(name: str, written: Callable[[str], Written], tmp_path: Path) -> None:
     written(name).save(tmp_path)
     program = tmp_path / "stack"
