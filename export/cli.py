@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -194,27 +195,51 @@ def export(
         pruned = prune(source)
         source = pruned.source
         click.echo(f"pruned  {pruned.summary()}")
-    measurements = export_bundle(
-        source,
-        output,
-        formats=chosen,
-        opset=opset,
-        force=force,
-        strict_engines=strict_engines,
-        variants=_variants(chosen, int8, fp16_weights),
-        private_key=private_key,
-        report=lambda step: click.echo(f"{time.monotonic() - started:5.1f} s {step}", err=True),
-    )
-    click.echo("parity  largest error w.r.t. the model in float64")
-    for line in as_text(table(measurements)):
-        click.echo(line)
-    click.echo(f"wrote   {output}/ in {time.monotonic() - started:.1f} s")
-    for path in sorted(output.iterdir()):
-        click.echo(f"        {path.name:23} {path.stat().st_size:11,} bytes")
-    if site is not None:
-        write_site(output, site)
-        size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
-        click.echo(f"site    {site}/ {size:11,} bytes; serve it with any web host, at any path")
+    with _telling_what_was_published(output, *([] if site is None else [site])):
+        measurements = export_bundle(
+            source,
+            output,
+            formats=chosen,
+            opset=opset,
+            force=force,
+            strict_engines=strict_engines,
+            variants=_variants(chosen, int8, fp16_weights),
+            private_key=private_key,
+            report=lambda step: click.echo(f"{time.monotonic() - started:5.1f} s {step}", err=True),
+        )
+        click.echo("parity  largest error w.r.t. the model in float64")
+        for line in as_text(table(measurements)):
+            click.echo(line)
+        click.echo(f"wrote   {output}/ in {time.monotonic() - started:.1f} s")
+        for path in sorted(output.iterdir()):
+            click.echo(f"        {path.name:23} {path.stat().st_size:11,} bytes")
+        if site is not None:
+            write_site(output, site)
+            size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
+            click.echo(f"site    {site}/ {size:11,} bytes; serve it with any web host, at any path")
+
+
+@contextmanager
+def _telling_what_was_published(*folders: Path) -> Iterator[None]:
+    """Where the command is stopped after one of `folders` was replaced, say which: the others are as they were."""
+    before = [_identity(folder) for folder in folders]
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        changed = {folder: _identity(folder) != old for folder, old in zip(folders, before, strict=True)}
+        if not any(changed.values()):
+            raise
+        said = [f"{folder}/ {'is published' if new else 'is as it was'}" for folder, new in changed.items()]
+        raise click.ClickException(f"stopped; {', '.join(said)}") from error
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """What tells this folder from another that takes its place."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _check_site(site: Path, output: Path, formats: tuple[str, ...]) -> None:

@@ -8,6 +8,7 @@ beside it is in the OpenSSF Model Signing format (a Sigstore bundle) and is made
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ def load_signer(private_key: Path) -> Any:
         return signing.Config().use_elliptic_key_signer(private_key=private_key)
     except Exception as error:  # cryptography raises TypeError, ValueError and classes of its own
         raise InputError(
-            f"{private_key}: is not an unencrypted private key on the curve P-256, P-384 or P-521 in PEM ({error})"
+            f"{private_key}: is not an unencrypted private key on the curve P-256, P-384 or P-521 in PEM "
+            f"({_why_no_key(error)})"
         ) from error
 
 
@@ -45,12 +47,16 @@ def verify_signature(folder: Path, manifest: bytes, public_key: str | Path) -> N
     """
     from model_signing import verifying
 
+    if not isinstance(public_key, str | os.PathLike):
+        raise InputError(f"public_key should be the path of a PEM file, but is a {type(public_key).__name__}")
     key, path = Path(public_key), folder / SIGNATURE_NAME
     _read(key, InputError)
     try:
         verifier = verifying.Config().use_elliptic_key_verifier(public_key=key)
     except Exception as error:  # as above
-        raise InputError(f"{key}: is not a public key on the curve P-256, P-384 or P-521 in PEM ({error})") from error
+        raise InputError(
+            f"{key}: is not a public key on the curve P-256, P-384 or P-521 in PEM ({_why_no_key(error)})"
+        ) from error
     signature = _read(path, BundleError)
     with tempfile.TemporaryDirectory() as scratch:
         # Copies of what was read: the files in the bundle could be others by the time that the library reads them.
@@ -66,9 +72,16 @@ def verify_signature(folder: Path, manifest: bytes, public_key: str | Path) -> N
             ) from error
 
 
+def _why_no_key(error: Exception) -> str:
+    """model-signing asks each key for its curve, and only those on an elliptic curve have one."""
+    return "it is of another kind" if isinstance(error, AttributeError) else " ".join(str(error).split())
+
+
 def _read(path: Path, kind: type[InputError] | type[BundleError]) -> bytes:
     try:
         return read_small(path, _MOST_BYTES)
     except OSError as error:
         hint = "; the bundle is not signed" if kind is BundleError and isinstance(error, FileNotFoundError) else ""
         raise kind(f"{path}: {error.strerror or error}{hint}") from error
+    except ValueError as error:  # a name with a null byte
+        raise kind(f"{str(path)!r}: {error}") from error

@@ -67,7 +67,7 @@ def publishing(output: Path, *, force: bool, kind: Kind = BUNDLE) -> Iterator[Pa
     """
     made: list[Path] = []  # parents that were missing, to be removed again where nothing is published
     try:
-        place = follow(output)
+        place = _place(output, kind)
         _make_parents(place, made)
         with owning(output, lock_beside(place)):
             _clear(place, kind)
@@ -78,7 +78,7 @@ def publishing(output: Path, *, force: bool, kind: Kind = BUNDLE) -> Iterator[Pa
                 yield draft
                 _publish(place, draft, kind)
             finally:
-                _clear(place, kind)
+                _clear_in_any_case(place, kind)
     except (OSError, OutputError) as error:
         if isinstance(error, OutputError) and error.__cause__ is None:
             raise ExportError(str(error)) from error
@@ -99,12 +99,19 @@ def _make_parents(place: Path, made: list[Path]) -> None:
 
 def check_place(output: Path, *, kind: Kind = BUNDLE) -> None:
     """Raise ExportError, as `publishing` would, where `output` is or holds something that is not ours."""
-    _check(output, follow(output), kind, force=False)
+    _check(output, _place(output, kind), kind, force=False)
+
+
+def _place(output: Path, kind: Kind) -> Path:
+    place = follow(output)
+    if not place.name:
+        raise ExportError(f"{output}: is the root of the file system; choose another {kind.option}")
+    return place
 
 
 def _check(output: Path, place: Path, kind: Kind, *, force: bool) -> None:
-    if not place.name:
-        raise ExportError(f"{output}: is the root of the file system; choose another {kind.option}")
+    if place.is_symlink():  # though links have been followed
+        raise ExportError(f"cannot write {output}: the link leads in a circle; choose another {kind.option}")
     if place.exists() and not place.is_dir():
         raise ExportError(f"{output}: is a file, but {kind.noun} is a folder; choose another {kind.option}")
     foreign = _foreign(place, kind)
@@ -150,6 +157,15 @@ def _clear(place: Path, kind: Kind) -> None:
     for folder in (*old, *_leftovers(place, _SWAP)):
         with suppress(OSError):  # the place itself is as it should be, and the next export tries again
             _discard(folder, place, kind)
+
+
+def _clear_in_any_case(place: Path, kind: Kind) -> None:
+    """As `_clear`, also where the user stops the command meanwhile, which ends after that."""
+    try:
+        _clear(place, kind)
+    except KeyboardInterrupt:
+        _clear(place, kind)
+        raise
 
 
 def _leftovers(place: Path, role: str) -> list[Path]:

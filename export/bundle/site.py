@@ -14,6 +14,7 @@ from runtime.signature import SIGNATURE_NAME
 from runtime.web import find_site
 
 _RECORD = "explorer.json"
+_MAKER = "vae-export --site"
 _BUNDLE = "bundle"  # where the page looks for it
 
 
@@ -35,7 +36,7 @@ def write_site(bundle: Path, output: Path, *, page: Path | None = None) -> None:
         for name in beside:
             shutil.copyfile(bundle / name, folder / _BUNDLE / name)
         files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-        record = {"made_by": "vae-export --site", "files": files}
+        record = {"made_by": _MAKER, "files": files}
         (folder / _RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
@@ -48,8 +49,11 @@ def check_site(output: Path) -> None:
 def _site_files(folder: Path) -> set[str]:
     """Files that the record lists, and folders in which there is nothing else: what a user put there is not ours."""
     try:
-        listed = set(json.loads(read_text(folder / _RECORD))["files"])
-    except (OSError, ValueError, TypeError, KeyError):
+        record = json.loads(read_text(folder / _RECORD))
+        if record["made_by"] != _MAKER:  # a file of somebody else, which happens to have this name
+            return set()
+        listed = set(record["files"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return set()
 
     def is_ours(path: Path) -> bool:

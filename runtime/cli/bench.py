@@ -11,6 +11,7 @@ import click
 
 from runtime.cli.command import (
     Command,
+    NumberRange,
     bundle_argument,
     json_option,
     precision_option,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 @provider_option
 @click.option(
     "--seconds",
-    type=click.FloatRange(0.01, 60),
+    type=NumberRange(0.01, 60),
     default=0.5,
     show_default=True,
     help="Seconds spent on each measurement.",

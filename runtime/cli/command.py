@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import traceback
 from pathlib import Path
 from typing import Any, ClassVar
@@ -129,10 +130,20 @@ def _version_option() -> click.Parameter:
     return command.params[0]
 
 
+class NumberRange(click.FloatRange):
+    """A number between bounds. click's own range takes NaN, which is neither below nor above any bound."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{number} is no number.", param, ctx)
+        return number
+
+
 bundle_argument = click.argument("bundle", type=click.Path(path_type=Path), default=DEFAULT_BUNDLE)
 temperature_option = click.option(
     "--temperature",
-    type=click.FloatRange(0, 100),
+    type=NumberRange(0, 100),
     default=1.0,
     show_default=True,
     help="Factor on the noise: below 1 gives more typical images, above 1 more unusual ones.",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runtime.cli.command import DEFAULT_BUNDLE, Command, precision_option, scale_option, threads_option
+from runtime.cli.command import DEFAULT_BUNDLE, Command, NumberRange, precision_option, scale_option, threads_option
 from runtime.errors import InputError
 from runtime.text import printable
 
@@ -72,7 +72,7 @@ _path = click.Path(path_type=Path)
 )
 @click.option(
     "--spread",
-    type=click.FloatRange(0, 100),
+    type=NumberRange(0, 100),
     default=1.0,
     show_default=True,
     help="With --variations: factor on the standard deviation of the encoder's distribution.",

@@ -48,7 +48,7 @@ def verify(
     from runtime.machine.description import cpu, versions
     from runtime.verify import verify_bundle
 
-    command = None if compiler is None else shlex.split(compiler)
+    command = None if compiler is None else _words(compiler)
     if command is not None and (not command or shutil.which(command[0]) is None):
         raise click.BadParameter(f"{compiler!r} is no program here.", param_hint="--compiler")
     report = verify_bundle(bundle, public_key=public_key, compiler=command, providers=providers or None)
@@ -70,3 +70,11 @@ def verify(
             click.echo(f"{'ok' if check.passed else 'FAILED':7}  {check.name:32} {check.detail}")
     if failed:
         raise click.ClickException(f"{bundle}: {', '.join(check.name for check in failed)} failed")
+
+
+def _words(command: str) -> list[str]:
+    """Its words, as a shell divides them."""
+    try:
+        return shlex.split(command)
+    except ValueError as error:  # a quotation without an end
+        raise click.BadParameter(f"{command!r}: {error}.", param_hint="--compiler") from None

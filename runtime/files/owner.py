@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from runtime.errors import OutputError
+from runtime.files.regular import follow
 
 _PART = re.compile(r"\.(\d+)-(\d+)\.lock")
 _PATIENCE_S = 5.0  # for locks that are held for a moment only
@@ -25,8 +26,14 @@ _UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
 def lock_beside(path: Path) -> Path:
-    """The lock of an output that is moved into place, or replaced, as a whole: `.NAME.lock` beside it."""
-    return path.with_name(f".{path.name}.lock")
+    """The lock of an output that is moved into place, or replaced, as a whole: `.NAME.lock` beside it.
+
+    Raises OutputError for the root of the file system, beside which there is nothing.
+    """
+    place = path if path.name else follow(path)  # "." has no name of its own
+    if not place.name:
+        raise OutputError(f"{path}: is the root of the file system; choose another place")
+    return place.with_name(f".{place.name}.lock")
 
 
 def lock_inside(folder: Path) -> Path:

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from runtime.cli import reconstruct, sample, verify
+from runtime.cli import bench, reconstruct, sample, verify
 from runtime.cli.command import Command
 from runtime.errors import BundleError
 from runtime.text import printable
@@ -143,6 +143,16 @@ def test_a_temperature_or_shard_of_nonsense_is_bad_usage(bundle: Path) -> None:
     for option in (["--temperature", "1e300"], ["--num", "9" * 5000], ["--seed", "1e3"]):
         result = CliRunner().invoke(sample, [str(bundle), *option])
         assert (result.exit_code, "Traceback" in result.output) == (2, False), result.output
+
+
+def test_what_is_no_number_or_no_command_is_bad_usage(bundle: Path) -> None:
+    for command, *option in (
+        (sample, "--temperature", "nan"),
+        (bench, "--seconds", "nan"),
+        (verify, "--compiler", '"'),
+    ):
+        result = CliRunner().invoke(command, [str(bundle), *option])
+        assert (result.exit_code, option[0] in result.output) == (2, True), result.output
 
 
 def test_no_command_leaves_the_users_signals_changed(bundle: Path, tmp_path: Path) -> None:

@@ -116,3 +116,13 @@ def test_a_link_or_a_folder_in_place_of_a_lock_is_refused_and_its_target_untouch
     with pytest.raises(OutputError, match="cannot write"), owning(tmp_path / "bundle", lock):
         pass
     assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_the_folder_that_one_is_in_has_a_lock_beside_it_and_the_root_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert lock_beside(Path()) == tmp_path.resolve() / ".here.lock"
+    with pytest.raises(OutputError, match="is the root of the file system"):
+        lock_beside(Path("/"))

@@ -62,6 +62,16 @@ def test_a_provider_that_does_not_start_is_an_error(bundle: Path, monkeypatch: p
             Sampler(bundle, providers=providers)
 
 
+def test_onnxruntime_prints_nothing_of_a_strangers_graph_itself(
+    bundle: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if "AzureExecutionProvider" not in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has no provider that runs no node")
+    with pytest.raises(EngineError, match="does not run on azure alone"):
+        Sampler(bundle, providers=["azure"])
+    assert capfd.readouterr() == ("", "")
+
+
 def test_ray_takes_no_provider(bundle: Path, tmp_path: Path) -> None:
     arguments = [str(bundle), "--engine", "ray", "--provider", "cpu", "--output", str(tmp_path / "images")]
     result = CliRunner().invoke(sample, arguments)

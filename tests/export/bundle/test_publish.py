@@ -125,6 +125,25 @@ def test_a_failure_before_or_in_the_middle_of_the_change_leaves_the_old_bundle(
 def test_the_root_of_the_file_system_is_no_place() -> None:
     with pytest.raises(ExportError, match="is the root of the file system"):
         check_place(Path("/"))
+    with pytest.raises(ExportError, match="is the root of the file system"):
+        fill(Path("/"))
+
+
+def test_who_stops_while_the_old_bundle_is_cleared_away_leaves_nothing_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "bundle")
+    discard, stops = publish._discard, [KeyboardInterrupt()]
+
+    def stopped_once(*arguments: Any) -> None:
+        if stops:
+            raise stops.pop()
+        discard(*arguments)
+
+    monkeypatch.setattr(publish, "_discard", stopped_once)
+    with pytest.raises(KeyboardInterrupt):
+        fill(tmp_path / "bundle")
+    assert names(tmp_path) == ["bundle"]
 
 
 def test_a_link_that_leads_to_itself_is_no_place(tmp_path: Path) -> None:
@@ -132,6 +151,8 @@ def test_a_link_that_leads_to_itself_is_no_place(tmp_path: Path) -> None:
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(ExportError, match="cannot write"):
         fill(tmp_path / "a", force=True)
+    with pytest.raises(ExportError, match="cannot write"):
+        check_place(tmp_path / "a")
     assert names(tmp_path) == ["a", "b"]
 
 

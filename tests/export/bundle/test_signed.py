@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -184,6 +185,18 @@ def test_what_is_no_key_is_refused(signed: Path, tmp_path: Path, content: bytes 
         (tmp_path / "key").write_bytes(content)
     with pytest.raises(InputError, match="key: "):
         Sampler(signed, public_key=tmp_path / "key")
+
+
+@pytest.mark.parametrize("key", [5, True, b"key.pub", [], "a\0b"])
+def test_a_key_that_is_no_path_is_refused(signed: Path, key: Any) -> None:
+    with pytest.raises(InputError):
+        Sampler(signed, public_key=key)
+
+
+def test_a_key_of_another_kind_is_named_as_such(signed: Path, tmp_path: Path) -> None:
+    key = Keys.make(tmp_path, "rsa", rsa.generate_private_key(65537, 2048)).public
+    with pytest.raises(InputError, match=r"\(it is of another kind\)"):
+        Sampler(signed, public_key=key)
 
 
 def test_a_key_that_cannot_sign_is_refused_before_the_slow_part(tiny_run: Run, keys: Keys, tmp_path: Path) -> None:

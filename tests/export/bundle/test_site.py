@@ -49,12 +49,27 @@ def test_a_folder_with_a_file_of_somebody_else_is_refused(bundle: Path, page: Pa
     assert files(site) == before
 
 
-@pytest.mark.parametrize("record", ["", "[]", '{"files": 3}', '{"files": [["index.html"]]}'])
+@pytest.mark.parametrize(
+    "record",
+    ["", "[]", '{"files": 3}', '{"files": [["index.html"]]}', "[" * 200_000],
+    ids=["empty", "list", "number", "nested", "deep"],
+)
 def test_a_site_whose_record_is_damaged_is_not_ours(bundle: Path, page: Path, tmp_path: Path, record: str) -> None:
     write_site(bundle, tmp_path / "site", page=page)
     (tmp_path / "site" / "explorer.json").write_text(record)
     with pytest.raises(ExportError, match="not part of a site"):
         write_site(bundle, tmp_path / "site", page=page)
+
+
+def test_a_record_of_this_name_that_somebody_else_wrote_gives_up_nothing(
+    bundle: Path, page: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("mine")
+    (tmp_path / "mine" / "explorer.json").write_text('{"made_by": "me", "files": ["thesis.tex"]}')
+    with pytest.raises(ExportError, match="not part of a site"):
+        write_site(bundle, tmp_path / "mine", page=page)
+    assert (tmp_path / "mine" / "thesis.tex").read_text() == "mine"
 
 
 def test_a_file_in_the_way_is_refused(bundle: Path, page: Path, tmp_path: Path) -> None:
@@ -91,6 +106,22 @@ def test_a_site_and_its_bundle_lie_apart(tiny_run: Run, tmp_path: Path, site: st
     arguments = ["--checkpoint", tiny_run.best, "--output", tmp_path / "bundle", "--site", tmp_path / site]
     result = CliRunner().invoke(export, list(map(str, arguments)))
     assert (result.exit_code, "neither inside the other" in result.output) == (2, True)
+
+
+def test_who_stops_the_command_between_bundle_and_site_is_told_which_was_published(
+    tiny_run: Run, page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(bundle: Path, output: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("runtime.web._CHECKOUT_SITE", page)
+    monkeypatch.setattr("export.bundle.site.write_site", stop)
+    places = ["--output", tmp_path / "b", "--site", tmp_path / "s"]
+    result = CliRunner().invoke(export, list(map(str, ["--checkpoint", tiny_run.best, "--format", "onnx", *places])))
+    assert result.exit_code == 1
+    assert f"stopped; {tmp_path / 'b'}/ is published, {tmp_path / 's'}/ is as it was" in result.output
+    assert Bundle.open(tmp_path / "b")
+    assert not (tmp_path / "s").exists()
 
 
 def test_the_command_writes_bundle_and_site(
