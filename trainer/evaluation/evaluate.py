@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from runtime.arguments import check_factor
 from trainer.checkpoint import Checkpoint
 from trainer.data.binarize import binarize
 from trainer.data.dataset import ImageData
@@ -97,9 +98,10 @@ def evaluate_checkpoint(
     k, images_with_k: samples of the NLL, see `importance_nll`. samples: number of images drawn from the prior; None
     means `default_samples`. seed: of all random draws. temperature: factor on the samples' noise. progress: called
     with the name of the current task, the work done since the last call, and the total. Raises DataError if `data` is
-    not the data set of the checkpoint.
+    not the data set of the checkpoint, and InputError for a temperature that is no number from 0 to 1e30.
     """
     check_data(checkpoint, data)
+    check_factor("temperature", temperature)
     model = checkpoint.build_model().to(device)
     settings = checkpoint.settings
     pixels = torch.tensor(data.test_images, device=device)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from runtime.errors import InputError
 from runtime.noise import standard_normal
 from trainer.checkpoint import Checkpoint, load_checkpoint
 from trainer.cli.evaluate import evaluate, is_evaluation
@@ -186,6 +187,12 @@ def test_samples_are_drawn_at_the_temperature_that_was_asked_for(
     assert f"{found.sample_quality.verdict.fid:.2f}" in table
     assert "--temperature" not in as_table(warm)
     assert max(map(len, table.splitlines())) <= 80
+
+
+def test_a_temperature_that_is_no_number_is_refused_before_the_work(tiny_run: Run, blobs: ImageData) -> None:
+    with pytest.raises(InputError, match="temperature should be a finite number from 0"):
+        evaluate_checkpoint(load_checkpoint(tiny_run.best), blobs, k=1, images_with_k=2, samples=50, seed=0, device=CPU,
+                            temperature=float("nan"))  # fmt: skip
 
 
 def test_command_evaluates_a_run_and_writes_table_json_and_pictures(
