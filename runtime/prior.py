@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.errors import BundleError, InputError
-from runtime.noise import component_words, standard_normal
+from runtime.noise import component_words, normal_and_component_words, standard_normal
 
 PRIOR_VERSION = 1
 ANY_CLASS = -1
@@ -153,8 +153,8 @@ class Prior:
 
         temperature: scales the noise around the component's mean. Raises InputError for a bad seed or index.
         """
-        z = standard_normal(seed, indices, self.latent_dim)
-        chosen = self.component(seed, indices, labels)
+        z, words = normal_and_component_words(seed, indices, self.latent_dim)
+        chosen = self.choose(words, labels)
         if temperature != 1:
             np.multiply(z, np.float32(temperature), out=z)
         np.add(z, self.shift.take(chosen, axis=0), out=z)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from runtime.errors import BundleError, InputError
-from runtime.noise import component_words, standard_normal
+from runtime.noise import component_words, normal_and_component_words, standard_normal
 from runtime.prior import ANY_CLASS, FULL, Prior, alias_table
 from tests.fuzzing import contained
 from tests.runtime.test_noise import philox_by_definition
@@ -234,3 +234,12 @@ def test_weights_that_are_no_weights_are_refused(weights: list[float]) -> None:
 def test_a_class_without_components_is_refused() -> None:
     with pytest.raises(ValueError, match="weights should be finite"):
         Prior.of_mixture([1, 1], np.zeros((2, 1)), np.ones((2, 1)), [0, 0], ("a", "b"))
+
+
+@pytest.mark.parametrize("latent_dim", [1, 20, 32, 50])
+@pytest.mark.parametrize("num", [0, 1, 3, 20_000])  # the last in several pieces
+def test_noise_and_component_words_are_the_same_drawn_at_once(latent_dim: int, num: int) -> None:
+    indices = np.random.default_rng(0).integers(0, 2**63 - 1, num)
+    noise, words = normal_and_component_words(9, indices, latent_dim)
+    assert noise.tobytes() == standard_normal(9, indices, latent_dim).tobytes()
+    assert words.tobytes() == component_words(9, indices).tobytes()
