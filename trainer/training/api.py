@@ -34,7 +34,7 @@ from trainer.training.settle_prior import settle_prior
 from trainer.training.state import fresh_model
 from trainer.training.tensorboard import Events, check_tensorboard
 from trainer.training.trained import TrainedRun
-from trainer.training.warnings import few_steps_warning, same_image_warning
+from trainer.training.warnings import few_steps_warning, same_image_warning, slow_bf16_warning
 
 OnEpoch = Callable[[EpochMetrics, VAE], object]
 """Called after each epoch with its figures and the model, a copy on the CPU in evaluation mode."""
@@ -203,7 +203,11 @@ def _train_run(
     model = fresh_model(settings, data)
     run, checkpoint = team.from_first(open_run)
     say(introduction(settings, data, model, execution, checkpoint, run.folder))
-    for warning in (*data.warnings, few_steps_warning(settings, len(data.train_images))):
+    for warning in (
+        *data.warnings,
+        few_steps_warning(settings, len(data.train_images)),
+        slow_bf16_warning(settings, execution.device),
+    ):
         if warning:
             say(f"{wrapped(f'warning {warning}')}\n")
 

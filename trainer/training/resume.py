@@ -9,6 +9,7 @@ import torch
 from trainer.checkpoint import Checkpoint
 from trainer.errors import CheckpointError, SettingsError
 from trainer.settings import Settings
+from trainer.training.steps.gemm import BLAS, ONEDNN
 
 
 def check_resumable(settings: Settings, data_sha256: str, checkpoint: Checkpoint) -> None:
@@ -37,8 +38,8 @@ def check_resumable(settings: Settings, data_sha256: str, checkpoint: Checkpoint
 def check_optimizer_state(checkpoint: Checkpoint, weights: int) -> None:
     """Raise CheckpointError unless the checkpoint has all that training continues from.
 
-    That is Adam's step count and its two moments for a vector of `weights` numbers and, where the model is an average
-    of weights, the weights in training.
+    That is Adam's step count and its two moments for a vector of `weights` numbers, the library of the products where
+    the run chose one and, where the model is an average of weights, the weights in training.
     """
     expected = {"step": (), "exp_avg": (weights,), "exp_avg_sq": (weights,)}
     state = checkpoint.optimizer_state.get("state")
@@ -51,6 +52,12 @@ def check_optimizer_state(checkpoint: Checkpoint, weights: int) -> None:
         raise CheckpointError(
             f"the checkpoint cannot be resumed: the state of Adam should be {expected} but is {found}; "
             "it can still be exported and evaluated"
+        )
+    products = checkpoint.optimizer_state.get("products")
+    if products not in (None, ONEDNN, BLAS):
+        raise CheckpointError(
+            f"the checkpoint cannot be resumed: its products should be by {ONEDNN} or {BLAS} but are by "
+            f"{products!r:.100}; it can still be exported and evaluated"
         )
     average = checkpoint.optimizer_state.get("average")
     trained = average.get("weights") if isinstance(average, dict) else None

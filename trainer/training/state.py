@@ -91,7 +91,8 @@ class TrainingState:
         average = Average(weights.detach(), settings.average) if settings.average else None
         if average is not None and checkpoint is not None:
             average.restore(checkpoint.optimizer_state["average"])
-        step = choose_step(model, weights, optimizer, settings, team=team, graph=execution.graph)
+        library = None if checkpoint is None else checkpoint.optimizer_state.get("products")
+        step = choose_step(model, weights, optimizer, settings, team=team, graph=execution.graph, library=library)
         return cls(model, weights, optimizer, step, team, average)
 
     @contextmanager
@@ -101,6 +102,9 @@ class TrainingState:
             yield
 
     def optimizer_state(self) -> dict[str, Any]:
-        """Adam's state, and that of the average if there is one: what a checkpoint needs besides the model."""
+        """Adam's state, that of the average if there is one, and the library of the step's products if it chose one:
+        what a checkpoint needs besides the model.
+        """
         average = {} if self.average is None else {"average": self.average.state()}
-        return {**self.optimizer.state_dict(), **average}
+        products = {} if self.step.library is None else {"products": self.step.library}
+        return {**self.optimizer.state_dict(), **average, **products}

@@ -10,6 +10,7 @@ from trainer.data.dataset import ImageData
 from trainer.data.pixels import to_float
 from trainer.model.vae import VAE
 from trainer.settings import Settings
+from trainer.training.steps.product_speed import bf16_slowness
 
 FEWEST_STEPS = 1000
 """With fewer training steps than this, samples and reconstructions are usually blurs."""
@@ -26,6 +27,19 @@ def few_steps_warning(settings: Settings, images: int) -> str | None:
     return (
         f"{settings.epochs} epochs of {images:,} images are only {steps:,} training steps, too few for sharp images; "
         f"try --epochs {math.ceil(FEWEST_STEPS / in_epoch)} or a smaller --batch-size"
+    )
+
+
+def slow_bf16_warning(settings: Settings, device: torch.device) -> str | None:
+    """A warning where products in bf16 take longer than in float32, as on processors without matrix units."""
+    if settings.precision != "bf16" or device.type != "cpu":
+        return None
+    slowness = bf16_slowness()
+    if slowness <= 1:
+        return None
+    return (
+        f"products in bf16 take {slowness:.1f} times as long as in float32 on this processor; "
+        "--precision float32 trains faster"
     )
 
 

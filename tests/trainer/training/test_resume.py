@@ -25,6 +25,8 @@ from trainer.settings import Settings
 from trainer.training.loop import fit
 from trainer.training.resume import check_resumable
 from trainer.training.run_folder import Run
+from trainer.training.state import TrainingState
+from trainer.training.steps.gemm import BLAS, ONEDNN
 
 CPU = torch.device("cpu")
 OPTIONS = ["--hidden", "8", "--latent-dim", "3", "--batch-size", "16", "--threads", "1"]
@@ -231,6 +233,24 @@ def test_fit_refuses_a_checkpoint_without_the_state_of_adam(
     with pytest.raises(CheckpointError, match="the state of Adam should be"):
         run_fit(replace(tiny_settings, epochs=9), blobs, Run(tmp_path / "run"), stripped)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("library", [ONEDNN, BLAS])
+def test_a_resumed_run_keeps_the_library_of_its_products(library: str, tiny_settings: Settings, tiny_run: Run) -> None:
+    checkpoint = load_checkpoint(tiny_run.last)
+    checkpoint = replace(checkpoint, optimizer_state={**checkpoint.optimizer_state, "products": library})
+    resumed = TrainingState.start(checkpoint.build_model(), tiny_settings, checkpoint=checkpoint)
+    assert resumed.step.library == library
+    assert resumed.optimizer_state()["products"] == library
+
+
+def test_unknown_library_of_products_is_refused(
+    tiny_settings: Settings, tiny_run: Run, blobs: ImageData, tmp_path: Path
+) -> None:
+    checkpoint = load_checkpoint(tiny_run.last)
+    odd = replace(checkpoint, optimizer_state={**checkpoint.optimizer_state, "products": ["onednn"]})
+    with pytest.raises(CheckpointError, match="its products should be by onednn or blas"):
+        run_fit(replace(tiny_settings, epochs=9), blobs, Run(tmp_path / "run"), odd)
 
 
 def test_early_stopping_is_the_same_in_parts_as_in_one(

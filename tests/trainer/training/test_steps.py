@@ -19,7 +19,7 @@ from trainer.training.steps.autograd import AutogradGradient, AutogradStep
 from trainer.training.steps.choose import split_step
 from trainer.training.steps.cuda_graph import GraphStep, Record
 from trainer.training.steps.flat import clip_norm_, flatten_parameters
-from trainer.training.steps.gemm import has_bf16, linear, matmul
+from trainer.training.steps.gemm import BLAS, ONEDNN, Products, has_bf16
 from trainer.training.steps.likelihoods import LIKELIHOODS
 from trainer.training.steps.mlp import MlpGradient
 from trainer.training.steps.step import Step
@@ -289,9 +289,12 @@ def test_what_looks_at_the_whole_batch_is_not_split(changes: dict[str, Any]) -> 
     assert isinstance(state.step, AutogradStep)
 
 
+@pytest.mark.parametrize("library", [ONEDNN, BLAS])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_onednn_products_equal_torchs(dtype: torch.dtype) -> None:
-    x, weight, bias = torch.randn(5, 7, dtype=dtype), torch.randn(3, 7, dtype=dtype), torch.randn(3, dtype=dtype)
-    torch.testing.assert_close(linear(x, weight, bias), nn.functional.linear(x, weight, bias))
-    torch.testing.assert_close(linear(x, weight, bias, activation="relu"), nn.functional.linear(x, weight, bias).relu())
-    torch.testing.assert_close(matmul(x.t(), x), x.t() @ x)
+def test_products_of_either_library_equal_torchs(library: str, dtype: torch.dtype) -> None:
+    x, weight, bias = torch.randn(90, 80, dtype=dtype), torch.randn(100, 80, dtype=dtype), torch.randn(100, dtype=dtype)
+    products, expected = Products(library), nn.functional.linear(x, weight, bias)
+    torch.testing.assert_close(products.linear(x, weight, bias), expected)
+    torch.testing.assert_close(products.linear(x, weight, bias, activation="relu"), expected.relu())
+    torch.testing.assert_close(products.linear(x, weight, bias, activation="tanh"), expected.tanh())
+    torch.testing.assert_close(products.matmul(x.t(), x), x.t() @ x)

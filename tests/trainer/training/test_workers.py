@@ -82,19 +82,20 @@ def test_after_a_thread_was_late_the_caller_does_the_next_jobs_alone() -> None:
     workers.for_each(task, 2)  # shared again: alone, it would wait at the barrier in vain
 
 
-def test_denormal_numbers_are_zero_in_shared_tasks_and_nowhere_else() -> None:
-    workers, both_are_here, seen = Workers(2), threading.Barrier(2), []
+@pytest.mark.parametrize("count", [1, 2])
+def test_denormal_numbers_are_zero_in_tasks_and_nowhere_else(count: int) -> None:
+    workers, all_are_here, seen = Workers(count), threading.Barrier(count), []
 
     def denormal() -> float:
         return torch.full((), 1e-30).mul_(1e-10).item()
 
     def task(i: int) -> None:
-        both_are_here.wait(timeout=10)
+        all_are_here.wait(timeout=10)
         seen.append(denormal())
 
     before = denormal()
-    workers.for_each(task, 2)
-    assert seen == [0, 0]
+    workers.for_each(task, count)
+    assert seen == [0] * count
     assert denormal() == before
 
 

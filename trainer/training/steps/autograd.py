@@ -21,6 +21,7 @@ class AutogradStep:
     """Loss, backward, clip, Adam; in a team, on a part of each batch and with the gradient of the whole."""
 
     at_once = 1
+    library: str | None = None
 
     def __init__(
         self,

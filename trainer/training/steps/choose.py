@@ -9,7 +9,9 @@ from trainer.model.vae import VAE
 from trainer.settings import Settings
 from trainer.training.steps.autograd import AutogradGradient, AutogradStep
 from trainer.training.steps.cuda_graph import GraphStep
+from trainer.training.steps.gemm import Products
 from trainer.training.steps.mlp import MlpGradient
+from trainer.training.steps.product_speed import fastest_library
 from trainer.training.steps.split import SplitStep
 from trainer.training.steps.step import Gradient, Step
 from trainer.training.steps.workers import Workers
@@ -31,10 +33,12 @@ def choose_step(
     *,
     team: Team,
     graph: bool,
+    library: str | None = None,
 ) -> Step:
     """A step for `model`, whose parameters are views of `weights`, on the device where these are.
 
-    graph: on a GPU, replay the step as a CUDA graph, unless there is a team.
+    graph: on a GPU, replay the step as a CUDA graph, unless there is a team. library: for the float32 products of an
+    MLP on the CPU, see `Products`; None takes the fastest.
     """
     if team.world_size > 1:
         return AutogradStep(model, weights, optimizer, settings, team)
@@ -43,13 +47,19 @@ def choose_step(
         return GraphStep(step, settings.batch_size) if graph else step
     if not AutogradGradient.supports(settings):
         return AutogradStep(model, weights, optimizer, settings)
-    return split_step(model, weights, optimizer, settings, parts=_part_count(settings))
+    return split_step(model, weights, optimizer, settings, parts=_part_count(settings), library=library)
 
 
 def split_step(
-    model: VAE, weights: nn.Parameter, optimizer: torch.optim.Optimizer, settings: Settings, *, parts: int
+    model: VAE,
+    weights: nn.Parameter,
+    optimizer: torch.optim.Optimizer,
+    settings: Settings,
+    *,
+    parts: int,
+    library: str | None = None,
 ) -> SplitStep:
-    """A step on the CPU for any model that `AutogradGradient` supports."""
+    """A step on the CPU for any model that `AutogradGradient` supports. library: see `choose_step`."""
     read, rounded = weights.detach(), None
     gradient: Gradient
     if not MlpGradient.supports(settings):
@@ -57,7 +67,7 @@ def split_step(
     else:
         if settings.precision == "bf16":
             read = rounded = read.to(torch.bfloat16)
-        gradient = MlpGradient(model, read, settings, parts)
+        gradient = MlpGradient(model, read, settings, parts, Products(library or fastest_library()))
     return SplitStep(
         weights,
         optimizer,

@@ -27,6 +27,7 @@ class GraphStep:
     """
 
     at_once = 1
+    library: str | None = None
 
     def __init__(self, step: AutogradStep, batch_size: int, record: Record | None = None) -> None:
         """record: returns what replays its argument; None records a CUDA graph."""

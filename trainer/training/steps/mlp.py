@@ -22,7 +22,7 @@ from trainer.data.pixels import to_float
 from trainer.model.vae import VAE
 from trainer.settings import Settings
 from trainer.training.steps.flat import span
-from trainer.training.steps.gemm import linear, matmul
+from trainer.training.steps.gemm import Products
 from trainer.training.steps.likelihoods import LIKELIHOODS
 from trainer.training.steps.program import Program, without_python
 from trainer.training.steps.step import part
@@ -31,8 +31,9 @@ from trainer.training.steps.step import part
 class MlpGradient:
     """See `Gradient`: forward and backward without autograd, and with the two heads as one layer."""
 
-    def __init__(self, model: VAE, weights: Tensor, settings: Settings, parts: int) -> None:
+    def __init__(self, model: VAE, weights: Tensor, settings: Settings, parts: int, products: Products) -> None:
         """weights: the vector that the layers read, float32 or a copy in bf16; products have its dtype."""
+        self.products = products
         self.activation, self.likelihood = settings.activation, LIKELIHOODS[settings.likelihood]
         self.parts, self.sum_dtype = parts, model.mean.weight.dtype
         encoder = [[module] for module in model.encoder if isinstance(module, nn.Linear)]
@@ -85,9 +86,8 @@ class MlpGradient:
 
     def _batch(self, images: int) -> Batch:
         """Programs for batches of so many images, and the memory between their two phases."""
-        # Gradients w.r.t. outputs are kept transposed, because the product that reads them wants rows of outputs.
         kept = [
-            (weight.new_empty(images, weight.shape[1]), weight.new_empty(weight.shape[0], images))
+            (weight.new_empty(images, weight.shape[1]), weight.new_empty(images, weight.shape[0]))
             for weight, _ in self.layers
         ]
         batch = Batch()
@@ -96,12 +96,12 @@ class MlpGradient:
             by_images = [
                 tensor
                 for (weight, bias), (inputs, grads) in zip(self.layers, kept, strict=True)
-                for tensor in (weight, bias, inputs[rows], grads[:, rows])
+                for tensor in (weight, bias, inputs[rows], grads[rows])
             ]
             by_weights = [
                 tensor
                 for outputs, (inputs, grads) in zip(self.outputs[i], kept, strict=True)
-                for tensor in (inputs, grads[outputs])
+                for tensor in (inputs, grads[:, outputs].t())
             ]
             batch.images.append(FixedProgram(self._of_images, by_images))
             batch.weights.append(FixedProgram(self._of_weights, by_weights))
@@ -131,7 +131,7 @@ class MlpGradient:
         sums = torch.stack([reconstruction + kl_weight * kl, reconstruction, kl])
 
         # ---- backward ----
-        grad_z = matmul(self._backward(decoder, grad_logits), decoder[0].weight).to(dtype)
+        grad_z = self.products.matmul(self._backward(decoder, grad_logits), decoder[0].weight).to(dtype)
         grad_mean = torch.addcmul(grad_z, mean, kl_weight)
         grad_log_var = 0.5 * torch.addcmul(grad_z * scaled_noise, variance - 1, kl_weight)
         self._backward(encoder, torch.cat([grad_mean, grad_log_var], dim=1))
@@ -141,32 +141,34 @@ class MlpGradient:
         """The output of the last layer, which has no activation."""
         for layer in layers:
             activation = self.activation if layer is not layers[-1] else "none"
-            x = linear(layer.input.copy_(x), layer.weight, layer.bias, activation=activation)
+            x = self.products.linear(layer.input.copy_(x), layer.weight, layer.bias, activation=activation)
         return x
 
     def _backward(self, layers: Sequence[_Layer], gradient: Tensor) -> Tensor:
         """The gradient w.r.t. the output of the first layer, from that w.r.t. the output of the last."""
         gradient = gradient.to(layers[-1].weight.dtype)
         for layer in layers[:0:-1]:
-            layer.grad.copy_(gradient.t())
-            gradient = matmul(gradient, layer.weight)
+            layer.grad.copy_(gradient)
+            gradient = self.products.matmul(gradient, layer.weight)
             if self.activation == "relu":
                 gradient = torch.ops.aten.threshold_backward(gradient, layer.input, 0)
             else:
                 gradient = torch.ops.aten.tanh_backward(gradient, layer.input)
-        layers[0].grad.copy_(gradient.t())
+        layers[0].grad.copy_(gradient)
         return gradient
 
     @torch.no_grad()
     def _of_weights(self, tensors: list[Tensor]) -> list[Tensor]:
         """Phase 2 on some outputs of each layer.
 
-        tensors: for each layer its inputs (B, inputs), and the gradients w.r.t. these outputs, (outputs, B). Returns
-        the gradients w.r.t. weights, (outputs · inputs,), and biases, (outputs,), and their squared norm, ().
+        tensors: for each layer its inputs (B, inputs), and the gradients w.r.t. these outputs, (outputs, B), a
+        transposed view. Returns the gradients w.r.t. weights, (outputs · inputs,), and biases, (outputs,), and their
+        squared norm, ().
         """
         found: list[Tensor] = []
         for inputs, grads in zip(tensors[::2], tensors[1::2], strict=True):
-            found += [matmul(grads, inputs).to(self.sum_dtype).view(-1), grads.sum(1, dtype=self.sum_dtype)]
+            by_weight = self.products.matmul(grads, inputs).to(self.sum_dtype)
+            found += [by_weight.view(-1), grads.sum(1, dtype=self.sum_dtype)]
         squares = torch.stack([torch.dot(each, each) for each in found])
         return [*found, squares.sum()]
 
@@ -181,7 +183,7 @@ class _Layer(NamedTuple):
     input: Tensor
     """(B, inputs)."""
     grad: Tensor
-    """Gradient w.r.t. the layer's output, (outputs, B)."""
+    """Gradient w.r.t. the layer's output, (B, outputs)."""
 
 
 class FixedProgram:

@@ -53,6 +53,7 @@ class SplitStep:
                 gradient, self.adam, clip_norm=clip_norm, rounded=self._rounded, totals=self.totals
             )
         self.at_once = at_once if self.together is not None else 1
+        self.library = gradient.products.library if isinstance(gradient, MlpGradient) else None
 
     @torch.no_grad()
     def __call__(self, pixels: Tensor, noise: Tensor, kl_weights: Sequence[float]) -> None:

@@ -15,6 +15,9 @@ class Step(Protocol):
     at_once: int
     """Batches that one call takes at most."""
 
+    library: str | None
+    """Which library multiplies matrices, see `Products`: a resumed run keeps it. None where torch decides."""
+
     def __call__(self, pixels: Tensor, noise: Tensor, kl_weights: Sequence[float]) -> None:
         """Train on one batch of B images after the other, one for each weight of the KL term.
 
