@@ -26,7 +26,7 @@ from runtime.arguments import (
 from runtime.blocks import Blocks
 from runtime.bundle import Bundle, as_bundle
 from runtime.errors import InputError
-from runtime.images.pixels import round_into, to_uint8
+from runtime.images.pixels import round_into
 from runtime.labels import ClassNumbers, Label, Labels, class_number, class_numbers
 from runtime.prior import ANY_CLASS, prior_latents
 from runtime.providers import check_providers
@@ -145,7 +145,10 @@ class Sampler:
         chosen = check_indices(indices)
         if len(chosen) < self._blocks.rows:  # one call, of just these: a whole block takes longer than a few images
             z = self.latents(chosen, seed=seed, temperature=temperature, label=label)
-            return to_uint8(self._decoder.run(z)[0]) if len(z) else self._empty(0)
+            pixels = self._empty(len(z))
+            if len(z):
+                round_into(pixels, self._decoder.run(z)[0])
+            return pixels
         numbers = class_numbers(self._prior, label, len(chosen))
 
         def part(start: int, stop: int) -> npt.NDArray[np.float32]:
