@@ -34,7 +34,8 @@ KEY_STEPS = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 ROUNDS = 10
 _32 = np.array(32, np.uint64)  # 0-dimensional array: with a NumPy scalar, short calls take twice as long
 _HIGH, _LOW = (1, 0) if sys.byteorder == "little" else (0, 1)  # positions of the halves of a uint64
-_CHUNK = 8192  # blocks at a time: with fewer, Python dominates; more do not fit into the L2 cache
+_CHUNK = 9216  # blocks at a time: of 1,024 samples of 32 latents and a component. With fewer, Python dominates; more do
+# not fit into the L2 cache.
 _FEW = 512  # blocks; up to here NumPy takes longer to repeat a number along a row than to read a row of it
 
 _Words = npt.NDArray[np.uint64]
