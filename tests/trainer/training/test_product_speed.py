@@ -15,7 +15,7 @@ from trainer.training.warnings import slow_bf16_warning
 def pretend(monkeypatch: pytest.MonkeyPatch, *, onednn: float, blas: float, bf16: float) -> None:
     """Let the products take so many seconds."""
     seconds = {torch.float32: {ONEDNN: onednn, BLAS: blas}, torch.bfloat16: {ONEDNN: bf16, BLAS: bf16}}
-    monkeypatch.setattr(product_speed, "_seconds", seconds.__getitem__)
+    monkeypatch.setattr(product_speed, "seconds_of_products", seconds.__getitem__)
 
 
 @pytest.mark.parametrize(("onednn", "blas", "expected"), [(2, 1, BLAS), (1, 2, ONEDNN), (1, 0.97, ONEDNN)])
@@ -28,7 +28,7 @@ def test_the_library_that_is_clearly_faster_multiplies(
 
 def test_the_choice_holds_for_the_process() -> None:
     assert fastest_library() == fastest_library()
-    assert product_speed._seconds.cache_info().hits
+    assert product_speed._measured.cache_info().hits
 
 
 def test_precision_bf16_is_advised_against_where_float32_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,20 +23,23 @@ _ONE_AT_A_TIME = threading.Lock()
 
 def fastest_library() -> str:
     """The library that `Products` should take for float32 here, `ONEDNN` or `BLAS`: the same throughout the process."""
-    with _ONE_AT_A_TIME:
-        seconds = _seconds(torch.float32)
-        return BLAS if seconds[BLAS] < _CLEARLY * seconds[ONEDNN] else ONEDNN
+    seconds = seconds_of_products(torch.float32)
+    return BLAS if seconds[BLAS] < _CLEARLY * seconds[ONEDNN] else ONEDNN
 
 
 def bf16_slowness() -> float:
     """The time of products in bfloat16, as a multiple of that in float32 by the faster library."""
+    return seconds_of_products(torch.bfloat16)[ONEDNN] / min(seconds_of_products(torch.float32).values())
+
+
+def seconds_of_products(dtype: torch.dtype) -> dict[str, float]:
+    """The shortest time of each library for the three products of a layer, in turn, on one core; measured once."""
     with _ONE_AT_A_TIME:
-        return _seconds(torch.bfloat16)[ONEDNN] / min(_seconds(torch.float32).values())
+        return _measured(dtype)
 
 
 @cache
-def _seconds(dtype: torch.dtype) -> dict[str, float]:
-    """The shortest time of each library for the three products of a layer, in turn, on one core."""
+def _measured(dtype: torch.dtype) -> dict[str, float]:
     generator = torch.Generator().manual_seed(0)
     shapes = (_IMAGES, _INPUTS), (_OUTPUTS, _INPUTS), (_IMAGES, _OUTPUTS)
     tensors = [torch.randn(shape, generator=generator).to(dtype) for shape in shapes]
