@@ -70,8 +70,7 @@ def test_no_library_and_no_writable_memory(compiler: str, written: Callable[[str
 
 
 def _own_headers(compiler: str) -> list[str]:
-    folder = subprocess.run([compiler, "-print-file-name=include"], capture_output=True, text=True).stdout.strip()
-    return ["-isystem", folder]
+    return ["-isystem", compile_with(compiler, "-print-file-name=include").stdout.strip()]
 
 
 @pytest.mark.parametrize("name", CONFIGS)
