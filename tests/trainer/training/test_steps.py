@@ -22,6 +22,7 @@ from trainer.training.steps.flat import clip_norm_, flatten_parameters
 from trainer.training.steps.gemm import BLAS, ONEDNN, Products, has_bf16
 from trainer.training.steps.likelihoods import LIKELIHOODS
 from trainer.training.steps.mlp import MlpGradient
+from trainer.training.steps.program import without_python
 from trainer.training.steps.step import Step
 from trainer.training.steps.workers import Workers
 
@@ -298,3 +299,11 @@ def test_products_of_either_library_equal_torchs(library: str, dtype: torch.dtyp
     torch.testing.assert_close(products.linear(x, weight, bias, activation="relu"), expected.relu())
     torch.testing.assert_close(products.linear(x, weight, bias, activation="tanh"), expected.tanh())
     torch.testing.assert_close(products.matmul(x.t(), x), x.t() @ x)
+
+
+@pytest.mark.parametrize("library", [ONEDNN, BLAS])
+def test_large_products_are_by_the_library_that_was_asked_for(library: str) -> None:
+    products = Products(library)
+    program: Any = without_python(lambda a, b: [products.matmul(a, b)], [torch.ones(90, 80), torch.ones(80, 100)])
+    by_onednn = "mkldnn::_linear_pointwise" in str(program.inlined_graph)
+    assert by_onednn == (library == ONEDNN and torch.backends.mkldnn.is_available())
