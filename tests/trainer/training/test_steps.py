@@ -148,16 +148,18 @@ def test_a_step_that_fails_in_one_thread_ends_in_all_of_them() -> None:
     weights = flatten_parameters(model)
     step = split_step(model, weights, torch.optim.Adam([weights], fused=True), settings, parts=2)
     pixels, noise = torch.zeros(96, 5, 6, 1, dtype=torch.uint8), torch.zeros(96, 1, settings.latent_dim)
-    step(pixels[:48], noise[:48], [1.0])
-    assert step.together is not None
+    together = step.together
+    assert together is not None
+    with torch.no_grad():
+        together.steps(pixels[:48], noise[:48], [1.0], step.workers)
 
     def fail(*arguments: object) -> int:
         raise ValueError("out of memory")
 
-    step.together.programs[48][1] = fail
-    with pytest.raises(ValueError, match="out of memory"):
-        step(pixels, noise, [1.0, 1.0])
-    assert not step.together.can_step(48, step.workers)
+    together.programs[48][1] = fail
+    with torch.no_grad(), pytest.raises(ValueError, match="out of memory"):
+        together.steps(pixels, noise, [1.0, 1.0], step.workers)
+    assert not together.can_step(48, step.workers)
     step(pixels, noise, [1.0, 1.0])  # by phases
 
 
@@ -167,9 +169,11 @@ def test_ctrl_c_in_a_nap_is_no_runtime_error(monkeypatch: pytest.MonkeyPatch) ->
     weights = flatten_parameters(model)
     step = split_step(model, weights, torch.optim.Adam([weights], fused=True), settings, parts=2)
     pixels, noise = torch.zeros(48, 5, 6, 1, dtype=torch.uint8), torch.zeros(48, 1, settings.latent_dim)
-    step(pixels, noise, [1.0])
-    assert step.together is not None
-    program = step.together.programs[48][1]
+    together = step.together
+    assert together is not None
+    with torch.no_grad():
+        together.steps(pixels, noise, [1.0], step.workers)
+    program = together.programs[48][1]
 
     def late(*arguments: Any) -> int:
         assert interrupted.wait(timeout=10)
@@ -181,10 +185,10 @@ def test_ctrl_c_in_a_nap_is_no_runtime_error(monkeypatch: pytest.MonkeyPatch) ->
             raise KeyboardInterrupt
 
     interrupted = threading.Event()
-    step.together.programs[48][1] = late
+    together.programs[48][1] = late
     monkeypatch.setattr("time.sleep", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        step(pixels, noise, [1.0])
+    with torch.no_grad(), pytest.raises(KeyboardInterrupt):
+        together.steps(pixels, noise, [1.0], step.workers)
 
 
 def warm_up(run: Callable[[], object]) -> Callable[[], object]:
