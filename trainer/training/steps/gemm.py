@@ -14,7 +14,7 @@ from torch import Tensor
 ONEDNN, BLAS = "onednn", "blas"
 
 _HAS_ONEDNN = bool(torch.backends.mkldnn.is_available())
-_SMALL = 2**19  # multiplications; up to here MKL is faster on any processor: 11 to 12 against 15 to 23 µs on Zen 5
+_SMALL = 2**19  # multiplications; up to here MKL is faster on AMD too: 11 to 12 against 15 to 23 µs on Zen 5
 
 # The operator that torch's own compiler emits; it adds bias and activation while the result is in cache. Written in
 # TorchScript, because `torch.jit.trace` cannot record the empty list among its arguments.
