@@ -43,7 +43,7 @@ from trainer.training.execution import Execution
 from trainer.training.state import TrainingState, fresh_model
 from trainer.training.steps.autograd import AutogradStep
 from trainer.training.steps.gemm import Products, has_bf16
-from trainer.training.steps.product_speed import bf16_slowness, fastest_library, seconds_of_products
+from trainer.training.steps.product_speed import fastest_library, seconds_of_products
 
 SETTINGS = PRESETS["tutorial"]
 _WEIGHTS_WITH_INPUT_GRADIENT = 2 * 256 * 256 + 256 * 64 + 32 * 256 + 256 * 784
@@ -165,7 +165,7 @@ def processor() -> str:
 def product_rate(dtype: torch.dtype) -> float:
     """GFLOP/s of the best of ten products of 2048² matrices, by the library that trains, on all of torch's threads."""
     a, b = torch.randn(2, 2048, 2048).to(dtype)
-    products, seconds = Products(fastest_library()), []
+    products, seconds = Products(fastest_library(dtype)), []
     for _ in range(10):
         started = time.perf_counter()
         products.linear(a, b)
@@ -244,9 +244,10 @@ def main(
         limits = ", ".join(f"{str(dtype).removeprefix('torch.')} {rate:.0f}" for dtype, rate in rates.items())
         print(f"products of 2048 x 2048, GFLOP/s: {limits}; an epoch has {EPOCH_FLOP / 1e9:.0f} GFLOP in products, "
               f"{EPOCH_FLOP / rates[torch.float32] / 1e9:.2f} s")  # fmt: skip
-        layer = ", ".join(f"{name} {seconds * 1e6:.0f}" for name, seconds in seconds_of_products(torch.float32).items())
-        print(f"a layer's products on one core, µs: {layer}; float32 is multiplied by {fastest_library()}, "
-              f"bf16 takes {bf16_slowness():.2f} times as long")  # fmt: skip
+        for dtype in rates:
+            layer = ", ".join(f"{name} {seconds * 1e6:.0f}" for name, seconds in seconds_of_products(dtype).items())
+            print(f"a layer's products in {str(dtype).removeprefix('torch.')} on one core, µs: {layer}; "
+                  f"by {fastest_library(dtype)}")  # fmt: skip
     if kinds:
         print_kinds(data, torch_device, rounds)
         return

@@ -24,6 +24,7 @@ from trainer.training.steps.likelihoods import LIKELIHOODS
 from trainer.training.steps.mlp import MlpGradient
 from trainer.training.steps.program import without_python
 from trainer.training.steps.step import Step
+from trainer.training.steps.tactics import Tactic
 from trainer.training.steps.workers import Workers
 
 PLAIN = Settings("test", (13, 11), 4, batch_size=6, epochs=1, clip_norm=1.0)
@@ -120,11 +121,11 @@ def test_neither_threads_nor_batches_in_one_call_change_a_bit(changes: dict[str,
         pytest.skip("this processor has no bf16 instructions")
     settings = replace(PLAIN, hidden=(40, 30), batch_size=48, **changes)
 
-    def trained(workers: Workers | None, calls: list[int]) -> tuple[Tensor, Tensor]:
+    def trained(workers: Workers | None, calls: list[int], tactic: Tactic) -> tuple[Tensor, Tensor]:
         model = build_model(ModelConfig.of(settings, (1, 5, 6)), 1)
         weights = flatten_parameters(model)
         step = split_step(model, weights, torch.optim.Adam([weights], fused=True), settings, parts=parts)
-        step.workers = workers or step.workers
+        step.workers, step.tactics.tactic = workers or step.workers, tactic
         random = torch.Generator().manual_seed(2)
         pixels = torch.randint(256, (6 * 48, 5, 6, 1), dtype=torch.uint8, generator=random)
         noise = torch.randn(6 * 48, 1, settings.latent_dim, generator=random)
@@ -135,9 +136,13 @@ def test_neither_threads_nor_batches_in_one_call_change_a_bit(changes: dict[str,
             start += batches
         return weights.detach(), step.totals
 
-    weights, totals = trained(None, [6])
-    for other, calls in [(None, [1, 3, 2]), (Workers(1 if parts > 1 else 2), [1] * 6)]:
-        other_weights, other_totals = trained(other, calls)
+    weights, totals = trained(None, [6], Tactic.PATIENT)
+    for other, calls, tactic in [
+        (None, [1, 3, 2], Tactic.HASTY),
+        (None, [6], Tactic.ALONE),
+        (Workers(1 if parts > 1 else 2), [1] * 6, Tactic.PATIENT),
+    ]:
+        other_weights, other_totals = trained(other, calls, tactic)
         assert torch.equal(weights, other_weights)
         assert torch.equal(totals, other_totals)
 
@@ -151,14 +156,14 @@ def test_a_step_that_fails_in_one_thread_ends_in_all_of_them() -> None:
     together = step.together
     assert together is not None
     with torch.no_grad():
-        together.steps(pixels[:48], noise[:48], [1.0], step.workers)
+        together.steps(pixels[:48], noise[:48], [1.0], step.workers, Tactic.PATIENT)
 
     def fail(*arguments: object) -> int:
         raise ValueError("out of memory")
 
     together.programs[48][1] = fail
     with torch.no_grad(), pytest.raises(ValueError, match="out of memory"):
-        together.steps(pixels, noise, [1.0, 1.0], step.workers)
+        together.steps(pixels, noise, [1.0, 1.0], step.workers, Tactic.PATIENT)
     assert not together.can_step(48, step.workers)
     step(pixels, noise, [1.0, 1.0])  # by phases
 
@@ -172,7 +177,7 @@ def test_ctrl_c_in_a_nap_is_no_runtime_error(monkeypatch: pytest.MonkeyPatch) ->
     together = step.together
     assert together is not None
     with torch.no_grad():
-        together.steps(pixels, noise, [1.0], step.workers)
+        together.steps(pixels, noise, [1.0], step.workers, Tactic.HASTY)
     program = together.programs[48][1]
 
     def late(*arguments: Any) -> int:
@@ -188,7 +193,7 @@ def test_ctrl_c_in_a_nap_is_no_runtime_error(monkeypatch: pytest.MonkeyPatch) ->
     together.programs[48][1] = late
     monkeypatch.setattr("time.sleep", interrupt)
     with torch.no_grad(), pytest.raises(KeyboardInterrupt):
-        together.steps(pixels, noise, [1.0], step.workers)
+        together.steps(pixels, noise, [1.0], step.workers, Tactic.HASTY)
 
 
 def warm_up(run: Callable[[], object]) -> Callable[[], object]:

@@ -148,12 +148,12 @@ def test_the_error_of_another_thread_comes_before_that_of_the_caller_that_notice
         workers.at_once(task, lambda: None)
 
 
-def test_after_a_thread_was_late_threads_do_not_meet_for_a_while() -> None:
-    workers = Workers(2)
-    assert workers.can_meet(2)
-    assert not workers.can_meet(3)
-    workers.judge(working=0.001, waiting=0.003)
-    assert not workers.can_meet(2)
-    for _ in range(8):
-        workers.for_each(lambda i: None, 2)
-    assert workers.can_meet(2)
+def test_alone_the_caller_does_every_task_itself() -> None:
+    workers, callers = Workers(2), []
+
+    def note(i: int) -> None:
+        time.sleep(0.02)  # in which another thread would take the second task
+        callers.append(threading.current_thread())
+
+    workers.for_each(note, 4, alone=True)
+    assert callers == [threading.main_thread()] * 4

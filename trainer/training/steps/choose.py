@@ -37,8 +37,8 @@ def choose_step(
 ) -> Step:
     """A step for `model`, whose parameters are views of `weights`, on the device where these are.
 
-    graph: on a GPU, replay the step as a CUDA graph, unless there is a team. library: for the float32 products of an
-    MLP on the CPU, see `Products`; None takes the fastest.
+    graph: on a GPU, replay the step as a CUDA graph, unless there is a team. library: for the products of an MLP
+    on the CPU, see `Products`; None takes the fastest.
     """
     if team.world_size > 1:
         return AutogradStep(model, weights, optimizer, settings, team)
@@ -67,7 +67,7 @@ def split_step(
     else:
         if settings.precision == "bf16":
             read = rounded = read.to(torch.bfloat16)
-        gradient = MlpGradient(model, read, settings, parts, Products(library or fastest_library()))
+        gradient = MlpGradient(model, read, settings, parts, Products(library or fastest_library(read.dtype)))
     return SplitStep(
         weights,
         optimizer,

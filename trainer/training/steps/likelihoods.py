@@ -21,13 +21,15 @@ def bernoulli(logits: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
     logits, image: float32 (N, pixels); image in [0, 1]. `logits` is overwritten.
     """
     probability = logits.sigmoid()
-    # σ(|l|) is the larger of σ(l) and 1 − σ(l), without a second exponential; one logarithm serves a product of eight.
-    likely = (probability - 0.5).abs_().add_(0.5).view(-1)
-    whole = likely.numel() // _FACTORS * _FACTORS
-    log_sigmoid = likely[:whole].view(_FACTORS, -1).prod(0).log_().sum() + likely[whole:].log_().sum()
     x_times_logit = torch.dot(image.reshape(-1), logits.view(-1))
-    value = logits.clamp_min_(0).sum() - x_times_logit - log_sigmoid
-    return value, probability.sub_(image)
+    positive = logits.clamp_min_(0).sum()
+    # σ(|l|) is the larger of σ(l) and 1 − σ(l), without a second exponential; one logarithm serves a product of eight.
+    likely = torch.sub(probability, 0.5, out=logits).abs_().add_(0.5).view(-1)
+    whole = likely.numel() // _FACTORS * _FACTORS
+    log_sigmoid = likely[:whole].view(_FACTORS, -1).prod(0).log_().sum()
+    if whole < likely.numel():
+        log_sigmoid += likely[whole:].log_().sum()
+    return positive - x_times_logit - log_sigmoid, probability.sub_(image)
 
 
 def gaussian(logits: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -48,6 +48,10 @@ class MlpGradient:
             [_range(tensor, rows) for layer, rows in zip(self.layers, outputs, strict=True) for tensor in layer]
             for outputs in self.outputs
         ]
+        sizes = [[each.stop - each.start for each in share] for share in self.shares]
+        self.sums = [weights.new_empty(sum(each), dtype=self.sum_dtype) for each in sizes]
+        self.gradients = [list(total.split(each)) for total, each in zip(self.sums, sizes, strict=True)]
+        """Of each share: w.r.t. each of its ranges, views of one vector."""
         self.batches: dict[int, Batch] = {}
         self._one_at_a_time = threading.Lock()
 
@@ -75,8 +79,8 @@ class MlpGradient:
 
     def of_weights(self, i: int) -> tuple[Sequence[Tensor], Tensor]:
         """See `Gradient`."""
-        *gradients, squares = self.batch.weights[i]()
-        return gradients, squares
+        (squares,) = self.batch.weights[i]()
+        return self.gradients[i], squares
 
     def of_batch(self, images: int) -> Batch:
         """The programs for batches of so many images."""
@@ -86,25 +90,33 @@ class MlpGradient:
 
     def _batch(self, images: int) -> Batch:
         """Programs for batches of so many images, and the memory between their two phases."""
-        kept = [
-            (weight.new_empty(images, weight.shape[1]), weight.new_empty(images, weight.shape[0]))
-            for weight, _ in self.layers
-        ]
+
+        def memory(width: int, dtype: torch.dtype) -> Tensor:
+            return torch.empty(images, width, dtype=dtype)
+
+        dtype = self.layers[0][0].dtype
+        inputs = [memory(weight.shape[1], dtype) for weight, _ in self.layers]
+        grads = [memory(len(weight), dtype) for weight, _ in self.layers]
+        outputs = inputs[1:] + inputs[:1]
+        for last in (self.encoder_layers - 1, -1):
+            outputs[last] = memory(len(self.layers[last][0]), self.sum_dtype)
         batch = Batch()
         for i in range(self.parts):
             rows = part(i, self.parts, images)
             by_images = [
                 tensor
-                for (weight, bias), (inputs, grads) in zip(self.layers, kept, strict=True)
-                for tensor in (weight, bias, inputs[rows], grads[rows])
+                for (weight, bias), *kept in zip(self.layers, inputs, outputs, grads, strict=True)
+                for tensor in (weight, bias, *(each[rows] for each in kept))
             ]
             by_weights = [
                 tensor
-                for outputs, (inputs, grads) in zip(self.outputs[i], kept, strict=True)
-                for tensor in (inputs, grads[:, outputs].t())
+                for each, x, grad, by_weight, by_bias in zip(
+                    self.outputs[i], inputs, grads, self.gradients[i][::2], self.gradients[i][1::2], strict=True
+                )
+                for tensor in (x, grad[:, each].t(), by_weight.view(-1, x.shape[1]), by_bias)
             ]
             batch.images.append(FixedProgram(self._of_images, by_images))
-            batch.weights.append(FixedProgram(self._of_weights, by_weights))
+            batch.weights.append(FixedProgram(self._of_weights, [*by_weights, self.sums[i]]))
         return batch
 
     @torch.no_grad()
@@ -113,68 +125,69 @@ class MlpGradient:
 
         pixels: uint8 (B, H, W, C); noise: (B, L); kl_weight: (); tensors: those of each `_Layer`. Returns the sums.
         """
-        layers = [_Layer(*tensors[start : start + 4]) for start in range(0, len(tensors), 4)]
+        layers = [_Layer(*tensors[start : start + 5]) for start in range(0, len(tensors), 5)]
         encoder, decoder = layers[: self.encoder_layers], layers[self.encoder_layers :]
         dtype = noise.dtype
-        image = to_float(pixels).flatten(1).to(dtype)  # (B, pixels)
+        image = _cast(to_float(pixels).flatten(1), dtype)  # (B, pixels)
 
         # ---- forward ----
-        mean, log_var = self._forward(encoder, image).to(dtype).chunk(2, dim=1)  # (B, L) each
+        mean, log_var = self._forward(encoder, image).chunk(2, dim=1)  # (B, L) each
         std = torch.exp(0.5 * log_var)
         scaled_noise = std * noise
-        logits = self._forward(decoder, mean + scaled_noise).to(dtype)  # (B, pixels)
+        logits = self._forward(decoder, mean + scaled_noise)  # (B, pixels)
 
         # ---- loss: see `kl_per_dimension` for the second term ----
         reconstruction, grad_logits = self.likelihood(logits, image)
-        variance = std.square()
-        kl = 0.5 * (mean.square() + variance - 1 - log_var).sum()
+        excess = std.square() - 1
+        kl = 0.5 * (mean.square() + excess - log_var).sum()
         sums = torch.stack([reconstruction + kl_weight * kl, reconstruction, kl])
 
         # ---- backward ----
-        grad_z = self.products.matmul(self._backward(decoder, grad_logits), decoder[0].weight).to(dtype)
+        grad_z = _cast(self.products.matmul(self._backward(decoder, grad_logits), decoder[0].weight), dtype)
         grad_mean = torch.addcmul(grad_z, mean, kl_weight)
-        grad_log_var = 0.5 * torch.addcmul(grad_z * scaled_noise, variance - 1, kl_weight)
+        grad_log_var = 0.5 * torch.addcmul(grad_z * scaled_noise, excess, kl_weight)
         self._backward(encoder, torch.cat([grad_mean, grad_log_var], dim=1))
         return [sums]
 
     def _forward(self, layers: Sequence[_Layer], x: Tensor) -> Tensor:
         """The output of the last layer, which has no activation."""
+        layers[0].input.copy_(x)
         for layer in layers:
             activation = self.activation if layer is not layers[-1] else "none"
-            x = self.products.linear(layer.input.copy_(x), layer.weight, layer.bias, activation=activation)
-        return x
+            self.products.linear(layer.input, layer.weight, layer.bias, activation=activation, out=layer.output)
+        return layers[-1].output
 
     def _backward(self, layers: Sequence[_Layer], gradient: Tensor) -> Tensor:
         """The gradient w.r.t. the output of the first layer, from that w.r.t. the output of the last."""
-        gradient = gradient.to(layers[-1].weight.dtype)
-        for layer in layers[:0:-1]:
-            layer.grad.copy_(gradient)
-            gradient = self.products.matmul(gradient, layer.weight)
+        layers[-1].grad.copy_(gradient)
+        for before, layer in zip(layers[-2::-1], layers[:0:-1], strict=True):
+            grad = self.products.matmul(layer.grad, layer.weight, out=before.grad)
             if self.activation == "relu":
-                gradient = torch.ops.aten.threshold_backward(gradient, layer.input, 0)
+                torch.ops.aten.threshold_backward.grad_input(grad, layer.input, 0, grad_input=grad)
             else:
-                gradient = torch.ops.aten.tanh_backward(gradient, layer.input)
-        layers[0].grad.copy_(gradient)
-        return gradient
+                torch.ops.aten.tanh_backward.grad_input(grad, layer.input, grad_input=grad)
+        return layers[0].grad
 
     @torch.no_grad()
     def _of_weights(self, tensors: list[Tensor]) -> list[Tensor]:
         """Phase 2 on some outputs of each layer.
 
-        tensors: for each layer its inputs (B, inputs), and the gradients w.r.t. these outputs, (outputs, B), a
-        transposed view. Returns the gradients w.r.t. weights, (outputs · inputs,), and biases, (outputs,), and their
-        squared norm, ().
+        tensors: for each layer its inputs (B, inputs), the gradients w.r.t. these outputs, (outputs, B), a transposed
+        view, and where the gradients w.r.t. weights, (outputs, inputs), and biases, (outputs,), are written; then the
+        vector that all these are views of. Returns its squared norm, ().
         """
-        found: list[Tensor] = []
-        for inputs, grads in zip(tensors[::2], tensors[1::2], strict=True):
-            by_weight = self.products.matmul(grads, inputs).to(self.sum_dtype)
-            found += [by_weight.view(-1), grads.sum(1, dtype=self.sum_dtype)]
-        squares = torch.stack([torch.dot(each, each) for each in found])
-        return [*found, squares.sum()]
+        *by_layer, total = tensors
+        for inputs, grads, by_weight, by_bias in zip(*(by_layer[first::4] for first in range(4)), strict=True):
+            if inputs.dtype == by_weight.dtype:
+                self.products.matmul(grads, inputs, out=by_weight)
+            else:
+                by_weight.copy_(self.products.matmul(grads, inputs))
+            torch.sum(grads, 1, dtype=by_bias.dtype, out=by_bias)
+        return [torch.dot(total, total)]
 
 
 class _Layer(NamedTuple):
-    """A layer in phase 1, on B images. The last two are written: phase 2 reads them."""
+    """A layer in phase 1, on B images. The last three are written: phase 2 reads inputs and gradients."""
 
     weight: Tensor
     """(outputs, inputs)."""
@@ -182,6 +195,8 @@ class _Layer(NamedTuple):
     """(outputs,)."""
     input: Tensor
     """(B, inputs)."""
+    output: Tensor
+    """(B, outputs): the next layer's input, or at the end of a network memory of its own, of the sums' dtype."""
     grad: Tensor
     """Gradient w.r.t. the layer's output, (B, outputs)."""
 
@@ -209,6 +224,11 @@ class Batch:
 
     images: list[FixedProgram] = field(default_factory=list)
     weights: list[FixedProgram] = field(default_factory=list)
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """`tensor.to(dtype)`, which a program would call even where it does nothing."""
+    return tensor if tensor.dtype == dtype else tensor.to(dtype)
 
 
 def _range(tensor: Tensor, rows: slice) -> slice:

@@ -21,22 +21,19 @@ agree: 0.8 on an Intel Xeon (Emerald Rapids), 2 on an AMD EPYC (Zen 5)."""
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def fastest_library() -> str:
-    """The library that `Products` should take for float32 here, `ONEDNN` or `BLAS`: the same throughout the process."""
-    seconds = seconds_of_products(torch.float32)
+def fastest_library(dtype: torch.dtype) -> str:
+    """The library that `Products` should take here, `ONEDNN` or `BLAS`: the same throughout the process."""
+    seconds = seconds_of_products(dtype)
     return BLAS if seconds[BLAS] < _CLEARLY * seconds[ONEDNN] else ONEDNN
 
 
 def bf16_slowness() -> float:
-    """The time of products in bfloat16, as a multiple of that in float32 by the faster library."""
-    return seconds_of_products(torch.bfloat16)[ONEDNN] / min(seconds_of_products(torch.float32).values())
+    """The time of products in bfloat16, as a multiple of that in float32, each by the faster library."""
+    return min(seconds_of_products(torch.bfloat16).values()) / min(seconds_of_products(torch.float32).values())
 
 
 def seconds_of_products(dtype: torch.dtype) -> dict[str, float]:
-    """The shortest time of each library for the three products of a layer, in turn, on one core; measured once.
-
-    Other dtypes than float32 have no choice of library, and are listed under `ONEDNN`.
-    """
+    """The shortest time of each library for the three products of a layer, in turn, on one core; measured once."""
     with _ONE_AT_A_TIME:
         return _measured(dtype)
 
@@ -46,7 +43,7 @@ def _measured(dtype: torch.dtype) -> dict[str, float]:
     generator = torch.Generator().manual_seed(0)
     shapes = (_IMAGES, _INPUTS), (_OUTPUTS, _INPUTS), (_IMAGES, _OUTPUTS)
     tensors = [torch.randn(shape, generator=generator).to(dtype) for shape in shapes]
-    seconds = dict.fromkeys((ONEDNN, BLAS) if dtype == torch.float32 else (ONEDNN,), float("inf"))
+    seconds = dict.fromkeys((ONEDNN, BLAS), float("inf"))
     with one_thread(), torch.no_grad():
         for _ in range(_ROUNDS):
             for library in seconds:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +13,11 @@ from trainer.training.steps.adam import Adam
 from trainer.training.steps.mlp import MlpGradient
 from trainer.training.steps.program import HAS_TORCHSCRIPT
 from trainer.training.steps.step import Gradient
-from trainer.training.steps.together import STORES_IN_ORDER, Together, clip_scale
+from trainer.training.steps.tactics import Tactic, Tactics
+from trainer.training.steps.together import MEETINGS, STORES_IN_ORDER, Together, clip_scale
 from trainer.training.steps.workers import Workers
+
+ForEach = Callable[[Callable[[int], None], int], None]
 
 
 class SplitStep:
@@ -52,22 +57,34 @@ class SplitStep:
             self.together = Together(
                 gradient, self.adam, clip_norm=clip_norm, rounded=self._rounded, totals=self.totals
             )
+        self.tactics = Tactics()
         self.at_once = at_once if self.together is not None else 1
         self.library = gradient.products.library if isinstance(gradient, MlpGradient) else None
 
     @torch.no_grad()
     def __call__(self, pixels: Tensor, noise: Tensor, kl_weights: Sequence[float]) -> None:
         """See `Step`."""
-        images = len(pixels) // len(kl_weights)
-        if self.together is not None and self.together.can_step(images, self.workers):
-            self.together.steps(pixels, noise, kl_weights, self.workers)
+        images, naps = len(pixels) // len(kl_weights), 0
+        if self.together is None or not self.together.can_step(images, self.workers):
+            self._in_phases(pixels, noise, kl_weights)
             return
+        started = time.perf_counter()
+        if self.tactics.tactic is Tactic.ALONE:
+            self._in_phases(pixels, noise, kl_weights, alone=True)
+        else:
+            self.together.steps(pixels, noise, kl_weights, self.workers, self.tactics.tactic)
+            naps = max(self.together.naps)
+        self.tactics.count(time.perf_counter() - started, MEETINGS * len(kl_weights), naps)
+
+    def _in_phases(self, pixels: Tensor, noise: Tensor, kl_weights: Sequence[float], *, alone: bool = False) -> None:
+        """Steps whose tasks are done by whichever thread is free, or by this one alone."""
+        images = len(pixels) // len(kl_weights)
         for i, kl_weight in enumerate(kl_weights):
             rows = slice(i * images, (i + 1) * images)
-            self._in_phases(pixels[rows], noise[rows], kl_weight)
+            self._step_in_phases(pixels[rows], noise[rows], kl_weight, partial(self.workers.for_each, alone=alone))
 
-    def _in_phases(self, pixels: Tensor, noise: Tensor, kl_weight: float) -> None:
-        """A step on one batch, whose tasks are done by whichever thread is free."""
+    def _step_in_phases(self, pixels: Tensor, noise: Tensor, kl_weight: float, for_each: ForEach) -> None:
+        """A step on one batch. for_each: calls a task for each number below a number of them."""
         scale = None
 
         def differentiate(i: int) -> None:
@@ -86,12 +103,12 @@ class SplitStep:
             update(i)
 
         self.adam.count_step()
-        self.workers.for_each(differentiate, self.parts)
+        for_each(differentiate, self.parts)
         if self.clip_norm is None:
-            self.workers.for_each(complete_and_update, self.parts)
+            for_each(complete_and_update, self.parts)
         else:
-            self.workers.for_each(complete, self.parts)
+            for_each(complete, self.parts)
             scale = clip_scale(self._squares, self.clip_norm)
-            self.workers.for_each(update, self.parts)
+            for_each(update, self.parts)
         for sums in self._sums:
             self.totals += sums

@@ -2,7 +2,7 @@
 
 Between two phases in Python a thread needs the GIL, which another one holds just then: on two cores of an EPYC (Zen 4)
 it wakes 60 to 110 µs later, three times in a step of 4 ms. Here threads meet without Python. A thread that comes first
-polls the others' counters for some 100 µs, and then sleeps in between, because the thread that it waits for may have no
+polls the others' counters, and after a while sleeps in between, because the thread that it waits for may have no
 processor.
 """
 
@@ -17,10 +17,13 @@ from trainer.training.steps.adam import Adam, adam_
 from trainer.training.steps.mlp import MlpGradient
 from trainer.training.steps.program import Program, scripted
 from trainer.training.steps.step import part
+from trainer.training.steps.tactics import Tactic
 from trainer.training.steps.workers import Workers
 
-_POLLS = 400  # some 100 µs
+_POLLS = {Tactic.PATIENT: 2000, Tactic.HASTY: 400}  # before the first nap; a poll takes 0.25 µs
 _NAP_SECONDS = 100e-6
+MEETINGS = 3
+"""In each step."""
 _FAILED = 2**62  # a counter that nobody waits for
 
 STORES_IN_ORDER = platform.machine().lower() in ("x86_64", "amd64")
@@ -51,32 +54,33 @@ class Together:
         # How far each thread is, in a cache line of its own.
         self.counters = [torch.zeros(16, dtype=torch.int64)[0] for _ in range(self.parts)]
         self.count = 0
+        self.naps = [0] * self.parts
+        """How often each thread slept in its last call."""
         self.programs: dict[int, list[Callable[..., int]]] = {}
         self._failed = False
 
     def can_step(self, images: int, workers: Workers) -> bool:
-        """Whether each thread has images of such a batch, and none was late lately."""
-        return images >= self.parts and workers.can_meet(self.parts) and not self._failed
+        """Whether each of the threads has images of such a batch."""
+        return images >= self.parts and workers.count == self.parts and not self._failed
 
-    def steps(self, pixels: Tensor, noise: Tensor, kl_weights: Sequence[float], workers: Workers) -> None:
-        """Gradient, clip and Adam for each batch, see `Step`. Adds to `totals`."""
-        images, meetings = len(pixels) // len(kl_weights), 3 * len(kl_weights)
+    def steps(
+        self, pixels: Tensor, noise: Tensor, kl_weights: Sequence[float], workers: Workers, tactic: Tactic
+    ) -> None:
+        """Gradient, clip and Adam for each batch, see `Step`. Adds to `totals`. tactic: PATIENT or HASTY."""
+        images = len(pixels) // len(kl_weights)
         noise, weights = noise.flatten(1), torch.tensor(kl_weights, dtype=noise.dtype)
         if images not in self.programs:
             first = pixels[:images], noise[:images], weights[0]
             self.programs[images] = [self._program(i, *first) for i in range(self.parts)]
         programs, numbers, count = self.programs[images], self.adam.numbers(), self.count
-        naps = 0  # of this thread, in the longest of its waits
 
         def run(i: int) -> None:
-            nonlocal naps
             try:
-                slept = programs[i](pixels, noise, weights, numbers, count)
+                self.naps[i] = programs[i](pixels, noise, weights, numbers, count, _POLLS[tactic])
             except BaseException:
                 self._fail(i)
                 raise
             if i == 0:
-                naps = slept
                 if _interrupts:
                     interrupt = _interrupts[0]
                     _interrupts.clear()
@@ -84,11 +88,8 @@ class Together:
                 if self._failed:
                     raise RuntimeError("another thread has failed")
 
-        self.count += meetings
-        started = time.perf_counter()
+        self.count += MEETINGS * len(kl_weights)
         workers.at_once(run, give_up=lambda: self._fail(0))
-        seconds = (time.perf_counter() - started) / meetings
-        workers.judge(working=seconds, waiting=naps * _NAP_SECONDS, jobs=meetings)
 
     def _fail(self, i: int) -> None:
         """Let nobody wait for thread i. Its step is incomplete, so the counters are of no use from then on."""
@@ -113,6 +114,7 @@ class Together:
             self.squares,
             self.clip_norm,
             *self.adam.shares[i],
+            self.gradient.gradients[i],
             self.adam.steps,
             [each for each, _ in self.rounded[i]],
             [each for _, each in self.rounded[i]],
@@ -126,7 +128,7 @@ def clip_scale(squares: list[Tensor], largest: float) -> Tensor:
 
 
 def _scripted_steps(of_images: Program, of_weights: Program) -> Callable[..., int]:
-    """The steps of thread i, which return the number of naps in its longest wait."""
+    """The steps of thread i, which return the number of its naps."""
 
     def steps(
         pixels: Tensor,
@@ -134,6 +136,7 @@ def _scripted_steps(of_images: Program, of_weights: Program) -> Callable[..., in
         kl_weights: Tensor,
         numbers: list[float],
         count: int,
+        most_polls: int,
         images: int,
         first_row: int,
         end_row: int,
@@ -148,6 +151,7 @@ def _scripted_steps(of_images: Program, of_weights: Program) -> Callable[..., in
         weights: list[Tensor],
         means: list[Tensor],
         mean_squares: list[Tensor],
+        gradients: list[Tensor],
         adam_steps: Tensor,
         exact: list[Tensor],
         rounded: list[Tensor],
@@ -159,31 +163,30 @@ def _scripted_steps(of_images: Program, of_weights: Program) -> Callable[..., in
             sums[i].copy_(of_images(pixels[first:end], noise[first:end], kl_weights[k], images_fixed)[0])
             if i == 0:
                 adam_steps += 1
-            naps = max(naps, _meet(counters, i, count + 1))
+            naps += _meet(counters, i, count + 1, most_polls)
 
             # ---- gradient by weights ----
             if i == 0:
                 for each in sums:
                     totals += each
-            found = of_weights(weights_fixed)
-            squares[i].copy_(found[-1])
-            naps = max(naps, _meet(counters, i, count + 2))
+            squares[i].copy_(of_weights(weights_fixed)[0])
+            naps += _meet(counters, i, count + 2, most_polls)
 
             # ---- clip, Adam ----
             scale: Tensor | None = None
             if clip_norm is not None:
                 scale = clip_scale(squares, clip_norm)
-            adam_(weights, means, mean_squares, found[:-1], adam_steps, numbers, scale)
+            adam_(weights, means, mean_squares, gradients, adam_steps, numbers, scale)
             for j in range(len(rounded)):
                 rounded[j].copy_(exact[j])
-            naps = max(naps, _meet(counters, i, count + 3))
+            naps += _meet(counters, i, count + 3, most_polls)
             count += 3
         return naps
 
     return scripted(steps)
 
 
-def _meet(counters: list[Tensor], i: int, count: int, most_polls: int = _POLLS) -> int:
+def _meet(counters: list[Tensor], i: int, count: int, most_polls: int) -> int:
     """Thread i waits until all have come as far as `count`. Returns how often it has slept."""
     counters[i].fill_(count)
     naps = 0

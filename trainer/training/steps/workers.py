@@ -42,16 +42,18 @@ class Workers:
             thread.start()
         weakref.finalize(self, _dismiss, self._jobs, threads)
 
-    def for_each(self, task: Callable[[int], None], tasks: int) -> None:
+    def for_each(self, task: Callable[[int], None], tasks: int, *, alone: bool = False) -> None:
         """Call `task(i)` for each i below `tasks`, in whichever thread is free, and return when all are done.
+
+        alone: all of them in the calling thread.
 
         torch then has one thread in each of them, and takes denormal numbers as zero. Raises what a task raises, after
         those that have begun have ended.
         """
         job = _Job(task, range(tasks))
         with self._one_thread_each():
-            alone = self._alone > 0
-            for jobs in [] if alone else self._jobs[: tasks - 1]:
+            late = self._alone > 0
+            for jobs in [] if alone or late else self._jobs[: tasks - 1]:
                 jobs.put(job)
             started = time.perf_counter()
             job.work(job.indices.popleft)
@@ -59,14 +61,10 @@ class Workers:
             errors = [error for _ in range(tasks) if (error := job.results.get()) is not None]
             if errors:
                 raise errors[0]
-            if alone:
+            if late:
                 self._alone -= 1
-            else:
-                self.judge(working=waiting - started, waiting=time.perf_counter() - waiting)
-
-    def can_meet(self, tasks: int) -> bool:
-        """Whether `at_once` may be called for so many tasks: not for a while after a thread was late."""
-        return self._alone == 0 and tasks == self.count
+            elif not alone:
+                self._judge(working=waiting - started, waiting=time.perf_counter() - waiting)
 
     def at_once(self, task: Callable[[int], None], give_up: Callable[[], None]) -> None:
         """Call `task(i)` in thread i for each i below `count`, at the same time: tasks may wait for each other.
@@ -101,17 +99,17 @@ class Workers:
             if self.count > 1:
                 torch.set_num_threads(threads)
 
-    def judge(self, *, working: float, waiting: float, jobs: int = 1) -> None:
+    def _judge(self, *, working: float, waiting: float) -> None:
         """Work alone for a while if another thread was late, for twice as long each time that it happens again.
 
-        working, waiting: seconds of one job, or of the one among `jobs` that waited longest. A late thread means that
-        another process holds its core; `benchmarks/busy_neighbour.py` measures such a machine.
+        working, waiting: seconds of the last job. A late thread means that another process holds its core;
+        `benchmarks/busy_neighbour.py` measures such a machine.
         """
         if waiting > max(working, _LATE_SECONDS):
             self._alone = self._alone_next
             self._alone_next = min(2 * self._alone_next, _ALONE_TO)
         else:
-            self._alone_next = max(self._alone_next - jobs, _ALONE_FROM)
+            self._alone_next = max(self._alone_next - 1, _ALONE_FROM)
 
 
 class _Job:
