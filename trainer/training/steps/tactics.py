@@ -22,9 +22,9 @@ class Tactic(Enum):
     """How threads wait."""
 
     PATIENT = auto()
-    """They poll for half a millisecond before they sleep."""
+    """They poll for up to half a millisecond before they sleep."""
     HASTY = auto()
-    """They poll for a tenth of a millisecond."""
+    """They poll for up to a tenth of a millisecond."""
     ALONE = auto()
     """They do not: one thread does the work of all."""
 

@@ -20,7 +20,7 @@ from trainer.training.steps.step import part
 from trainer.training.steps.tactics import Tactic
 from trainer.training.steps.workers import Workers
 
-_POLLS = {Tactic.PATIENT: 2000, Tactic.HASTY: 400}  # before the first nap; a poll takes 0.25 µs
+_POLLS = {Tactic.PATIENT: 2000, Tactic.HASTY: 400}  # before the first nap; a poll takes 0.1 to 0.25 µs
 _NAP_SECONDS = 100e-6
 MEETINGS = 3
 """In each step."""

@@ -52,8 +52,12 @@ class Workers:
         """
         job = _Job(task, range(tasks))
         with self._one_thread_each():
+            if alone:
+                for i in range(tasks):
+                    task(i)
+                return
             late = self._alone > 0
-            for jobs in [] if alone or late else self._jobs[: tasks - 1]:
+            for jobs in [] if late else self._jobs[: tasks - 1]:
                 jobs.put(job)
             started = time.perf_counter()
             job.work(job.indices.popleft)
@@ -63,7 +67,7 @@ class Workers:
                 raise errors[0]
             if late:
                 self._alone -= 1
-            elif not alone:
+            else:
                 self._judge(working=waiting - started, waiting=time.perf_counter() - waiting)
 
     def at_once(self, task: Callable[[int], None], give_up: Callable[[], None]) -> None:
