@@ -8,9 +8,12 @@ touching the model (Ghosh et al. 2020, "From variational to deterministic autoen
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +43,15 @@ _FEWEST_HELD_OUT = 2
 _HELD_OUT_DRAWS = 4  # of each of these: their log-density is an average over the posterior
 _ITERATIONS = 10  # of expectation maximisation; more do not describe held-out images better
 _ENCODED_AT_ONCE = 2000
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+class Map(Protocol):
+    """`map`, or one that calls the function in several threads."""
+
+    def __call__(self, function: Callable[[_T], _R], things: Iterable[_T], /) -> Iterator[_R]: ...
 
 
 class Encodes(Protocol):
@@ -97,11 +109,17 @@ def fit_prior(
     values = np.zeros(1, np.int64) if labels is None else np.unique(labels)
     members = [np.arange(len(images)) if labels is None else np.flatnonzero(labels == value) for value in values]
     random = np.random.default_rng(derive_seed(seed, "prior"))
+    drawn = [(np.sort(random.permutation(group)[:_MOST_IMAGES]), int(random.integers(2**31))) for group in members]
     weights, means, deviations, sizes = [], [], [], []
-    with one_thread():  # more threads add sums in another order
-        for done, group in enumerate(members, 1):
-            chosen = np.sort(random.permutation(group)[:_MOST_IMAGES])
-            found = _fit_group(_posteriors(model, images[chosen], batch, share), int(random.integers(2**31)))
+    with _side_by_side() as each:
+        each_group: Map = each if len(members) > 1 else map
+        each_size: Map = map if len(members) > 1 else each
+
+        def fit(task: tuple[npt.NDArray[np.intp], int]) -> Mixture:
+            chosen, group_seed = task
+            return _fit_group(_posteriors(model, images[chosen], batch, share), group_seed, each_size)
+
+        for done, (group, found) in enumerate(zip(members, each_group(fit, drawn), strict=True), 1):
             weights.append(found.weights.numpy() * len(group))
             means.append(found.components.mean.numpy())
             deviations.append(found.components.variance.sqrt().numpy())
@@ -120,6 +138,17 @@ def fit_prior(
     return FittedPrior(prior, tuple(sizes), time.perf_counter() - started)
 
 
+@contextmanager
+def _side_by_side() -> Iterator[Map]:
+    """A `map` on as many threads as torch has, each with one thread of torch: more would add sums in another order."""
+    pool = ThreadPoolExecutor(torch.get_num_threads(), initializer=partial(torch.set_num_threads, 1))
+    try:
+        with one_thread():
+            yield pool.map
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 @torch.no_grad()
 def _posteriors(model: Encodes, images: npt.NDArray[np.uint8], batch: int, share: float) -> Gaussians:
     """q(z|x) of each image with that share of its variance, on the CPU."""
@@ -135,12 +164,13 @@ def _posteriors(model: Encodes, images: npt.NDArray[np.uint8], batch: int, share
     return Gaussians(mean, variance)
 
 
-def _fit_group(posteriors: Gaussians, seed: int) -> Mixture:
-    """A mixture of as many components as say most about held-out images, fitted to all."""
-    return fit_mixture(posteriors, _best_size(posteriors, seed), _ITERATIONS, torch.Generator().manual_seed(seed))
+def _fit_group(posteriors: Gaussians, seed: int, each_size: Map) -> Mixture:
+    """A mixture of as many components as say most about held-out images, fitted to all. each_size: a `map`."""
+    size = _best_size(posteriors, seed, each_size)
+    return fit_mixture(posteriors, size, _ITERATIONS, torch.Generator().manual_seed(seed))
 
 
-def _best_size(posteriors: Gaussians, seed: int) -> int:
+def _best_size(posteriors: Gaussians, seed: int, each_size: Map) -> int:
     """The size whose mixture, fitted to part of the images, gives the others the highest mean log-density."""
     held_out = len(posteriors) // _HELD_OUT
     if held_out < _FEWEST_HELD_OUT:
@@ -148,12 +178,15 @@ def _best_size(posteriors: Gaussians, seed: int) -> int:
     random = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(posteriors), generator=random)
     seen, unseen = posteriors[order[held_out:]], posteriors[order[:held_out]].draw(_HELD_OUT_DRAWS, random)
-    scores: list[float] = []
-    for size in SIZES:
-        if size > len(seen):  # a component for each image would be a copy of it
-            break
+
+    def score(size: int) -> float:
         fitted = fit_mixture(seen, size, _ITERATIONS, torch.Generator().manual_seed(seed))
-        scores.append(float(fitted.log_density(unseen).mean()))
+        return float(fitted.log_density(unseen).mean())
+
+    scores: list[float] = []
+    possible = [size for size in SIZES if size <= len(seen)]  # a component for each image would be a copy of it
+    for found in each_size(score, possible):
+        scores.append(found)
         if len(scores) > 2 and scores[-1] < scores[-2] < scores[-3]:
             break
     return SIZES[int(np.argmax(scores))]

@@ -104,6 +104,22 @@ def test_the_fit_is_a_function_of_the_seed(best: Checkpoint, blobs: ImageData) -
     assert first != other
 
 
+@pytest.mark.parametrize("labelled", [True, False])
+def test_threads_share_the_groups_or_the_sizes_and_change_no_bit(
+    labelled: bool, best: Checkpoint, blobs: ImageData
+) -> None:
+    model, labels, before = best.build_model(), blobs.train_labels if labelled else None, torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(fit_prior(model, blobs.train_images, labels, seed=0).prior.to_npz())
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("count", [2, 12, 60])
 def test_few_images_get_few_components(best: Checkpoint, blobs: ImageData, count: int) -> None:
     fitted = fit_prior(best.build_model(), blobs.train_images[:count], None, seed=0)
