@@ -16,9 +16,11 @@ from statistics import median
 
 import click
 
+from trainer.memory import keep_freed_memory
 from trainer.spinning import limit_spinning
 
 limit_spinning()  # as the commands do, before torch is imported
+keep_freed_memory()
 
 import torch  # noqa: E402
 from in_turn import seconds_in_turn  # type: ignore[import-not-found]  # noqa: E402

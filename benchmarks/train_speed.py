@@ -35,6 +35,7 @@ from torchvision import datasets, transforms
 from trainer.data.dataset import ImageData
 from trainer.data.load import load
 from trainer.device import choose_device
+from trainer.memory import keep_freed_memory
 from trainer.objective.bound import Objective
 from trainer.objective.score import evaluate
 from trainer.settings import PRESETS, Settings
@@ -234,6 +235,7 @@ def main(
     jax: Path | None,
 ) -> None:
     """Print seconds per epoch of each loop and the ratios between them, as medians over rounds."""
+    keep_freed_memory()  # as the commands do
     torch_device = choose_device(device)
     if threads is not None:
         torch.set_num_threads(threads)

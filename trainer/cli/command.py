@@ -10,6 +10,7 @@ import click
 from runtime.cli.command import Command
 from runtime.errors import VaeRuntimeError
 from trainer.errors import TrainerError
+from trainer.memory import keep_freed_memory
 from trainer.spinning import limit_spinning
 
 
@@ -25,6 +26,7 @@ class TrainerCommand(Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         limit_spinning()
+        keep_freed_memory()
         return super().invoke(ctx)
 
     def is_out_of_memory(self, error: Exception) -> bool:
