@@ -97,15 +97,16 @@ def continuous_bernoulli_nll(logits: Tensor, image: Tensor) -> Tensor:
     The density on [0, 1] is proportional to λ^x (1 − λ)^(1 − x) (Loaiza-Ganem & Cunningham 2019). It can exceed 1, so
     the result can be negative. logits, image: float32 (N, C, H, W).
     """
-    return bernoulli_nll(logits, image) - _log_normalizer(logits).flatten(1).sum(1)
+    return bernoulli_nll(logits, image) - log_normalizer(logits).flatten(1).sum(1)
 
 
-_SMALL_LOGIT = 0.1  # below this, the series is exact to float32 rounding and the closed form is not
+SMALL_LOGIT = 0.1
+"""Below this, the series of `log_normalizer` is exact to float32 rounding, and the closed form is not."""
 
 
-def _log_normalizer(logits: Tensor) -> Tensor:
+def log_normalizer(logits: Tensor) -> Tensor:
     """log C(λ) of the continuous Bernoulli, where λ = σ(l): C = 2 artanh(1 − 2λ) / (1 − 2λ) = l / tanh(l / 2)."""
-    is_small = logits.abs() < _SMALL_LOGIT
+    is_small = logits.abs() < SMALL_LOGIT
     # The branch not taken must stay finite too, or its gradient, 0 · NaN, would make the result NaN.
     large = torch.where(is_small, 1.0, logits).abs()
     square = torch.where(is_small, logits, 0.0).square()

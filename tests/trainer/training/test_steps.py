@@ -79,12 +79,21 @@ def test_the_closed_form_gradient_has_every_likelihood_and_activation(likelihood
     assert_same_step(settings, parts=2)
 
 
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("likelihood", tuple(LIKELIHOODS))
+@pytest.mark.parametrize("bound", [{"draws": 2}, {"bound": "iwae", "draws": 3}, {"bound": "dreg", "draws": 3}])
+def test_the_closed_form_gradient_has_every_bound(bound: dict[str, Any], likelihood: str, parts: int) -> None:
+    settings = replace(PLAIN, likelihood=likelihood, **bound)
+    assert MlpGradient.supports(settings)
+    assert_same_step(settings, parts=parts)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
-        {"bound": "iwae", "draws": 3},
-        {"bound": "dreg", "draws": 3},
-        {"draws": 2},
+        {"bound": "iwae", "draws": 3, "activation": "silu"},
+        {"bound": "dreg", "draws": 3, "activation": "silu"},
+        {"draws": 2, "activation": "silu"},
         {"network": "conv", "hidden": (4,)},
         {"activation": "silu"},
     ],
@@ -104,16 +113,18 @@ def test_a_batch_may_have_fewer_images_than_parts(network: str) -> None:
 @pytest.mark.parametrize("logit", [-100.0, -0.1, -0.0999, 0.0, 0.01, 0.1, 3.0, 40.0, 100.0])
 @pytest.mark.parametrize("likelihood", tuple(LIKELIHOODS))
 def test_likelihoods_stay_exact_where_a_sigmoid_saturates(likelihood: str, logit: float) -> None:
-    logits = torch.full((2, 11), logit, requires_grad=True)
+    logits = torch.full((2, 3, 11), logit, requires_grad=True)
     image = torch.linspace(0, 1, 22).view(2, 11)
-    expected = NLL[likelihood](logits[:, None, None], image[:, None, None]).sum()
-    (expected_gradient,) = torch.autograd.grad(expected, logits)
+    expected = NLL[likelihood](logits.view(6, 1, 1, 11), image.repeat_interleave(3, 0)[:, None, None]).view(2, 3)
+    (expected_gradient,) = torch.autograd.grad(expected.sum(), logits)
     value, gradient = LIKELIHOODS[likelihood](logits.detach().clone(), image)
     torch.testing.assert_close(value, expected.detach(), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(gradient, expected_gradient, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("changes", [{}, {"clip_norm": None}, {"precision": "bf16"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"clip_norm": None}, {"precision": "bf16"}, {"bound": "iwae", "draws": 3}, {"draws": 2}]
+)
 @pytest.mark.parametrize("parts", [1, 2, 3])
 def test_neither_threads_nor_batches_in_one_call_change_a_bit(changes: dict[str, Any], parts: int) -> None:
     """Programs that meet without Python, and phases done by one thread, train alike."""
@@ -128,7 +139,7 @@ def test_neither_threads_nor_batches_in_one_call_change_a_bit(changes: dict[str,
         step.workers, step.tactics.tactic = workers or step.workers, tactic
         random = torch.Generator().manual_seed(2)
         pixels = torch.randint(256, (6 * 48, 5, 6, 1), dtype=torch.uint8, generator=random)
-        noise = torch.randn(6 * 48, 1, settings.latent_dim, generator=random)
+        noise = torch.randn(6 * 48, settings.draws, settings.latent_dim, generator=random)
         kl_weights, start = [0.1, 0.2, 0.4, 0.6, 0.8, 1.0], 0
         for batches in calls:
             rows = slice(start * 48, (start + batches) * 48)

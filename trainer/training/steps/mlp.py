@@ -1,7 +1,7 @@
 """The gradient of a plain MLP on the CPU, derived by hand.
 
-For the common case: fully connected layers, one draw of z, the evidence lower bound. The gradient equals autograd's to
-rounding, without its bookkeeping, and both heads are one matrix product.
+For fully connected layers, every bound and any number of draws. The gradient equals autograd's to rounding, without its
+bookkeeping, and both heads are one matrix product.
 
 Rows of the batch are independent until the gradient w.r.t. a weight is summed over them, and rows of that gradient are
 independent of each other. So threads share the images as far as the gradient w.r.t. each layer's output, and then the
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from trainer.data.pixels import to_float
 from trainer.model.vae import VAE
 from trainer.settings import Settings
+from trainer.training.steps.bounds import BOUNDS, Draws
 from trainer.training.steps.flat import span
 from trainer.training.steps.gemm import Products
 from trainer.training.steps.likelihoods import LIKELIHOODS
@@ -35,6 +36,7 @@ class MlpGradient:
         """weights: the vector that the layers read, float32 or a copy in bf16; products have its dtype."""
         self.products = products
         self.activation, self.likelihood = settings.activation, LIKELIHOODS[settings.likelihood]
+        self.bound, self.draws = BOUNDS[settings.bound], settings.draws
         self.parts, self.sum_dtype = parts, model.mean.weight.dtype
         encoder = [[module] for module in model.encoder if isinstance(module, nn.Linear)]
         decoder = [[module] for module in model.decoder if isinstance(module, nn.Linear)]
@@ -60,7 +62,6 @@ class MlpGradient:
         """Whether this gradient is that of what `settings` describe."""
         return (
             (settings.network, settings.batch_norm) == ("mlp", False)
-            and (settings.bound, settings.draws) == ("elbo", 1)
             and settings.free_bits == 0
             and settings.likelihood in LIKELIHOODS
             and settings.activation != "silu"  # whose derivative does not follow from its value
@@ -74,7 +75,7 @@ class MlpGradient:
         weight = torch.full((), kl_weight, dtype=noise.dtype)
         if rows.start == rows.stop:  # oneDNN has no empty products
             return weight.new_zeros(3)
-        (sums,) = self.batch.images[i](pixels[rows], noise[rows].flatten(1), weight)
+        (sums,) = self.batch.images[i](pixels[rows], noise[rows], weight)
         return sums
 
     def of_weights(self, i: int) -> tuple[Sequence[Tensor], Tensor]:
@@ -91,23 +92,23 @@ class MlpGradient:
     def _batch(self, images: int) -> Batch:
         """Programs for batches of so many images, and the memory between their two phases."""
 
-        def memory(width: int, dtype: torch.dtype) -> Tensor:
-            return torch.empty(images, width, dtype=dtype)
+        def memory(layer: int, width: int, dtype: torch.dtype) -> Tensor:
+            return torch.empty(images * self._draws_in(layer), width, dtype=dtype)
 
-        dtype = self.layers[0][0].dtype
-        inputs = [memory(weight.shape[1], dtype) for weight, _ in self.layers]
-        grads = [memory(len(weight), dtype) for weight, _ in self.layers]
-        outputs = inputs[1:] + inputs[:1]
-        for last in (self.encoder_layers - 1, -1):
-            outputs[last] = memory(len(self.layers[last][0]), self.sum_dtype)
+        dtype, last_layers = self.layers[0][0].dtype, (self.encoder_layers - 1, len(self.layers) - 1)
+        inputs = [memory(k, weight.shape[1], dtype) for k, (weight, _) in enumerate(self.layers)]
+        grads = [memory(k, len(weight), dtype) for k, (weight, _) in enumerate(self.layers)]
+        outputs = [
+            memory(k, len(weight), self.sum_dtype) if k in last_layers else inputs[k + 1]
+            for k, (weight, _) in enumerate(self.layers)
+        ]
         batch = Batch()
         for i in range(self.parts):
             rows = part(i, self.parts, images)
-            by_images = [
-                tensor
-                for (weight, bias), *kept in zip(self.layers, inputs, outputs, grads, strict=True)
-                for tensor in (weight, bias, *(each[rows] for each in kept))
-            ]
+            by_images = []
+            for k, (layer, *kept) in enumerate(zip(self.layers, inputs, outputs, grads, strict=True)):
+                draws = self._draws_in(k)
+                by_images += [*layer, *(each[rows.start * draws : rows.stop * draws] for each in kept)]
             by_weights = [
                 tensor
                 for each, x, grad, by_weight, by_bias in zip(
@@ -118,6 +119,10 @@ class MlpGradient:
             batch.images.append(FixedProgram(self._of_images, by_images))
             batch.weights.append(FixedProgram(self._of_weights, [*by_weights, self.sums[i]]))
         return batch
+
+    def _draws_in(self, layer: int) -> int:
+        """Rows of a layer for each image: the decoder sees one for each draw."""
+        return 1 if layer < self.encoder_layers else self.draws
 
     @torch.no_grad()
     def _of_images(self, pixels: Tensor, noise: Tensor, kl_weight: Tensor, tensors: list[Tensor]) -> list[Tensor]:
@@ -133,20 +138,23 @@ class MlpGradient:
         # ---- forward ----
         mean, log_var = self._forward(encoder, image).chunk(2, dim=1)  # (B, L) each
         std = torch.exp(0.5 * log_var)
-        scaled_noise = std * noise
-        logits = self._forward(decoder, mean + scaled_noise)  # (B, pixels)
+        scaled_noise = std.unsqueeze(1) * noise
+        z = mean.unsqueeze(1) + scaled_noise  # (B, draws, L)
+        logits = self._forward(decoder, z.flatten(0, 1)).unflatten(0, noise.shape[:2])  # (B, draws, pixels)
 
-        # ---- loss: see `kl_per_dimension` for the second term ----
-        reconstruction, grad_logits = self.likelihood(logits, image)
-        excess = std.square() - 1
-        kl = 0.5 * (mean.square() + excess - log_var).sum()
-        sums = torch.stack([reconstruction + kl_weight * kl, reconstruction, kl])
+        # ---- loss ----
+        nll, grad_logits = self.likelihood(logits, image)
+        kl = 0.5 * (mean.square() + std.square() - 1 - log_var).sum()
+        draws = Draws(mean, log_var, std, noise, scaled_noise, z, kl)
+        loss, share = self.bound.loss(draws, nll, kl_weight)
+        if share is not None:
+            grad_logits.mul_(share.unsqueeze(2))
+        sums = torch.stack([loss, nll.sum() / self.draws, kl])
 
         # ---- backward ----
-        grad_z = _cast(self.products.matmul(self._backward(decoder, grad_logits), decoder[0].weight), dtype)
-        grad_mean = torch.addcmul(grad_z, mean, kl_weight)
-        grad_log_var = 0.5 * torch.addcmul(grad_z * scaled_noise, excess, kl_weight)
-        self._backward(encoder, torch.cat([grad_mean, grad_log_var], dim=1))
+        through_decoder = self._backward(decoder, grad_logits.flatten(0, 1))
+        grad_z = _cast(self.products.matmul(through_decoder, decoder[0].weight), dtype).view_as(z)
+        self._backward(encoder, torch.cat(self.bound.of_heads(draws, share, grad_z, kl_weight), dim=1))
         return [sums]
 
     def _forward(self, layers: Sequence[_Layer], x: Tensor) -> Tensor:
@@ -187,7 +195,10 @@ class MlpGradient:
 
 
 class _Layer(NamedTuple):
-    """A layer in phase 1, on B images. The last three are written: phase 2 reads inputs and gradients."""
+    """A layer in phase 1, on B rows: images, or draws of their latents.
+
+    The last three are written, and phase 2 reads inputs and gradients.
+    """
 
     weight: Tensor
     """(outputs, inputs)."""

@@ -68,7 +68,7 @@ class Together:
     ) -> None:
         """Gradient, clip and Adam for each batch, see `Step`. Adds to `totals`. tactic: PATIENT or HASTY."""
         images = len(pixels) // len(kl_weights)
-        noise, weights = noise.flatten(1), torch.tensor(kl_weights, dtype=noise.dtype)
+        weights = torch.tensor(kl_weights, dtype=noise.dtype)
         if images not in self.programs:
             first = pixels[:images], noise[:images], weights[0]
             self.programs[images] = [self._program(i, *first) for i in range(self.parts)]
