@@ -7,6 +7,7 @@ touching the model (Ghosh et al. 2020, "From variational to deterministic autoen
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -111,13 +112,16 @@ def fit_prior(
     random = np.random.default_rng(derive_seed(seed, "prior"))
     drawn = [(np.sort(random.permutation(group)[:_MOST_IMAGES]), int(random.integers(2**31))) for group in members]
     weights, means, deviations, sizes = [], [], [], []
+    encoding = threading.Lock()  # somebody else's model may have a state
     with _side_by_side() as each:
         each_group: Map = each if len(members) > 1 else map
         each_size: Map = map if len(members) > 1 else each
 
         def fit(task: tuple[npt.NDArray[np.intp], int]) -> Mixture:
             chosen, group_seed = task
-            return _fit_group(_posteriors(model, images[chosen], batch, share), group_seed, each_size)
+            with encoding:
+                posteriors = _posteriors(model, images[chosen], batch, share)
+            return _fit_group(posteriors, group_seed, each_size)
 
         for done, (group, found) in enumerate(zip(members, each_group(fit, drawn), strict=True), 1):
             weights.append(found.weights.numpy() * len(group))
@@ -142,11 +146,11 @@ def fit_prior(
 def _side_by_side() -> Iterator[Map]:
     """A `map` on as many threads as torch has, each with one thread of torch: more would add sums in another order."""
     pool = ThreadPoolExecutor(torch.get_num_threads(), initializer=partial(torch.set_num_threads, 1))
-    try:
-        with one_thread():
+    with one_thread():
+        try:
             yield pool.map
-    finally:
-        pool.shutdown(cancel_futures=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 @torch.no_grad()

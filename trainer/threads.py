@@ -13,8 +13,8 @@ def one_thread() -> Iterator[None]:
     """One torch thread for the block: sums are added in one order, and thousands of tiny operations do not wait for
     a second thread."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     try:
+        torch.set_num_threads(1)
         yield
     finally:
         torch.set_num_threads(threads)

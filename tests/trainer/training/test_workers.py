@@ -1,6 +1,8 @@
 """Threads that share the tasks of a training step."""
 
 import gc
+import os
+import signal
 import threading
 import time
 import weakref
@@ -47,6 +49,23 @@ def test_an_error_in_any_thread_is_raised_when_the_others_have_ended() -> None:
     assert len(ended) == 1
     workers.for_each(ended.append, 3)
     assert len(ended) == 4
+
+
+def test_after_an_interrupt_no_task_is_left_running() -> None:
+    workers, ended = Workers(2), []
+
+    def task(i: int) -> None:
+        if threading.current_thread() is threading.main_thread():
+            time.sleep(0.2)  # for the other one to begin
+            return
+        time.sleep(0.4)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+        ended.append(i)
+
+    with pytest.raises(KeyboardInterrupt):
+        workers.for_each(task, 2)
+    assert len(ended) == 1
 
 
 def test_workers_that_nobody_needs_end_their_threads() -> None:

@@ -83,7 +83,7 @@ class AutogradGradient:
         total, *others = (gradient[self.shares[i][0]] for gradient in self.gradients)
         for other in others:
             total += other
-        return [total], torch.dot(total, total)
+        return [total], total
 
 
 def _twin(model: VAE, weights: Tensor) -> tuple[VAE, Tensor]:

@@ -51,9 +51,10 @@ class MlpGradient:
             for outputs in self.outputs
         ]
         sizes = [[each.stop - each.start for each in share] for share in self.shares]
-        self.sums = [weights.new_empty(sum(each), dtype=self.sum_dtype) for each in sizes]
-        self.gradients = [list(total.split(each)) for total, each in zip(self.sums, sizes, strict=True)]
-        """Of each share: w.r.t. each of its ranges, views of one vector."""
+        self.flat_gradients = [weights.new_empty(sum(each), dtype=self.sum_dtype) for each in sizes]
+        """Of each share."""
+        self.gradients = [list(flat.split(each)) for flat, each in zip(self.flat_gradients, sizes, strict=True)]
+        """Of each share: views for each of its ranges."""
         self.batches: dict[int, Batch] = {}
         self._one_at_a_time = threading.Lock()
 
@@ -80,8 +81,8 @@ class MlpGradient:
 
     def of_weights(self, i: int) -> tuple[Sequence[Tensor], Tensor]:
         """See `Gradient`."""
-        (squares,) = self.batch.weights[i]()
-        return self.gradients[i], squares
+        (flat,) = self.batch.weights[i]()
+        return self.gradients[i], flat
 
     def of_batch(self, images: int) -> Batch:
         """The programs for batches of so many images."""
@@ -117,7 +118,7 @@ class MlpGradient:
                 for tensor in (x, grad[:, each].t(), by_weight.view(-1, x.shape[1]), by_bias)
             ]
             batch.images.append(FixedProgram(self._of_images, by_images))
-            batch.weights.append(FixedProgram(self._of_weights, [*by_weights, self.sums[i]]))
+            batch.weights.append(FixedProgram(self._of_weights, [*by_weights, self.flat_gradients[i]]))
         return batch
 
     def _draws_in(self, layer: int) -> int:
@@ -182,16 +183,16 @@ class MlpGradient:
 
         tensors: for each layer its inputs (B, inputs), the gradients w.r.t. these outputs, (outputs, B), a transposed
         view, and where the gradients w.r.t. weights, (outputs, inputs), and biases, (outputs,), are written; then the
-        vector that all these are views of. Returns its squared norm, ().
+        vector that all these are views of. Returns that vector.
         """
-        *by_layer, total = tensors
+        *by_layer, flat = tensors
         for inputs, grads, by_weight, by_bias in zip(*(by_layer[first::4] for first in range(4)), strict=True):
             if inputs.dtype == by_weight.dtype:
                 self.products.matmul(grads, inputs, out=by_weight)
             else:
                 by_weight.copy_(self.products.matmul(grads, inputs))
             torch.sum(grads, 1, dtype=by_bias.dtype, out=by_bias)
-        return [torch.dot(total, total)]
+        return [flat]
 
 
 class _Layer(NamedTuple):

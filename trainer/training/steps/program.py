@@ -13,20 +13,14 @@ from torch import Tensor
 Program = Callable[..., list[Tensor]]
 """Tensors, and perhaps a list of them at the end, to tensors."""
 
-HAS_TORCHSCRIPT = hasattr(torch.jit, "trace") and hasattr(torch.jit, "script")
-"""TorchScript is deprecated: a later torch may have none."""
-
 _ONE_AT_A_TIME = threading.Lock()  # filters of warnings belong to the process
 
 
 def without_python(function: Program, arguments: Sequence[Tensor | list[Tensor]]) -> Program:
     """`function` as TorchScript, for arguments of these shapes and dtypes: the same operators in the same order.
 
-    function: it must not branch on values; branches on shapes are taken here. Without TorchScript it is returned as it
-    is: equal, and slower when several threads call such functions.
+    function: it must not branch on values; branches on shapes are taken here.
     """
-    if not HAS_TORCHSCRIPT:
-        return function
     with _ONE_AT_A_TIME, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from trainer.training.steps.adam import Adam
 from trainer.training.steps.mlp import MlpGradient
-from trainer.training.steps.program import HAS_TORCHSCRIPT
 from trainer.training.steps.step import Gradient
 from trainer.training.steps.tactics import Tactic, Tactics
-from trainer.training.steps.together import MEETINGS, STORES_IN_ORDER, Together, clip_scale
+from trainer.training.steps.together import NAP_SECONDS, STORES_IN_ORDER, Together, clip_scale
 from trainer.training.steps.workers import Workers
 
 ForEach = Callable[[Callable[[int], None], int], None]
@@ -23,7 +22,7 @@ ForEach = Callable[[Callable[[int], None], int], None]
 class SplitStep:
     """Gradient by images, gradient by weights, clip, Adam: three barriers, or two where nothing is clipped.
 
-    The gradient of an MLP is computed by `Together`, without Python between the phases, unless a thread was late.
+    Steps of an MLP are made by `Together`, without Python between the phases, unless one thread alone is faster.
     The number of parts is fixed and so is the order of every sum: which thread computes what, and whether there is a
     second thread at all, changes no bit.
     """
@@ -47,13 +46,13 @@ class SplitStep:
         self.parts = len(gradient.shares)
         self._sums = [self.totals] * self.parts
         self._squares = [self.totals] * self.parts
-        self._found: list[Sequence[Tensor]] = [()] * self.parts
+        self._gradients: list[Sequence[Tensor]] = [()] * self.parts
         self._rounded = [
             [(weights.detach()[each], rounded[each]) for each in share] if rounded is not None else []
             for share in gradient.shares
         ]
         self.together: Together | None = None
-        if HAS_TORCHSCRIPT and STORES_IN_ORDER and isinstance(gradient, MlpGradient):
+        if STORES_IN_ORDER and isinstance(gradient, MlpGradient):
             self.together = Together(
                 gradient, self.adam, clip_norm=clip_norm, rounded=self._rounded, totals=self.totals
             )
@@ -64,17 +63,18 @@ class SplitStep:
     @torch.no_grad()
     def __call__(self, pixels: Tensor, noise: Tensor, kl_weights: Sequence[float]) -> None:
         """See `Step`."""
-        images, naps = len(pixels) // len(kl_weights), 0
-        if self.together is None or not self.together.can_step(images, self.workers):
+        together, images = self.together, len(pixels) // len(kl_weights)
+        if together is None or not together.can_step(images, self.workers):
             self._in_phases(pixels, noise, kl_weights)
             return
-        started = time.perf_counter()
         if self.tactics.tactic is Tactic.ALONE:
+            started = time.perf_counter()
             self._in_phases(pixels, noise, kl_weights, alone=True)
+            seconds, asleep = time.perf_counter() - started, 0.0
         else:
-            self.together.steps(pixels, noise, kl_weights, self.workers, self.tactics.tactic)
-            naps = max(self.together.naps)
-        self.tactics.count(time.perf_counter() - started, MEETINGS * len(kl_weights), naps)
+            seconds = together.steps(pixels, noise, kl_weights, self.workers, self.tactics.tactic)
+            asleep = NAP_SECONDS * max(together.naps)
+        self.tactics.count(seconds, asleep, together.meetings * len(kl_weights))
 
     def _in_phases(self, pixels: Tensor, noise: Tensor, kl_weights: Sequence[float], *, alone: bool = False) -> None:
         """Steps whose tasks are done by whichever thread is free, or by this one alone."""
@@ -91,10 +91,12 @@ class SplitStep:
             self._sums[i] = self.gradient.of_images(i, pixels, noise, kl_weight)
 
         def complete(i: int) -> None:
-            self._found[i], self._squares[i] = self.gradient.of_weights(i)
+            self._gradients[i], flat = self.gradient.of_weights(i)
+            if self.clip_norm is not None:
+                self._squares[i] = torch.dot(flat, flat)
 
         def update(i: int) -> None:
-            self.adam.update(i, self._found[i], scale)
+            self.adam.update(i, self._gradients[i], scale)
             for weights, rounded in self._rounded[i]:
                 rounded.copy_(weights)
 

@@ -43,9 +43,9 @@ class Gradient(Protocol):
         """
 
     def of_weights(self, i: int) -> tuple[Sequence[Tensor], Tensor]:
-        """Phase 2 for share i: the gradient of the batch w.r.t. each of its ranges, and their squared norm, ().
+        """Phase 2 for share i: the gradient of the batch w.r.t. each of its ranges, and the vector that these make up.
 
-        The former are vectors, which may be overwritten, and are valid until the next step.
+        The former are views of the latter. They may be overwritten, and are valid until the next step.
         """
 
 

@@ -5,16 +5,17 @@ poll for long: each sleep makes it the late one of the next phase, which on two 
 of the speed. Beside a busy process it should soon leave its processor to the thread that has none. And where two
 threads have two processors, of which another process takes one, a single thread may be as fast as both.
 
-The two machines are told apart by how often threads sleep in spite of long polling: on the quiet Xeon in one of thirty
-meetings, beside a spinning process in every second one.
+The two machines are told apart by how long threads sleep in spite of long polling: at a meeting on the quiet Xeon 3 µs
+on average, beside a spinning process 50.
 """
 
 from __future__ import annotations
 
 from enum import Enum, auto
 
-_PERIOD = 96  # meetings that are judged together: 32 steps, of preset tutorial 0.1 to 0.2 s
-_NAPS_IF_BUSY = 0.25  # in a meeting, on average
+_PERIOD, _PERIOD_SECONDS = 96, 0.5  # as many meetings are judged together, or those of so long a time
+_ASLEEP_IF_BUSY = 25e-6  # seconds at a meeting, on average,
+_SHARE_IF_BUSY = 0.015  # and this share of the time: where steps take long, so do small differences between threads
 _REST_FROM, _REST_TO = 8, 32  # periods between two trials
 
 
@@ -38,21 +39,22 @@ class Tactics:
 
     def __init__(self) -> None:
         self.tactic = Tactic.PATIENT
-        self._seconds, self._meetings, self._naps = 0.0, 0, 0  # of this period
+        self._seconds, self._asleep, self._meetings = 0.0, 0.0, 0  # of this period
         self._paces: dict[Tactic, float] = {}  # seconds a meeting, of those that were tried
         self._suspects = False  # the last patient period was busy
         self._rest = _REST_FROM
         self._periods = 0  # until the next trial
 
-    def count(self, seconds: float, meetings: int, naps: int) -> None:
-        """What some steps by this tactic took, and how often the thread that slept most often slept."""
+    def count(self, seconds: float, asleep: float, meetings: int) -> None:
+        """Some steps by this tactic. seconds: that they took. asleep: those that one thread meant to sleep, at most."""
         self._seconds += seconds
+        self._asleep += asleep
         self._meetings += meetings
-        self._naps += naps
-        if self._meetings < _PERIOD:
+        if self._meetings < _PERIOD and self._seconds < _PERIOD_SECONDS:
             return
-        pace, is_busy = self._seconds / self._meetings, self._naps > _NAPS_IF_BUSY * self._meetings
-        self._seconds, self._meetings, self._naps = 0.0, 0, 0
+        pace = self._seconds / self._meetings
+        is_busy = self._asleep > max(_ASLEEP_IF_BUSY * self._meetings, _SHARE_IF_BUSY * self._seconds)
+        self._seconds, self._asleep, self._meetings = 0.0, 0.0, 0
         if self._periods > 0:
             self._periods -= 1
             if self._periods == 0:

@@ -21,16 +21,11 @@ from trainer.training.steps.tactics import Tactic
 from trainer.training.steps.workers import Workers
 
 _POLLS = {Tactic.PATIENT: 2000, Tactic.HASTY: 400}  # before the first nap; a poll takes 0.1 to 0.25 µs
-_NAP_SECONDS = 100e-6
-MEETINGS = 3
-"""In each step."""
+NAP_SECONDS = 100e-6
 _FAILED = 2**62  # a counter that nobody waits for
 
 STORES_IN_ORDER = platform.machine().lower() in ("x86_64", "amd64")
 """Whether a thread that sees a counter also sees what was written before it. ARM, for one, promises no such order."""
-
-_interrupts: list[BaseException] = []
-"""What a signal raised in a nap, of which TorchScript would make a RuntimeError; raised again when the call ends."""
 
 
 class Together:
@@ -54,19 +49,24 @@ class Together:
         # How far each thread is, in a cache line of its own.
         self.counters = [torch.zeros(16, dtype=torch.int64)[0] for _ in range(self.parts)]
         self.count = 0
+        self.meetings = 3 if clip_norm is not None else 2
+        """In each step."""
         self.naps = [0] * self.parts
-        """How often each thread slept in its last call."""
+        """Of each thread in the last call, or perhaps in the one before: the others end after the calling thread."""
         self.programs: dict[int, list[Callable[..., int]]] = {}
         self._failed = False
 
     def can_step(self, images: int, workers: Workers) -> bool:
-        """Whether each of the threads has images of such a batch."""
+        """Whether each of the threads has images of such a batch, and none has ever failed."""
         return images >= self.parts and workers.count == self.parts and not self._failed
 
     def steps(
         self, pixels: Tensor, noise: Tensor, kl_weights: Sequence[float], workers: Workers, tactic: Tactic
-    ) -> None:
-        """Gradient, clip and Adam for each batch, see `Step`. Adds to `totals`. tactic: PATIENT or HASTY."""
+    ) -> float:
+        """Gradient, clip and Adam for each batch, see `Step`. Adds to `totals`.
+
+        tactic: PATIENT or HASTY. Returns the seconds that it took, without compilation.
+        """
         images = len(pixels) // len(kl_weights)
         weights = torch.tensor(kl_weights, dtype=noise.dtype)
         if images not in self.programs:
@@ -77,19 +77,18 @@ class Together:
         def run(i: int) -> None:
             try:
                 self.naps[i] = programs[i](pixels, noise, weights, numbers, count, _POLLS[tactic])
-            except BaseException:
+            except BaseException as error:
                 self._fail(i)
+                if "KeyboardInterrupt" in str(error):  # a RuntimeError, which TorchScript makes of what a nap raises
+                    raise KeyboardInterrupt from None
                 raise
-            if i == 0:
-                if _interrupts:
-                    interrupt = _interrupts[0]
-                    _interrupts.clear()
-                    raise interrupt
-                if self._failed:
-                    raise RuntimeError("another thread has failed")
+            if i == 0 and self._failed:
+                raise RuntimeError("another thread has failed")
 
-        self.count += MEETINGS * len(kl_weights)
+        started = time.perf_counter()
+        self.count += self.meetings * len(kl_weights)
         workers.at_once(run, give_up=lambda: self._fail(0))
+        return time.perf_counter() - started
 
     def _fail(self, i: int) -> None:
         """Let nobody wait for thread i. Its step is incomplete, so the counters are of no use from then on."""
@@ -169,18 +168,22 @@ def _scripted_steps(of_images: Program, of_weights: Program) -> Callable[..., in
             if i == 0:
                 for each in sums:
                     totals += each
-            squares[i].copy_(of_weights(weights_fixed)[0])
-            naps += _meet(counters, i, count + 2, most_polls)
+            flat = of_weights(weights_fixed)[0]
 
-            # ---- clip, Adam ----
+            # ---- clip ----
             scale: Tensor | None = None
             if clip_norm is not None:
+                squares[i].copy_(torch.dot(flat, flat))
+                count += 1
+                naps += _meet(counters, i, count + 1, most_polls)
                 scale = clip_scale(squares, clip_norm)
+
+            # ---- Adam ----
             adam_(weights, means, mean_squares, gradients, adam_steps, numbers, scale)
             for j in range(len(rounded)):
                 rounded[j].copy_(exact[j])
-            naps += _meet(counters, i, count + 3, most_polls)
-            count += 3
+            count += 2
+            naps += _meet(counters, i, count, most_polls)
         return naps
 
     return scripted(steps)
@@ -202,7 +205,4 @@ def _meet(counters: list[Tensor], i: int, count: int, most_polls: int) -> int:
 
 @torch.jit.ignore  # type: ignore[untyped-decorator]
 def _nap() -> None:
-    try:
-        time.sleep(_NAP_SECONDS)
-    except BaseException as interrupt:
-        _interrupts.append(interrupt)
+    time.sleep(NAP_SECONDS)

@@ -3,12 +3,12 @@
 torch shares out the work of one operator at a time, with a barrier at the end of each. A step of a small network is
 some sixty operators of 10 to 100 µs, so torch's threads must spin while they wait; with one other busy process on the
 machine they mostly spin for a thread that is not running. Here a step has three barriers, and a thread that waits
-sleeps. A task that no other thread has taken yet is done by the calling thread itself, and so are all tasks for a while
-after another thread was interrupted in the middle of one.
+sleeps, unless the tasks themselves wait for each other (see `together`). A task that no other thread has taken yet is
+done by the calling thread, and so are all tasks for a while after another thread was interrupted in the middle of one.
 
-Numbers below 1e-38 count as zero in tasks. Where a pixel is black in almost every image, Adam's mean decays to such
-denormal numbers and never beyond; after two epochs on MNIST they are a tenth of all, and double Adam's time on an AMD
-EPYC (Zen 5).
+In these threads numbers below 1e-38 count as zero. Where a pixel is black in almost every image, Adam's mean decays to
+such denormal numbers and never beyond; after two epochs on MNIST they are a tenth of all, and double Adam's time on an
+AMD EPYC (Zen 5).
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Workers:
 
         alone: all of them in the calling thread.
 
-        torch then has one thread in each of them, and takes denormal numbers as zero. Raises what a task raises, after
-        those that have begun have ended.
+        With several workers torch then has one thread in each of them. Raises what a task raises, after those that have
+        begun have ended.
         """
         job = _Job(task, range(tasks))
         with self._one_thread_each():
@@ -56,13 +56,20 @@ class Workers:
                 for i in range(tasks):
                     task(i)
                 return
-            late = self._alone > 0
-            for jobs in [] if late else self._jobs[: tasks - 1]:
-                jobs.put(job)
-            started = time.perf_counter()
-            job.work(job.indices.popleft)
-            waiting = time.perf_counter()
-            errors = [error for _ in range(tasks) if (error := job.results.get()) is not None]
+            late, told = self._alone > 0, 0
+            try:
+                for jobs in [] if late else self._jobs[: tasks - 1]:
+                    jobs.put(job)
+                    told += 1
+                started = time.perf_counter()
+                job.work(job.indices.popleft)
+                waiting = time.perf_counter()
+                errors = [error for _ in range(tasks) if (error := job.results.get()) is not None]
+            except BaseException:  # an interrupt
+                job.indices.clear()
+                for _ in range(told):
+                    job.ended.get()
+                raise
             if errors:
                 raise errors[0]
             if late:
@@ -76,13 +83,13 @@ class Workers:
         Returns as soon as `task(0)` does, which waits itself for what it needs of the others. If it raises, or is
         interrupted, then after `give_up()` the others must end by themselves; their first error, or its own, is raised.
         """
-        jobs = [_Job(task, range(i, i + 1)) for i in range(1, self.count)]
         begun: list[_Job] = []
         with self._one_thread_each():
             try:
-                for queue, job in zip(self._jobs, jobs, strict=True):
+                for i, jobs in enumerate(self._jobs, 1):
+                    job = _Job(task, range(i, i + 1))
+                    jobs.put(job)
                     begun.append(job)
-                    queue.put(job)
                 task(0)
             except BaseException as error:
                 give_up()
@@ -93,10 +100,10 @@ class Workers:
     def _one_thread_each(self) -> Iterator[None]:
         """Inside the block torch has one thread in each of these, and takes denormal numbers as zero."""
         threads = torch.get_num_threads()
-        if self.count > 1:
-            torch.set_num_threads(1)  # 1 µs
-        torch.set_flush_denormal(True)
         try:
+            if self.count > 1:
+                torch.set_num_threads(1)  # 1 µs
+            torch.set_flush_denormal(True)
             yield
         finally:
             torch.set_flush_denormal(self._flushes_already)
@@ -123,6 +130,8 @@ class _Job:
         self.task, self.indices = task, deque(indices)
         self.results = SimpleQueue[BaseException | None]()
         """One for each task: None, or what it raised."""
+        self.ended = SimpleQueue[None]()
+        """One for each other thread that was told of the job and has nothing more to do in it."""
 
     def work(self, take: Callable[[], int]) -> None:
         """Do what is left of the tasks. take: `indices.pop` or `indices.popleft`."""
@@ -145,6 +154,7 @@ def _work(jobs: SimpleQueue[_Job | None]) -> None:
     torch.set_flush_denormal(True)  # and so does the processor
     while (job := jobs.get()) is not None:
         job.work(job.indices.pop)
+        job.ended.put(None)
         del job  # it refers to the step, which the thread must not keep alive while it waits
 
 
