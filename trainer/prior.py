@@ -78,10 +78,10 @@ class FittedPrior:
 
     def summary(self) -> str:
         """One line for the screen."""
-        few, many = min(self.sizes), max(self.sizes)
+        few, many, count = min(self.sizes), max(self.sizes), self.prior.components
         each = f"{few}" if few == many else f"{few} to {many}"
         groups = f", {each} a class" if self.prior.classes else ""
-        return f"mixture of {self.prior.components} Gaussians{groups}, fitted in {self.seconds:.1f} s"
+        return f"mixture of {count} Gaussian{'s' * (count > 1)}{groups}, fitted in {self.seconds:.1f} s"
 
 
 def fit_prior(

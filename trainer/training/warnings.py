@@ -25,7 +25,8 @@ def few_steps_warning(settings: Settings, images: int) -> str | None:
     if steps >= FEWEST_STEPS:
         return None
     return (
-        f"{settings.epochs} epochs of {images:,} images are only {steps:,} training steps, too few for sharp images; "
+        f"{images:,} images in {settings.epochs} epoch{'s' * (settings.epochs > 1)} make only {steps:,} training "
+        f"step{'s' * (steps > 1)}, too few for sharp images; "
         f"try --epochs {math.ceil(FEWEST_STEPS / in_epoch)} or a smaller --batch-size"
     )
 

@@ -26,7 +26,7 @@ def test_few_steps_are_reported_with_the_epochs_that_would_do() -> None:
     settings = Settings(batch_size=100, epochs=10)
     warning = few_steps_warning(settings, 950)
     assert warning is not None
-    assert "10 epochs of 950 images are only 100 training steps" in warning
+    assert "950 images in 10 epochs make only 100 training steps" in warning
     assert "--epochs 100" in warning
     assert few_steps_warning(replace(settings, epochs=100), 950) is None
 
