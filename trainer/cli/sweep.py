@@ -127,12 +127,14 @@ def sweep(
     import torch
 
     from runtime.outputs.foreign import replacing_ours_in
+    from trainer.compiler import leave_out_compiler
     from trainer.csv_file import write_csv
     from trainer.device import choose_device
     from trainer.pictures import to_png
     from trainer.sweep.figure import draw_sweep
     from trainer.sweep.grid import NLL_SAMPLES, make_grid
 
+    leave_out_compiler()
     base = replace(PRESETS[preset], seed=seed)
     if epochs is not None:
         base = replace(base, epochs=epochs)

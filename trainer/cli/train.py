@@ -90,9 +90,12 @@ def train(
         _clear_cache()
         return
 
+    from trainer.compiler import leave_out_compiler
     from trainer.training.api import choose_settings, create_run, reopen_run, train_run
     from trainer.training.execution import Execution
     from trainer.training.tensorboard import check_tensorboard
+
+    leave_out_compiler()
 
     # ---- decide and check, before anything is written ----
     if tensorboard:
