@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 # Number of factors σ(|l|) multiplied before taking one logarithm. Each factor is in [½, 1], so the product cannot
 # underflow. More factors mean fewer logarithms, but memory is read in shorter pieces.
-_FACTORS, _FACTORS_OF_MANY_DRAWS = 8, 16
+FACTORS, _FACTORS_OF_MANY_DRAWS = 8, 16
 
 
 def bernoulli_nll(logits: Tensor, image: Tensor) -> Tensor:
@@ -47,16 +47,15 @@ def bernoulli_nll_value(logits: Tensor, image: Tensor) -> Tensor:
     Equals `binary_cross_entropy_with_logits` up to float32 rounding, but avoids its log1p, which takes up to 0.6 ms for
     128 images on the CPU, a quarter of the whole training step.
     """
-    log_sigmoid = _sum_log_sigmoid_(logits.abs(), _FACTORS)
+    log_sigmoid = sum_log(logits.abs().sigmoid_(), FACTORS)
     return logits.clamp_min(0).addcmul_(image, logits, value=-1).sum(1).sub_(log_sigmoid)
 
 
-def _sum_log_sigmoid_(magnitude: Tensor, factors: int) -> Tensor:
-    """Σ log σ(m) over the last axis of `magnitude`, which is at least 0 and is overwritten: (..., pixels) → (...).
+def sum_log(likely: Tensor, factors: int) -> Tensor:
+    """Σ log p over the last axis of `likely`, probabilities of at least ½: (..., pixels) → (...).
 
     Takes one logarithm per product of `factors` values.
     """
-    likely = magnitude.sigmoid_()
     whole = likely.shape[-1] // factors * factors
     total: Tensor = likely[..., :whole].unflatten(-1, (factors, -1)).prod(-2).log_().sum(-1)
     if whole < likely.shape[-1]:
@@ -79,7 +78,7 @@ def log_likelihood_(logits: Tensor, image: Tensor, likelihood: str, log_variance
     linear = torch.bmm(logits, (image - 0.5)[:, :, None])[:, :, 0]  # (N, draws)
     magnitude = logits.abs_()
     linear -= 0.5 * magnitude.sum(2)
-    return linear + _sum_log_sigmoid_(magnitude, _FACTORS_OF_MANY_DRAWS)
+    return linear + sum_log(magnitude.sigmoid_(), _FACTORS_OF_MANY_DRAWS)
 
 
 def gaussian_nll(logits: Tensor, image: Tensor) -> Tensor:

@@ -12,9 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from trainer.objective.likelihood import SMALL_LOGIT, log_normalizer
-
-_FACTORS = 8  # each is at least ½, so that their product is at least 1/256
+from trainer.objective.likelihood import FACTORS, SMALL_LOGIT, log_normalizer, sum_log
 
 
 def bernoulli(logits: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -23,11 +21,7 @@ def bernoulli(logits: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
     x_times_logit = torch.linalg.vecdot(logits, image.unsqueeze(1))
     positive = logits.clamp_min_(0).sum(2)
     # σ(|l|) is the larger of σ(l) and 1 − σ(l), without a second exponential; one logarithm serves a product of eight.
-    likely = torch.sub(probability, 0.5, out=logits).abs_().add_(0.5)
-    whole = likely.shape[2] // _FACTORS * _FACTORS
-    log_sigmoid = likely[..., :whole].unflatten(2, (_FACTORS, -1)).prod(2).log_().sum(2)
-    if whole < likely.shape[2]:
-        log_sigmoid += likely[..., whole:].log_().sum(2)
+    log_sigmoid = sum_log(torch.sub(probability, 0.5, out=logits).abs_().add_(0.5), FACTORS)
     return positive.sub_(x_times_logit).sub_(log_sigmoid), probability.sub_(image.unsqueeze(1))
 
 
